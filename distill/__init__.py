@@ -1,0 +1,1 @@
+"""Train small students from a large teacher: data + teacher -> checkpoint."""

@@ -1,0 +1,164 @@
+"""What the three contracts on disk (Card, Manifest, Measurement) have in common.
+
+A contract is a strict, frozen record: unknown, missing or mistyped keys are errors, and a file written under another
+schema version is refused by name. Files appear whole or not at all. This module imports nothing of ours but the
+errors, and no heavy package, so that every other package may use it.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar, Self, cast
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from distill.errors import UsageError, WorkFailed
+
+
+class Strict(BaseModel):
+    """Base of every record that comes from outside: no coercion, no unknown keys, no change after construction."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
+
+
+class Contract(Strict):
+    """A record with a schema version, read from and written to one JSON file."""
+
+    SCHEMA_VERSION: ClassVar[int]
+    """A subclass also declares the field `schema_version: Literal[N] = N` with the same number."""
+
+    def to_json(self, *, indent: int | None = 2) -> str:
+        """The record as JSON text, keys in field order, without a final newline."""
+        return self.model_dump_json(indent=indent)
+
+    @classmethod
+    def from_json(cls, text: str | bytes, *, source: str) -> Self:
+        """Parse one record.
+
+        Raises:
+            UsageError: the text is not JSON, has another schema version, or breaks the schema; names `source`.
+        """
+        try:
+            raw: object = json.loads(text)
+        except ValueError as error:
+            raise UsageError(f"{source} is not valid JSON ({error}). It may be cut off; make it again.") from error
+        found = cast("dict[str, object]", raw).get("schema_version") if isinstance(raw, dict) else None
+        if found != cls.SCHEMA_VERSION:
+            raise UsageError(
+                f"{source} has schema version {found!r}, but this version of the toolkit reads {cls.SCHEMA_VERSION} "
+                f"({cls.__name__}). Use the toolkit that wrote it, or make it again with this one."
+            )
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            raise UsageError(f"{source} is not a valid {cls.__name__}: {explain(error)}.") from error
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read one record from a file; errors as `from_json`, and UsageError if there is no such file."""
+        try:
+            text = path.read_bytes()
+        except OSError as error:
+            raise UsageError(f"cannot read {path}: {error.strerror or error}.") from error
+        return cls.from_json(text, source=str(path))
+
+    def write(self, path: Path) -> None:
+        """Write the record so that the file is either the old or the new one, whole."""
+        write_whole(path, (self.to_json() + "\n").encode())
+
+
+def explain(error: ValidationError) -> str:
+    """Every complaint of a pydantic error in one line: `dotted.path: what is wrong (found ...)`."""
+    parts: list[str] = []
+    for item in error.errors(include_url=False):
+        path = ".".join(str(step) for step in item["loc"]) or "(top level)"
+        message = item["msg"][:1].lower() + item["msg"][1:]
+        if item["type"] == "extra_forbidden":
+            message = "unknown key"
+        elif item["type"] == "missing":
+            message = "missing key"
+        else:
+            message += f" (found {item['input']!r:.80})"
+        parts.append(f"{path}: {message}")
+    return "; ".join(parts)
+
+
+@contextmanager
+def whole_file(path: Path) -> Generator[Path]:
+    """Yield a temporary path beside `path`; on success it is synced and renamed to `path`, on failure removed.
+
+    Raises:
+        WorkFailed: the disk is full or the folder cannot be written. Whatever `path` held before is untouched.
+    """
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise WorkFailed(
+            f"cannot write {path}: {error.strerror or error}. What was there before is unchanged; "
+            "free some space or choose another folder, then run the same command again."
+        ) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write bytes to a file that appears whole or not at all; errors as `whole_file`."""
+    with whole_file(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append one line to a journal (`*.jsonl`) in a single synced write; errors as `whole_file`.
+
+    A last line that an earlier crash left without its newline is closed first, so it can never swallow the new one.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a+b") as file:
+            size = file.seek(0, os.SEEK_END)
+            prefix = b""
+            if size:
+                file.seek(size - 1)
+                prefix = b"" if file.read(1) == b"\n" else b"\n"
+            file.write(prefix + line.encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise WorkFailed(f"cannot write {path}: {error.strerror or error}. Earlier lines are unchanged.") from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename inside `folder` durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sha256_of_file(path: Path) -> str:
+    """Hex SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_of_json(value: Any) -> str:
+    """Hex SHA-256 of a JSON-serialisable value, independent of key order."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

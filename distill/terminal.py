@@ -1,0 +1,97 @@
+"""The terminal's side of every command: one console, progress, tables, errors as one paragraph, exit codes.
+
+People read stderr (log, progress, tables, errors); programs read stdout (the path written, or `--json`).
+"""
+
+import sys
+from collections.abc import Sequence
+
+import typer
+import typer.exceptions
+from rich.console import Console
+from rich.panel import Panel
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from distill.errors import ToolError
+
+CTRL_C = 130
+
+console = Console(stderr=True, highlight=False)
+
+
+def progress(*, unit: str = "") -> Progress:
+    """A progress display on stderr: what, how far, time used, time left. Use as a context manager."""
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(f"{unit} {{task.fields[note]}}" if unit else "{task.fields[note]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """A table whose first column is text and whose numbers are right-aligned."""
+    result = Table(title=title, title_justify="left", header_style="bold")
+    for index, column in enumerate(columns):
+        numeric = index > 0 and all(_is_number(row[index]) for row in rows)
+        result.add_column(column, justify="right" if numeric else "left", no_wrap=numeric)
+    for row in rows:
+        result.add_row(*(Text.from_markup(cell) for cell in row))
+    return result
+
+
+def say(text: str) -> None:
+    """One line on stderr, never broken at the terminal's width, so that log files stay one line per event."""
+    console.print(text, soft_wrap=True)
+
+
+def product(path: object, next_step: str) -> None:
+    """Say where the product lies (last line on stdout) and what to do with it (stderr)."""
+    say(f"[bold]next:[/] {next_step}")
+    print(path)
+
+
+def show_error(message: str) -> None:
+    """Print an error as one framed paragraph on stderr."""
+    console.print(Panel(Text(message), title="error", title_align="left", border_style="red"))
+
+
+def run(app: typer.Typer) -> None:
+    """Run a command line and end the process: 0 done, 1 failed work, 2 usage, 130 stopped by Ctrl-C.
+
+    A command may return its exit code; None is 0.
+
+    Our own errors are shown as one paragraph; any other exception is a defect and keeps its traceback.
+    """
+    try:
+        code = app(standalone_mode=False)
+    except ToolError as error:
+        show_error(str(error))
+        sys.exit(error.exit_code)
+    except typer.exceptions.TyperException as error:
+        show_error(f"{error.format_message()} See --help.")
+        sys.exit(error.exit_code)
+    if code == CTRL_C:
+        say("stopped by Ctrl-C; everything finished so far is kept")
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _is_number(cell: str) -> bool:
+    plain = Text.from_markup(cell).plain
+    return not plain or plain[0] in "0123456789-+−×±–"
