@@ -1,0 +1,22 @@
+"""Data sets: the union `DatasetConfig` is the one table, one file per data set. Importing this does not import torch.
+
+A data set is a strict config with `kind`, `channels` and `load(split, preprocess) -> Split`.
+"""
+
+from typing import Annotated, get_args
+
+from pydantic import Field
+
+from distill.vision.datasets.cifar import Cifar10, Cifar100
+from distill.vision.datasets.echo_phantom import EchoPhantom
+from distill.vision.datasets.image_folder import ImageFolder
+from distill.vision.datasets.split import ImageSource, Split, SplitName
+
+AnyDataset = EchoPhantom | ImageFolder | Cifar10 | Cifar100
+
+DatasetConfig = Annotated[AnyDataset, Field(discriminator="kind")]
+
+DATASETS: dict[str, type[AnyDataset]] = {config.model_fields["kind"].default: config for config in get_args(AnyDataset)}
+"""Name -> settings class."""
+
+__all__ = ["DATASETS", "DatasetConfig", "ImageSource", "Split", "SplitName"]

@@ -1,0 +1,74 @@
+"""Split: what every data set gives, whatever it was made from."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+SplitName = Literal["train", "validation"]
+
+
+class ImageSource(Protocol):
+    """Images that may be too many for memory. A NumPy array [N, H, W, C] of uint8 is one; so is `ImageFiles`."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, H, W, C)."""
+        ...
+
+    def __getitem__(self, indices: NDArray[np.int64], /) -> NDArray[np.uint8]:
+        """The images at these positions, decoded: uint8 [len(indices), H, W, C]."""
+        ...
+
+
+@dataclass(frozen=True)
+class Split:
+    """One part (train or validation) of a data set.
+
+    Attributes:
+        images: uint8 [N, H, W, C]; C is 1 (greyscale stays one channel) or 3 (RGB).
+        labels: int64 [N], index into `class_names`.
+        class_names: one per class, in label order; the same in every split of a data set.
+        groups: int64 [N], images of the same patient (or video, or site) share a number; None where nothing is known.
+    """
+
+    images: ImageSource
+    labels: NDArray[np.int64]
+    class_names: tuple[str, ...]
+    groups: NDArray[np.int64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def in_memory(self) -> bool:
+        """True if every image is already decoded in one array."""
+        return isinstance(self.images, np.ndarray)
+
+    def take(self, indices: NDArray[np.int64]) -> "Split":
+        """The images at these positions, in this order, decoded."""
+        groups = None if self.groups is None else self.groups[indices]
+        return Split(self.images[indices], self.labels[indices], self.class_names, groups)
+
+    def balanced(self, count: int, *, seed: int) -> "Split":
+        """At most `count` images, as evenly over the classes as the split allows, chosen and ordered by `seed`."""
+        rng = np.random.default_rng(seed)
+        queues = [rng.permutation(np.flatnonzero(self.labels == label)) for label in range(len(self.class_names))]
+        rounds = max((len(queue) for queue in queues), default=0)
+        order = [queue[turn] for turn in range(rounds) for queue in queues if turn < len(queue)]
+        return self.take(np.asarray(order[:count], dtype=np.int64))
+
+    def sha256(self) -> str:
+        """Identity of the data: hash over images, labels and class names. Streams; does not load everything."""
+        digest = hashlib.sha256("\n".join(self.class_names).encode())
+        digest.update(np.ascontiguousarray(self.labels).tobytes())
+        identity = getattr(self.images, "identity", None)
+        if callable(identity):
+            digest.update(str(identity()).encode())
+        else:
+            for start in range(0, len(self), 1024):
+                chunk = self.images[np.arange(start, min(start + 1024, len(self)))]
+                digest.update(np.ascontiguousarray(chunk).tobytes())
+        return digest.hexdigest()

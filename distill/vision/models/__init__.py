@@ -1,0 +1,110 @@
+"""Networks by name: `MODELS` is the one table, `build` the one way in.
+
+A network is `forward(images) -> logits` on three-channel input; `ImageClassifier` puts normalisation in front of it, so
+that everything outside this package, Java included, hands over pixels in [0, 1].
+"""
+
+import difflib
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from distill.errors import UsageError
+from distill.vision.models import ghostnet, mobilenet_v3, resnet, shufflenet_v2
+from distill.vision.preprocess import Preprocess
+
+Builder = Callable[[int], nn.Module]
+"""Number of classes -> a freshly initialised network."""
+
+MODELS: dict[str, Builder] = {
+    "mobilenet_v3_small": mobilenet_v3.mobilenet_v3_small,
+    "mobilenet_v3_large": mobilenet_v3.mobilenet_v3_large,
+    "shufflenet_v2_x1_0": shufflenet_v2.shufflenet_v2_x1_0,
+    "ghostnet_100": ghostnet.ghostnet_100,
+    "resnet18": resnet.resnet18,
+    "resnet50": resnet.resnet50,
+}
+
+
+class ImageClassifier(nn.Module):
+    """Normalisation and a network in one graph.
+
+    One-channel images become three by broadcasting against the three-channel mean, so no copy is made and no extra
+    operation is exported.
+    """
+
+    mean: Tensor
+    inverse_std: Tensor
+
+    def __init__(self, network: nn.Module, preprocess: Preprocess) -> None:
+        super().__init__()
+        self.network = network
+        mean = torch.tensor(preprocess.mean, dtype=torch.float32).expand(3).reshape(1, 3, 1, 1)
+        std = torch.tensor(preprocess.std, dtype=torch.float32).expand(3).reshape(1, 3, 1, 1)
+        # Not in the state dict: the card's Preprocess is the only place these values are kept.
+        self.register_buffer("mean", mean.clone(), persistent=False)
+        self.register_buffer("inverse_std", 1 / std, persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images float32 [B, C, H, W] in [0, 1], C as in `preprocess` -> logits [B, classes]."""
+        return self.network((images - self.mean) * self.inverse_std)
+
+
+def build(name: str, *, num_classes: int, preprocess: Preprocess) -> ImageClassifier:
+    """A freshly initialised classifier; the weights follow torch's global random state.
+
+    Args:
+        name: a key of `MODELS`, `timm:NAME` or `torchvision:NAME`.
+        num_classes: width of the output.
+        preprocess: what its input looks like.
+
+    Raises:
+        UsageError: no such network, or the library cannot build it with this many classes.
+    """
+    return ImageClassifier(builder(name)(num_classes), preprocess)
+
+
+def builder(name: str) -> Builder:
+    """The builder of a named network; raises UsageError naming the nearest known ones."""
+    if name in MODELS:
+        return MODELS[name]
+    library, separator, inner = name.partition(":")
+    if separator and library == "timm":
+        return _from_timm(inner)
+    if separator and library == "torchvision":
+        return _from_torchvision(inner)
+    raise UsageError(
+        f"unknown model {name!r}{_did_you_mean(name, MODELS)} Known: {', '.join(MODELS)}; "
+        "any other as timm:NAME or torchvision:NAME."
+    )
+
+
+def _from_timm(name: str) -> Builder:
+    import timm
+
+    if not timm.is_model(name):
+        raise UsageError(f"timm has no model {name!r}{_did_you_mean(name, timm.list_models())} See timm.list_models().")
+
+    def make(num_classes: int) -> nn.Module:
+        return timm.create_model(name, pretrained=False, num_classes=num_classes, in_chans=3)
+
+    return make
+
+
+def _from_torchvision(name: str) -> Builder:
+    from torchvision.models import get_model, list_models
+
+    known = [model for model in list_models() if "." not in model and "/" not in model]
+    if name not in known:
+        raise UsageError(f"torchvision has no classifier {name!r}{_did_you_mean(name, known)}")
+
+    def make(num_classes: int) -> nn.Module:
+        return get_model(name, weights=None, num_classes=num_classes)
+
+    return make
+
+
+def _did_you_mean(name: str, known: object) -> str:
+    near = difflib.get_close_matches(name, list(known), n=3)  # type: ignore[call-overload]
+    return f"; did you mean {' or '.join(near)}?" if near else "."

@@ -1,0 +1,62 @@
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+
+from distill.errors import UsageError
+from distill.vision.models import MODELS, ImageClassifier, build, builder
+from distill.vision.preprocess import Preprocess
+
+GREY = Preprocess(size_px=8, channels=1, mean=(0.2,), std=(0.5,))
+RGB = Preprocess(size_px=8, channels=3, mean=(0.1, 0.2, 0.3), std=(0.5, 0.25, 0.125))
+
+
+def test_input_is_channels_first_in_the_unit_range() -> None:
+    images = np.arange(2 * 8 * 8 * 3, dtype=np.uint8).reshape(2, 8, 8, 3)
+    found = RGB.to_input(images)
+    assert found.shape == (2, 3, 8, 8)
+    assert found.dtype == np.float32
+    assert found[1, 2, 3, 4] == np.float32(images[1, 3, 4, 2]) / np.float32(255)
+
+
+def test_mean_and_std_are_applied_inside_the_network() -> None:
+    inside = ImageClassifier(torch.nn.Identity(), RGB)
+    images = torch.rand(2, 3, 8, 8)
+    expected = (images - torch.tensor(RGB.mean).view(3, 1, 1)) / torch.tensor(RGB.std).view(3, 1, 1)
+    assert torch.allclose(inside(images), expected)
+
+
+def test_one_channel_becomes_three_equal_ones_inside_the_network() -> None:
+    wide = ImageClassifier(torch.nn.Identity(), GREY)(torch.rand(2, 1, 8, 8))
+    assert wide.shape == (2, 3, 8, 8)
+    assert torch.equal(wide[:, 0], wide[:, 2])
+
+
+def test_normalisation_is_not_among_the_saved_weights() -> None:
+    assert list(ImageClassifier(torch.nn.Linear(1, 1), RGB).state_dict()) == ["network.weight", "network.bias"]
+
+
+def test_mean_needs_one_value_per_channel() -> None:
+    with pytest.raises(ValidationError, match="one per channel; found 1 and 3"):
+        Preprocess(size_px=8, channels=3, mean=(0.5,), std=(0.25,) * 3)
+
+
+@pytest.mark.parametrize("name", [*MODELS, "timm:test_resnet", "torchvision:shufflenet_v2_x0_5"])
+def test_every_named_network_takes_a_picture_to_logits(name: str) -> None:
+    model = build(name, num_classes=4, preprocess=GREY.model_copy(update={"size_px": 32})).eval()
+    assert model(torch.rand(2, 1, 32, 32)).shape == (2, 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("mobilenet_v3_smal", "did you mean mobilenet_v3_small"),
+        ("timm:resnet5000", "timm has no model"),
+        ("torchvision:resnet19", "torchvision has no classifier 'resnet19'; did you mean resnet1"),
+        ("keras:xception", "unknown model"),
+    ],
+)
+def test_an_unknown_network_is_refused_with_the_nearest_names(name: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        builder(name)
+    assert message in str(caught.value)
