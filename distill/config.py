@@ -1,0 +1,289 @@
+"""The settings of a run: strict, frozen, complete. A run folder's `config.json` is exactly this."""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from distill.contract import Strict, explain, sha256_of_json
+from distill.errors import UsageError
+from distill.methods import MethodConfig
+from distill.methods.scratch import ScratchConfig
+from distill.vision.datasets import DatasetConfig
+from distill.vision.preprocess import Preprocess, ResizeRule
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+class ImageSettings(Strict):
+    """What the network sees; together with the data set's channels this becomes its `Preprocess`.
+
+    Attributes:
+        mean, std: one value for all channels, or one each; for pixels in [0, 1].
+    """
+
+    size_px: Annotated[int, Field(ge=8, le=2048)]
+    resize: ResizeRule = "stretch"
+    mean: tuple[float, ...] = (0.5,)
+    std: tuple[float, ...] = (0.25,)
+
+    def preprocess(self, channels: Literal[1, 3]) -> Preprocess:
+        """The complete rule for data with this many channels; raises UsageError if mean or std do not fit."""
+        mean = self.mean * channels if len(self.mean) == 1 else self.mean
+        std = self.std * channels if len(self.std) == 1 else self.std
+        try:
+            return Preprocess(size_px=self.size_px, resize=self.resize, channels=channels, mean=mean, std=std)
+        except ValidationError as error:
+            raise UsageError(f"image: {explain(error)}") from error
+
+
+class AdamW(Strict):
+    """AdamW (Loshchilov and Hutter 2019)."""
+
+    kind: Literal["adamw"] = "adamw"
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+
+
+class SGD(Strict):
+    """Stochastic gradient descent with momentum."""
+
+    kind: Literal["sgd"] = "sgd"
+    lr: Annotated[float, Field(gt=0)] = 0.05
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    nesterov: bool = False
+
+
+class Cosine(Strict):
+    """Half a cosine from the full rate to zero after a linear warm-up, per step."""
+
+    kind: Literal["cosine"] = "cosine"
+    warmup_epochs: Annotated[float, Field(ge=0)] = 1.0
+
+    def factor(self, epoch: float, epochs: int) -> float:
+        """Share of the full rate at a (fractional, 0-based) epoch, in [0, 1]."""
+        import math
+
+        if epoch < self.warmup_epochs:
+            return epoch / self.warmup_epochs
+        progress = (epoch - self.warmup_epochs) / max(epochs - self.warmup_epochs, 1e-9)
+        return 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+
+
+class Steps(Strict):
+    """The rate is multiplied by `gamma` at the start of each of these (0-based) epochs."""
+
+    kind: Literal["steps"] = "steps"
+    epochs: tuple[int, ...]
+    gamma: Annotated[float, Field(gt=0, lt=1)] = 0.1
+
+    def factor(self, epoch: float, epochs: int) -> float:
+        """Share of the full rate at a (fractional, 0-based) epoch, in (0, 1]."""
+        return self.gamma ** sum(epoch >= milestone for milestone in self.epochs)
+
+
+class Augment(Strict):
+    """Random views, drawn anew every epoch on the training device. Without any, teacher outputs can be kept.
+
+    Attributes:
+        crop_padding_px: pad with black by so much, then cut the original size at a random place.
+        horizontal_flip: mirror every second picture (never for echo: a mirrored heart is another view).
+    """
+
+    crop_padding_px: Annotated[int, Field(ge=0)] = 0
+    horizontal_flip: bool = False
+
+    @property
+    def active(self) -> bool:
+        """True if an image looks different in every epoch."""
+        return self.crop_padding_px > 0 or self.horizontal_flip
+
+
+class TrainingSettings(Strict):
+    """How the weights are optimised.
+
+    Attributes:
+        early_stopping_patience: stop after so many epochs without a better validation accuracy; None = never.
+        precision: `auto` is bf16-mixed on a GPU and full float32 on the CPU.
+    """
+
+    epochs: Positive
+    batch_size: Positive
+    optimizer: Annotated[AdamW | SGD, Field(discriminator="kind")] = AdamW()
+    schedule: Annotated[Cosine | Steps, Field(discriminator="kind")] = Cosine()
+    augment: Augment = Augment()
+    early_stopping_patience: Positive | None = None
+    precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
+
+
+class TrainTeacher(Strict):
+    """The teacher is trained here first, on the student's own data and image settings, unless it already was."""
+
+    kind: Literal["train"] = "train"
+    model: str
+    training: TrainingSettings
+    seed: int = 0
+
+
+class CheckpointTeacher(Strict):
+    """The teacher is one of our checkpoints or run folders."""
+
+    kind: Literal["checkpoint"] = "checkpoint"
+    path: str
+
+
+class LibraryTeacher(Strict):
+    """The teacher is a timm or torchvision network with a weights file.
+
+    Attributes:
+        model: `timm:NAME`, `torchvision:NAME` or one of our names.
+        weights: safetensors, or `.pth` that holds nothing but tensors.
+        image: its own size, mean and std.
+    """
+
+    kind: Literal["library"] = "library"
+    model: str
+    weights: str
+    image: ImageSettings
+
+
+class ProgramTeacher(Strict):
+    """The teacher is an exported program: `.pt2` (torch.export) or TorchScript, logits out.
+
+    Attributes:
+        image: its size; mean and std are applied before it is called (0 and 1 if it normalises itself).
+        channels: what it expects.
+    """
+
+    kind: Literal["program"] = "program"
+    path: str
+    image: ImageSettings
+    channels: Literal[1, 3] = 3
+
+
+class LogitsTeacher(Strict):
+    """The teacher is nothing but its answers: a `.npy` file float [N, classes], one row per training image in order."""
+
+    kind: Literal["logits"] = "logits"
+    path: str
+
+
+TeacherConfig = Annotated[
+    TrainTeacher | CheckpointTeacher | LibraryTeacher | ProgramTeacher | LogitsTeacher, Field(discriminator="kind")
+]
+
+
+class RunConfig(Strict):
+    """Everything that decides what a run computes.
+
+    Attributes:
+        name: names the run folder; no influence on the result.
+        device: `auto` takes the GPU if there is one; `cuda` demands it.
+        model: the student (or the only network), a name of `distill.vision.models`.
+        teacher: None for methods that need none.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
+    seed: int = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    dataset: DatasetConfig
+    image: ImageSettings
+    model: str
+    teacher: TeacherConfig | None = None
+    method: MethodConfig
+    training: TrainingSettings
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """What the student sees."""
+        return self.image.preprocess(self.dataset.channels)
+
+    def identity(self) -> str:
+        """Hex SHA-256 of everything that decides the result: all but the name and the device."""
+        return sha256_of_json(self.model_dump(mode="json", exclude={"name", "device"}))
+
+    def teacher_run(self) -> "RunConfig":
+        """The run that trains the teacher: the same data and images, without a teacher of its own."""
+        assert isinstance(self.teacher, TrainTeacher)
+        teacher = RunConfig(
+            name="teacher",
+            seed=self.teacher.seed,
+            device=self.device,
+            dataset=self.dataset,
+            image=self.image,
+            model=self.teacher.model,
+            method=ScratchConfig(),
+            training=self.teacher.training,
+        )
+        plain_model = teacher.model.replace(":", "-")
+        return teacher.model_copy(update={"name": f"teacher-{plain_model}-{teacher.identity()[:8]}"})
+
+
+def parse(raw: str | bytes, *, source: str) -> RunConfig:
+    """A run configuration from JSON.
+
+    Raises:
+        UsageError: every unknown, missing or bad key at once, each with its dotted path.
+    """
+    try:
+        return RunConfig.model_validate_json(raw)
+    except ValidationError as error:
+        raise UsageError(f"{source}: {explain(error)}.") from error
+
+
+def with_overrides(config: RunConfig, assignments: Iterable[str]) -> RunConfig:
+    """A copy with `dotted.path=value` assignments applied; values are JSON, or plain text if they are not.
+
+    Setting a `kind` to another value drops the keys that belonged to the old one.
+
+    Raises:
+        UsageError: a malformed assignment, an unknown key, or a value that is not allowed.
+    """
+    raw = config.model_dump(mode="json")
+    for assignment in assignments:
+        path, equals, text = assignment.partition("=")
+        if not equals or not path:
+            raise UsageError(f"--set {assignment!r}: expected key=value, e.g. --set training.epochs=5.")
+        _assign(raw, path.split("."), _value(text), assignment)
+    return parse(json.dumps(raw), source="--set")
+
+
+def _assign(raw: dict[str, Any], path: list[str], value: Any, assignment: str) -> None:
+    *parents, last = path
+    for depth, key in enumerate(parents, start=1):
+        if not isinstance(raw.get(key), dict):
+            if key in raw and raw[key] is None:
+                raw[key] = {}
+            else:
+                where = ".".join(parents[:depth])
+                raise UsageError(f"--set {assignment!r}: there is no group {where!r}. Known here: {', '.join(raw)}.")
+        raw = raw[key]
+    if last == "kind" and raw.get("kind") != value:
+        raw.clear()
+    raw[last] = value
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def differences(left: Mapping[str, Any], right: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Where two configurations differ: `path: left -> right`, sorted by path."""
+    lines: list[str] = []
+    for key in sorted(left.keys() | right.keys()):
+        a, b = left.get(key), right.get(key)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            lines += differences(a, b, f"{prefix}{key}.")
+        elif a != b:
+            lines.append(f"{prefix}{key}: {a!r} -> {b!r}")
+    return lines
+
+
+def allowed_values(model: Any) -> Any:
+    """The JSON schema of a settings class, for `python -m distill list --json`."""
+    return TypeAdapter(model).json_schema()

@@ -1,0 +1,34 @@
+"""The two splits of a run, and what its card says of them."""
+
+from dataclasses import dataclass
+
+from distill.checkpoint import DataIdentity
+from distill.config import RunConfig
+from distill.vision.datasets import Split
+
+
+@dataclass(frozen=True)
+class Data:
+    """Both splits at the student's size, with their hashes."""
+
+    train: Split
+    validation: Split
+    train_sha256: str
+    validation_sha256: str
+
+    def identity(self, config: RunConfig) -> DataIdentity:
+        """The card's record of them."""
+        return DataIdentity(
+            config=config.dataset,
+            train_sha256=self.train_sha256,
+            validation_sha256=self.validation_sha256,
+            num_train=len(self.train),
+            num_validation=len(self.validation),
+        )
+
+
+def load_data(config: RunConfig) -> Data:
+    """Both splits; raises UsageError if anything is wrong with them."""
+    train = config.dataset.load("train", config.preprocess)
+    validation = config.dataset.load("validation", config.preprocess)
+    return Data(train, validation, train.sha256(), validation.sha256())

@@ -1,0 +1,48 @@
+"""Quality of a classifier on a whole split: accuracy, macro F1, calibration error, entropy."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchmetrics.functional.classification import (
+    multiclass_accuracy,
+    multiclass_calibration_error,
+    multiclass_f1_score,
+)
+
+from distill.batches import Batches
+from distill.checkpoint import Metrics
+
+CALIBRATION_BINS = 15
+
+
+@torch.inference_mode()
+def predict(model: nn.Module, batches: Batches) -> Tensor:
+    """Logits float32 [N, classes] of every image in the split's order, on the batches' device.
+
+    The model is put into eval mode for it and gets its own mode back afterwards.
+    """
+    was_training = model.training
+    model.eval()
+    try:
+        return torch.cat([model(batch.images).float() for batch in batches.in_order()])
+    finally:
+        model.train(was_training)
+
+
+def metrics(logits: Tensor, labels: Tensor, *, epoch: int) -> Metrics:
+    """All metrics of logits [N, classes] against labels int64 [N], over the whole split at once.
+
+    Calibration error uses 15 equal bins of the top probability. It is not a mean of batch errors, which would depend on
+    the batch size.
+    """
+    classes = logits.shape[1]
+    probabilities = logits.softmax(dim=1)
+    entropy = torch.special.entr(probabilities).sum(dim=1).mean()
+    return Metrics(
+        epoch=epoch,
+        accuracy=multiclass_accuracy(logits, labels, num_classes=classes, average="micro").item(),
+        macro_f1=multiclass_f1_score(logits, labels, num_classes=classes, average="macro").item(),
+        ece=multiclass_calibration_error(probabilities, labels, num_classes=classes, n_bins=CALIBRATION_BINS).item(),
+        entropy_nats=entropy.item(),
+        loss=F.cross_entropy(logits, labels).item(),
+    )

@@ -1,0 +1,22 @@
+"""Distillation methods: the union `MethodConfig` is the one table, one file per method.
+
+A method is a strict config whose `build()` gives an `nn.Module` (`distill.methods.method.Method`) that turns what
+student and teacher say into named losses. Whatever it trains is its registered child.
+"""
+
+from typing import Annotated, get_args
+
+from pydantic import Field
+
+from distill.methods.hinton_kd import HintonKDConfig
+from distill.methods.method import Method, Outputs
+from distill.methods.scratch import ScratchConfig
+
+AnyMethod = ScratchConfig | HintonKDConfig
+
+MethodConfig = Annotated[AnyMethod, Field(discriminator="kind")]
+
+METHODS: dict[str, type[AnyMethod]] = {config.model_fields["kind"].default: config for config in get_args(AnyMethod)}
+"""Name -> settings class."""
+
+__all__ = ["METHODS", "Method", "MethodConfig", "Outputs"]

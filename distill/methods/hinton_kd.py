@@ -1,0 +1,65 @@
+"""hinton_kd: vanilla knowledge distillation (Hinton et al. 2015, arXiv:1503.02531; echo-view KD paper, Eq. 1-4)."""
+
+from typing import Annotated, ClassVar, Literal
+
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from distill.contract import Strict
+from distill.methods.method import Method, Outputs
+
+
+class HintonKDConfig(Strict):
+    """Vanilla distillation: alpha * T^2 * KL(teacher || student) + (1 - alpha) * cross-entropy.
+
+    Attributes:
+        temperature: T of Eq. 2; softens both distributions. The paper's best is 2.
+        alpha: weight of the soft targets; 1 - alpha weighs the labels (Eq. 4).
+    """
+
+    kind: Literal["hinton_kd"] = "hinton_kd"
+    temperature: Annotated[float, Field(gt=0)] = 2.0
+    alpha: Annotated[float, Field(ge=0, le=1)] = 0.5
+
+    def build(self) -> Method:
+        """The module that computes it."""
+        return HintonKD(self)
+
+
+class HintonKD(Method):
+    """The joint loss of Eq. 4."""
+
+    needs_teacher: ClassVar[bool] = True
+
+    def forward(self, student: Outputs, teacher: Outputs | None, labels: Tensor) -> dict[str, Tensor]:
+        """`soft` (Eq. 3, times T^2 and alpha) and `label` (times 1 - alpha), both >= 0."""
+        assert teacher is not None
+        alpha, temperature = self.config.alpha, self.config.temperature
+        return {
+            "soft": alpha * soft_target_loss(student.logits, teacher.logits, temperature=temperature),
+            "label": (1 - alpha) * F.cross_entropy(student.logits, labels),
+        }
+
+
+def soft_target_loss(student: Tensor, teacher: Tensor, *, temperature: float) -> Tensor:
+    """T^2 * KL(softmax(teacher / T) || softmax(student / T)), Eq. 3 with the T^2 of Eq. 4.
+
+    T^2 keeps the gradient's size independent of T. Both sides are computed in float32 (or wider) log space.
+
+    Args:
+        student: logits [B, classes].
+        teacher: logits [B, classes], detached by the caller.
+        temperature: T > 0.
+
+    Returns:
+        Scalar >= 0 in nats, mean over the batch, sum over the classes.
+    """
+    log_student = F.log_softmax(_at_least_float32(student) / temperature, dim=1)
+    log_teacher = F.log_softmax(_at_least_float32(teacher) / temperature, dim=1)
+    divergence = F.kl_div(log_student, log_teacher, reduction="batchmean", log_target=True)
+    return divergence * temperature**2
+
+
+def _at_least_float32(logits: Tensor) -> Tensor:
+    return logits if logits.dtype.itemsize >= 4 else logits.float()

@@ -1,0 +1,245 @@
+"""Teachers are guests: loaded, put into eval mode, asked without gradient, never changed.
+
+A teacher is a network, or nothing but a table of answers to the training images. Where an image looks the same in every
+epoch, a network is asked once and becomes such a table, which is kept for later runs.
+"""
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from distill import checkpoint
+from distill.batches import Batch, Batches
+from distill.config import CheckpointTeacher, LibraryTeacher, LogitsTeacher, ProgramTeacher, RunConfig
+from distill.contract import sha256_of_file, sha256_of_json
+from distill.data import Data
+from distill.errors import UsageError
+from distill.terminal import progress
+from distill.vision.cache import cache_folder, cached_array
+from distill.vision.models import ImageClassifier, build
+from distill.vision.preprocess import Preprocess
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A loaded teacher.
+
+    Attributes:
+        model: images in [0, 1] -> logits, or None if there are only `logits`.
+        logits: float32 [num_train, classes], or None if there is a model.
+        preprocess: what the model sees; None for a table of logits.
+        class_names: None where the source does not say.
+        sha256: of the weights or of the file.
+    """
+
+    model: nn.Module | None
+    logits: Tensor | None
+    preprocess: Preprocess | None
+    class_names: tuple[str, ...] | None
+    sha256: str
+
+
+def load(
+    config: CheckpointTeacher | LibraryTeacher | ProgramTeacher | LogitsTeacher,
+    *,
+    channels: int,
+    class_names: tuple[str, ...],
+) -> Teacher:
+    """Read a teacher from wherever it is.
+
+    Args:
+        config: where it is.
+        channels: of the data set.
+        class_names: of the data set; the teacher must answer in this order.
+
+    Raises:
+        UsageError: a missing, damaged or unsuitable file; other classes than the data's.
+    """
+    match config:
+        case CheckpointTeacher():
+            teacher = _from_checkpoint(config)
+        case LibraryTeacher():
+            teacher = _from_library(config, channels, len(class_names))
+        case ProgramTeacher():
+            teacher = _from_program(config)
+        case LogitsTeacher():
+            teacher = _from_logits(config)
+    if teacher.class_names is not None and teacher.class_names != class_names:
+        raise UsageError(
+            f"the teacher was trained for the classes {', '.join(teacher.class_names)}, the data set has "
+            f"{', '.join(class_names)}. They must be the same, in the same order."
+        )
+    return teacher
+
+
+class TeacherAnswers:
+    """Gives the teacher's logits for a batch: from a table if its view of an image never changes, else by asking."""
+
+    def __init__(self, config: RunConfig, data: Data, teacher: Teacher | None, fabric: Fabric) -> None:
+        self.table: Tensor | None = None
+        self.model: nn.Module | None = None
+        self.autocast = fabric.autocast
+        if teacher is None:
+            return
+        if config.training.augment.active:
+            self.model = _to_device(_model_for_same_view(config, teacher), fabric.device)
+        else:
+            self.table = _table(config, data, teacher, fabric.device)
+
+    @torch.no_grad()
+    def __call__(self, batch: Batch) -> Tensor | None:
+        """Logits float32 [B, classes], or None without a teacher."""
+        if self.table is not None:
+            return self.table[batch.indices]
+        if self.model is not None:
+            with self.autocast():
+                return self.model(batch.images).float()
+        return None
+
+
+def _model_for_same_view(config: RunConfig, teacher: Teacher) -> nn.Module:
+    if teacher.model is None or teacher.preprocess is None:
+        raise UsageError(
+            "a teacher given as a file of logits knows only the plain images, but training.augment changes them. "
+            "Set training.augment.crop_padding_px=0 and training.augment.horizontal_flip=false."
+        )
+    ours, theirs = config.preprocess, teacher.preprocess
+    if (ours.size_px, ours.resize, ours.channels) != (theirs.size_px, theirs.resize, theirs.channels):
+        raise UsageError(
+            f"the teacher sees {theirs.channels} x {theirs.size_px} px ({theirs.resize}), the student "
+            f"{ours.channels} x {ours.size_px} px ({ours.resize}). With training.augment both must see the same view."
+        )
+    return teacher.model
+
+
+def _table(config: RunConfig, data: Data, teacher: Teacher, device: torch.device) -> Tensor:
+    """The teacher's answers to every training image, float32 [N, classes].
+
+    A network is asked once; its answers are kept on disk under the hashes of the teacher, its preprocessing and the
+    data, so that a change of any asks it again.
+    """
+    if teacher.model is None or teacher.preprocess is None:
+        assert teacher.logits is not None
+        table = teacher.logits
+    else:
+        model, preprocess = _to_device(teacher.model, device), teacher.preprocess
+        key = sha256_of_json(
+            [teacher.sha256, preprocess.model_dump(mode="json"), data.train_sha256, device.type, torch.__version__]
+        )
+
+        def ask() -> NDArray[np.float32]:
+            same_view = preprocess.input_shape == config.preprocess.input_shape
+            split = data.train if same_view else config.dataset.load("train", preprocess)
+            return _ask(model, Batches(split, batch_size=256, device=device))
+
+        table = torch.from_numpy(cached_array(cache_folder() / f"teacher-logits-{key[:16]}.array", ask))
+    expected = (len(data.train), len(data.train.class_names))
+    if tuple(table.shape) != expected:
+        raise UsageError(
+            f"the teacher's answers are {tuple(table.shape)}, expected {expected}: one row per training image, in the "
+            "data set's order, one column per class."
+        )
+    return table.to(device)
+
+
+@torch.inference_mode()
+def _ask(model: nn.Module, batches: Batches) -> NDArray[np.float32]:
+    answers: list[Tensor] = []
+    with progress() as display:
+        task = display.add_task("asking the teacher once", total=len(batches.split), note="")
+        for batch in batches.in_order():
+            answers.append(model(batch.images).float().cpu())
+            display.advance(task, len(batch.labels))
+    return torch.cat(answers).numpy()
+
+
+def _to_device(model: nn.Module, device: torch.device) -> nn.Module:
+    return model.to(device=device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+
+def _from_checkpoint(config: CheckpointTeacher) -> Teacher:
+    loaded = checkpoint.load(Path(config.path))
+    card = loaded.card
+    return Teacher(_freeze(loaded.model), None, card.preprocess, card.class_names, card.weights_sha256)
+
+
+def _from_library(config: LibraryTeacher, channels: int, num_classes: int) -> Teacher:
+    path = _existing(config.weights)
+    preprocess = config.image.preprocess(1 if channels == 1 else 3)
+    model = build(config.model, num_classes=num_classes, preprocess=preprocess)
+    try:
+        model.network.load_state_dict(_read_weights(path))
+    except RuntimeError as error:
+        raise UsageError(
+            f"{path} does not fit {config.model} with {num_classes} classes: {str(error).splitlines()[0]} "
+            f"{' '.join(line.strip() for line in str(error).splitlines()[1:3])}"
+        ) from error
+    return Teacher(_freeze(model), None, preprocess, None, sha256_of_file(path))
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    import pickle
+
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise UsageError(
+            f"{path} cannot be read as weights: {str(error).splitlines()[0]} "
+            "Expected .safetensors, or a .pth that holds tensors only (saved with torch.save(model.state_dict(), …))."
+        ) from error
+    nested = found.get("state_dict", found.get("model", found)) if isinstance(found, dict) else found
+    if not isinstance(nested, dict) or not all(isinstance(value, Tensor) for value in nested.values()):
+        raise UsageError(f"{path} holds {type(nested).__name__}, not a state dict. Save model.state_dict() instead.")
+    return nested
+
+
+def _from_program(config: ProgramTeacher) -> Teacher:
+    path = _existing(config.path)
+    try:
+        if path.suffix == ".pt2":
+            network: nn.Module = torch.export.load(path).module()
+        else:
+            with warnings.catch_warnings():
+                # torch deprecates TorchScript; users still have their teachers in it.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                network = torch.jit.load(path, map_location="cpu")
+    except (RuntimeError, ValueError, OSError) as error:
+        raise UsageError(f"{path} is neither a .pt2 nor a TorchScript program: {str(error).splitlines()[0]}") from error
+    preprocess = config.image.preprocess(config.channels)
+    return Teacher(_freeze(ImageClassifier(network, preprocess)), None, preprocess, None, sha256_of_file(path))
+
+
+def _from_logits(config: LogitsTeacher) -> Teacher:
+    path = _existing(config.path)
+    try:
+        table = np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise UsageError(f"{path} is not a .npy array: {error}") from error
+    if table.ndim != 2 or not np.issubdtype(table.dtype, np.floating) or not np.isfinite(table).all():
+        raise UsageError(f"{path}: expected finite logits [N, classes] as floats, found {table.dtype} {table.shape}.")
+    return Teacher(None, torch.from_numpy(table.astype(np.float32)), None, None, sha256_of_file(path))
+
+
+def _existing(path: str) -> Path:
+    found = Path(path)
+    if not found.is_file():
+        raise UsageError(f"the teacher's file {found} does not exist.")
+    return found
+
+
+def _freeze(model: nn.Module) -> nn.Module:
+    # An exported program refuses .eval(); its mode was fixed when it was exported.
+    for module in model.modules():
+        module.training = False
+    return model.requires_grad_(False)

@@ -1,0 +1,267 @@
+"""THE training loop: one for every method. Read `train` from top to bottom.
+
+Everything random in an epoch is seeded by (seed, epoch), so a run that was killed and resumed at an epoch's start ends
+with the weights of one that was not (bit for bit on the CPU).
+"""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from distill import evaluate
+from distill import teacher as teachers
+from distill.batches import Batch, Batches
+from distill.checkpoint import Card, Metrics, Training
+from distill.config import SGD, CheckpointTeacher, RunConfig, TrainingSettings, TrainTeacher
+from distill.data import Data, load_data
+from distill.errors import UsageError
+from distill.loss_watch import LossWatch, Meter
+from distill.methods import Method, Outputs
+from distill.run_folder import RunFolder, State, to_cpu
+from distill.teacher import Teacher, TeacherAnswers
+from distill.terminal import progress, say
+from distill.vision.models import ImageClassifier, build, builder
+
+
+def train(config: RunConfig, path: Path, *, resume: bool = False, restart: bool = False) -> Card:
+    """Run a configuration to its end and return the product's card; the product lies in `path / "best"`.
+
+    A finished run is not repeated. A teacher that is trained here gets its own run folder beside `path`.
+
+    Raises:
+        UsageError: anything wrong with the request, found before the first step.
+        WorkFailed: the loss is not finite, or the disk is full; the state of the last finished epoch is kept.
+    """
+    folder = RunFolder(path, config)
+    if not restart and (card := folder.finished()):
+        say(f"{path} is finished already; nothing to do (--restart trains it again)")
+        return card
+    check(config)
+    fabric = start_fabric(config)
+    state = folder.open(resume=resume, restart=restart)
+    data = load_data(config)
+    teacher = prepare_teacher(config, data, path)
+    answers = TeacherAnswers(config, data, teacher, fabric)
+
+    torch.manual_seed(config.seed)
+    method = config.method.build()
+    student = build(config.model, num_classes=len(data.train.class_names), preprocess=config.preprocess)
+    student = student.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    optimizer = make_optimizer(config.training, student, method)
+    restore(state, student, method, optimizer)
+    objective, optimizer = fabric.setup(Objective(student, method), optimizer)
+    step = Step(fabric, objective, optimizer, answers)
+
+    settings = config.training
+    batches = Batches(
+        data.train, batch_size=settings.batch_size, device=fabric.device, augment=settings.augment, seed=config.seed
+    )
+    validation = Batches(data.validation, batch_size=256, device=fabric.device)
+
+    with progress() as display:
+        bar = display.add_task(config.name, total=settings.epochs * len(batches), note="")
+        display.update(bar, completed=state.epoch * len(batches))
+        while state.epoch < settings.epochs and not stale(state, settings):
+            started = time.perf_counter()
+            losses = train_epoch(step, batches, config, state.epoch, Meter(display, bar))
+            seconds = time.perf_counter() - started
+            metrics = evaluate.metrics(evaluate.predict(student, validation), validation.labels, epoch=state.epoch + 1)
+            rate = len(batches) * batches.batch_size / seconds
+            advance(state, metrics, {"losses": losses, "seconds": seconds, "images_per_s": rate})
+            capture(state, student, method, optimizer)
+            if state.best is state.last:
+                folder.save_checkpoint(
+                    folder.best, student, data.train.class_names, record(config, data, teacher, state)
+                )
+            folder.save_state(state)
+            say(epoch_line(config, state))
+
+    training = record(config, data, teacher, state, finished=True)
+    folder.save_checkpoint(folder.last, student, data.train.class_names, training)
+    return folder.finish(training)
+
+
+class Objective(nn.Module):
+    """Student and method as one module, so that precision, devices and gradients are handled for both at once."""
+
+    def __init__(self, student: ImageClassifier, method: Method) -> None:
+        super().__init__()
+        self.student = student
+        self.method = method
+
+    def forward(self, images: Tensor, labels: Tensor, teacher: Tensor | None) -> dict[str, Tensor]:
+        """Named losses of one batch; `teacher` are its logits [B, classes]."""
+        outputs = Outputs(self.student(images).float())
+        return self.method(outputs, None if teacher is None else Outputs(teacher), labels)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One update of the student and of whatever the method trains."""
+
+    fabric: Fabric
+    objective: nn.Module
+    optimizer: torch.optim.Optimizer
+    answers: "TeacherAnswers"
+
+    def __call__(self, batch: Batch) -> dict[str, Tensor]:
+        """Take the step; returns the named losses before it, detached and still on the device."""
+        losses: dict[str, Tensor] = self.objective(batch.images, batch.labels, self.answers(batch))
+        self.optimizer.zero_grad()
+        self.fabric.backward(torch.stack(list(losses.values())).sum())
+        self.optimizer.step()
+        return {name: loss.detach() for name, loss in losses.items()}
+
+
+def train_epoch(step: Step, batches: Batches, config: RunConfig, epoch: int, meter: "Meter") -> dict[str, float]:
+    """One pass over the training images; returns the mean of each named loss.
+
+    Raises:
+        WorkFailed: a loss is not finite.
+    """
+    torch.manual_seed(config.seed * 1_000_003 + epoch)  # dropout and whatever else draws from the global state
+    step.objective.train()
+    watch = LossWatch(config, epoch, batches.device)
+    for index, batch in enumerate(batches.epoch(epoch)):
+        set_learning_rate(step.optimizer, config.training, epoch + index / len(batches))
+        watch.add(index, step(batch))
+        if watch.due(index, len(batches)):
+            meter.show(watch.check(), (index + 1) * batches.batch_size, index + 1)
+    return watch.means()
+
+
+def check(config: RunConfig) -> None:
+    """Raises UsageError for what can be known to be wrong before anything is loaded."""
+    builder(config.model)
+    if isinstance(config.teacher, TrainTeacher):
+        builder(config.teacher.model)
+    kind, needs_teacher = config.method.kind, config.method.build().needs_teacher
+    if needs_teacher and config.teacher is None:
+        raise UsageError(
+            f"method {kind} needs a teacher. Set one, e.g. --set teacher.kind=checkpoint --set teacher.path=RUN"
+        )
+    if not needs_teacher and config.teacher is not None:
+        raise UsageError(f"method {kind} has no use for a teacher. Remove it: --set teacher=null")
+
+
+def prepare_teacher(config: RunConfig, data: Data, path: Path) -> Teacher | None:
+    """Load the teacher, training it first if the run says so and it has not been done."""
+    if config.teacher is None:
+        return None
+    source = config.teacher
+    if isinstance(source, TrainTeacher):
+        teacher_run = config.teacher_run()
+        teacher_path = path.parent / teacher_run.name
+        if RunFolder(teacher_path, teacher_run).finished() is None:
+            say(f"training the teacher first: {teacher_run.model} in {teacher_path}")
+            train(teacher_run, teacher_path, resume=True)
+        link_teacher(path, teacher_path)
+        source = CheckpointTeacher(path=str(teacher_path))
+    return teachers.load(source, channels=config.dataset.channels, class_names=data.train.class_names)
+
+
+def link_teacher(path: Path, teacher_path: Path) -> None:
+    """`teacher` in the run folder leads to the teacher's run folder."""
+    path.mkdir(parents=True, exist_ok=True)
+    link = path / "teacher"
+    link.unlink(missing_ok=True)
+    link.symlink_to(Path("..") / teacher_path.name)
+
+
+def start_fabric(config: RunConfig) -> Fabric:
+    """Device and precision; raises UsageError if a GPU was demanded and there is none."""
+    has_gpu = torch.cuda.is_available()
+    if config.device == "cuda" and not has_gpu:
+        raise UsageError(
+            "device=cuda was demanded, but torch sees no CUDA GPU on this machine. "
+            "Use --set device=auto to train on the CPU, or check the driver with nvidia-smi."
+        )
+    on_gpu = has_gpu and config.device != "cpu"
+    precision = config.training.precision
+    if precision == "auto":
+        precision = "bf16-mixed" if on_gpu else "32-true"
+    return Fabric(accelerator="cuda" if on_gpu else "cpu", devices=1, precision=precision)
+
+
+def make_optimizer(settings: TrainingSettings, *modules: nn.Module) -> torch.optim.Optimizer:
+    """The optimizer over every parameter of student and method."""
+    parameters = [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
+    chosen = settings.optimizer
+    if isinstance(chosen, SGD):
+        return torch.optim.SGD(
+            parameters,
+            lr=chosen.lr,
+            momentum=chosen.momentum,
+            weight_decay=chosen.weight_decay,
+            nesterov=chosen.nesterov,
+            fused=True,
+        )
+    return torch.optim.AdamW(parameters, lr=chosen.lr, weight_decay=chosen.weight_decay, fused=True)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, settings: TrainingSettings, epoch: float) -> None:
+    """Set every group's rate for a fractional, 0-based epoch: a function of it alone, so nothing need be resumed."""
+    rate = settings.optimizer.lr * settings.schedule.factor(epoch, settings.epochs)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def capture(state: State, student: nn.Module, method: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Copy everything trainable into the state."""
+    state.model, state.method = to_cpu(dict(student.state_dict())), to_cpu(dict(method.state_dict()))
+    state.optimizer = to_cpu(optimizer.state_dict())
+
+
+def restore(state: State, student: nn.Module, method: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Put the state of an earlier session back, if there is one."""
+    if state.epoch:
+        student.load_state_dict(state.model)
+        method.load_state_dict(state.method)
+        optimizer.load_state_dict(state.optimizer)
+
+
+def stale(state: State, settings: TrainingSettings) -> bool:
+    """True if validation accuracy has not improved for as long as the settings allow."""
+    return settings.early_stopping_patience is not None and state.stale_epochs >= settings.early_stopping_patience
+
+
+def advance(state: State, metrics: Metrics, row: dict[str, object]) -> None:
+    """Take one finished epoch into the state; `state.best is state.last` if it was the best so far."""
+    state.epoch += 1
+    improved = state.best is None or metrics.accuracy > state.best.accuracy
+    state.last = metrics
+    state.best = metrics if improved else state.best
+    state.stale_epochs = 0 if improved else state.stale_epochs + 1
+    state.history.append({**metrics.model_dump(), **row})
+
+
+def record(config: RunConfig, data: Data, teacher: Teacher | None, state: State, *, finished: bool = False) -> Training:
+    """The card's record of this run as of now."""
+    assert state.best
+    assert state.last
+    return Training(
+        method=config.method.kind,
+        config=config.model_dump(mode="json"),
+        teacher_sha256=None if teacher is None else teacher.sha256,
+        data=data.identity(config),
+        seed=config.seed,
+        epoch=state.epoch,
+        best=state.best,
+        last=state.last,
+        finished=finished,
+    )
+
+
+def epoch_line(config: RunConfig, state: State) -> str:
+    """One line per epoch, for people and for log files."""
+    row = state.history[-1]
+    losses = "  ".join(f"{name} {value:.3f}" for name, value in row["losses"].items())
+    return (
+        f"{config.name}  epoch {state.epoch:>3}/{config.training.epochs}  {losses}  "
+        f"accuracy {100 * row['accuracy']:.2f} %  F1 {row['macro_f1']:.3f}  {row['images_per_s']:.0f} images/s"
+        f"{'  best so far' if state.best is state.last else ''}"
+    )

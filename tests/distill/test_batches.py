@@ -1,0 +1,97 @@
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from distill.batches import Batches, random_views, to_unit_range
+from distill.config import Augment
+from distill.vision.datasets import Split
+
+CPU = torch.device("cpu")
+
+
+class OnDemand:
+    """Images that are decoded when asked for, as `ImageFiles` are."""
+
+    def __init__(self, images: NDArray[np.uint8]) -> None:
+        self.images = images
+        self.shape = images.shape
+
+    def __getitem__(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+        return self.images[indices]
+
+
+def numbered(count: int = 10, size: int = 4) -> Split:
+    """Image i is filled with the value i."""
+    images = np.broadcast_to(np.arange(count, dtype=np.uint8)[:, None, None, None], (count, size, size, 1)).copy()
+    return Split(images, np.arange(count, dtype=np.int64), tuple(str(i) for i in range(count)))
+
+
+def values(batches: Batches, epoch: int) -> list[list[int]]:
+    return [(batch.images[:, 0, 0, 0] * 255).round().int().tolist() for batch in batches.epoch(epoch)]
+
+
+def test_an_epoch_is_a_permutation_that_depends_on_seed_and_epoch_only() -> None:
+    def fresh(seed: int) -> Batches:
+        return Batches(numbered(), batch_size=5, device=CPU, seed=seed)
+
+    assert sorted(value for chunk in values(fresh(0), 0) for value in chunk) == list(range(10))
+    assert values(fresh(0), 3) == values(fresh(0), 3)
+    assert values(fresh(0), 3) != values(fresh(0), 4)
+    assert values(fresh(0), 3) != values(fresh(1), 3)
+
+
+def test_images_labels_and_indices_belong_together() -> None:
+    for batch in Batches(numbered(), batch_size=3, device=CPU).epoch(0):
+        assert batch.labels.tolist() == batch.indices.tolist()
+        assert (batch.images[:, 0, 0, 0] * 255).round().int().tolist() == batch.labels.tolist()
+
+
+def test_the_incomplete_batch_is_dropped_in_training_and_kept_in_order() -> None:
+    batches = Batches(numbered(10), batch_size=4, device=CPU)
+    assert [len(chunk) for chunk in values(batches, 0)] == [4, 4]
+    assert [len(batch.labels) for batch in batches.in_order()] == [4, 4, 2]
+    assert len(Batches(numbered(3), batch_size=64, device=CPU)) == 1
+
+
+def test_streamed_images_come_in_the_same_batches_as_those_in_memory() -> None:
+    split = numbered()
+    streamed = Split(OnDemand(split.images[np.arange(10)]), split.labels, split.class_names)
+    augment = Augment(crop_padding_px=1, horizontal_flip=True)
+    pairs = zip(
+        Batches(split, batch_size=4, device=CPU, augment=augment).epoch(2),
+        Batches(streamed, batch_size=4, device=CPU, augment=augment).epoch(2),
+        strict=True,
+    )
+    for left, right in pairs:
+        assert torch.equal(left.images, right.images)
+        assert torch.equal(left.labels, right.labels)
+
+
+def test_the_unit_range_is_exact_at_its_ends_and_channels_last_in_memory() -> None:
+    pixels = torch.tensor([0, 51, 255], dtype=torch.uint8).reshape(1, 1, 1, 3).expand(2, 4, 5, 3)
+    images = to_unit_range(pixels.contiguous())
+    assert images.shape == (2, 3, 4, 5)
+    assert images[0, :, 0, 0].tolist() == pytest.approx([0, 0.2, 1])
+    assert images.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_views_are_crops_of_the_padded_picture_or_of_its_mirror_image() -> None:
+    picture = torch.randint(1, 256, (1, 6, 6, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    padded = torch.nn.functional.pad(picture[0], (0, 0, 2, 2, 2, 2))
+    windows = [padded[y : y + 6, x : x + 6] for y in range(5) for x in range(5)]
+    mirrored = torch.nn.functional.pad(picture[0].flip(1), (0, 0, 2, 2, 2, 2))
+    windows += [mirrored[y : y + 6, x : x + 6] for y in range(5) for x in range(5)]
+    seen = set()
+    augment = Augment(crop_padding_px=2, horizontal_flip=True)
+    views = random_views(picture.expand(400, 6, 6, 3), augment, torch.Generator().manual_seed(1))
+    for view in views:
+        matches = [index for index, window in enumerate(windows) if torch.equal(view, window)]
+        assert matches
+        seen.add(matches[0])
+    assert len(seen) > 45
+
+
+def test_without_augmentation_the_pixels_are_not_touched() -> None:
+    pixels = torch.randint(0, 256, (4, 6, 6, 1), dtype=torch.uint8)
+    assert random_views(pixels, Augment(), torch.Generator()) is pixels

@@ -1,0 +1,105 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from distill import checkpoint
+from distill.checkpoint import Card, Checkpoint, DataIdentity, Metrics, Training
+from distill.errors import UsageError
+from distill.recipes import demo
+from distill.vision.models import build
+from distill.vision.preprocess import Preprocess
+
+GOLDEN = Path(__file__).parent / "golden" / "card.json"
+PREPROCESS = Preprocess(size_px=32, channels=1, mean=(0.5,), std=(0.25,))
+
+
+def save(folder: Path) -> Checkpoint:
+    torch.manual_seed(0)
+    model = build("torchvision:shufflenet_v2_x0_5", num_classes=3, preprocess=PREPROCESS).eval()
+    names = ("a", "b", "c")
+    checkpoint.save(
+        folder, model, name="torchvision:shufflenet_v2_x0_5", class_names=names, preprocess=PREPROCESS, training=None
+    )
+    return Checkpoint(Card.read(folder / "card.json"), model, folder)
+
+
+def test_a_loaded_checkpoint_answers_exactly_as_the_saved_one(tmp_path: Path) -> None:
+    saved = save(tmp_path)
+    images = torch.rand(4, 1, 32, 32)
+    loaded = checkpoint.load(tmp_path)
+    assert not loaded.model.training
+    with torch.inference_mode():
+        assert torch.equal(loaded.model(images), saved.model(images))
+    assert loaded.card.num_parameters == sum(p.numel() for p in saved.model.parameters())
+
+
+def test_saving_twice_gives_the_same_bytes(tmp_path: Path) -> None:
+    save(tmp_path / "one")
+    save(tmp_path / "two")
+    for name in ("card.json", "weights.safetensors"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_a_run_folder_stands_for_its_best_checkpoint(tmp_path: Path) -> None:
+    save(tmp_path / "best")
+    assert checkpoint.find(tmp_path) == tmp_path / "best"
+
+
+def test_weights_that_are_not_the_cards_are_refused(tmp_path: Path) -> None:
+    save(tmp_path)
+    weights = tmp_path / "weights.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    with pytest.raises(UsageError, match="does not match its card: SHA-256 is"):
+        checkpoint.load(tmp_path)
+
+
+def test_missing_weights_and_missing_checkpoints_are_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no such folder"):
+        checkpoint.load(tmp_path / "nowhere")
+    with pytest.raises(UsageError, match=r"neither it nor its best/ holds a card\.json"):
+        checkpoint.load(tmp_path)
+    save(tmp_path)
+    (tmp_path / "weights.safetensors").unlink()
+    with pytest.raises(UsageError, match=r"has a card but no weights\.safetensors"):
+        checkpoint.load(tmp_path)
+
+
+def golden_card() -> Card:
+    best = Metrics(epoch=10, accuracy=0.9125, macro_f1=0.91, ece=0.03, entropy_nats=0.25, loss=0.3)
+    last = Metrics(epoch=12, accuracy=0.91, macro_f1=0.9, ece=0.04, entropy_nats=0.2, loss=0.31)
+    config = demo()
+    training = Training(
+        method="hinton_kd",
+        config=config.model_dump(mode="json"),
+        teacher_sha256="ab" * 32,
+        data=DataIdentity(
+            config=config.dataset,
+            train_sha256="01" * 32,
+            validation_sha256="23" * 32,
+            num_train=3600,
+            num_validation=1200,
+        ),
+        seed=0,
+        epoch=10,
+        best=best,
+        last=last,
+        finished=True,
+    )
+    return Card(
+        model="mobilenet_v3_small",
+        class_names=("plax", "a4c"),
+        preprocess=PREPROCESS,
+        num_parameters=1_528_106,
+        weights_sha256="cd" * 32,
+        training=training,
+        versions={"torch": "2.13.0"},
+    )
+
+
+def test_the_card_on_disk_is_the_golden_file() -> None:
+    """A difference here changes the contract: raise the schema version, or keep the file readable."""
+    assert golden_card().to_json() + "\n" == GOLDEN.read_text()
+    assert Card.read(GOLDEN) == golden_card()

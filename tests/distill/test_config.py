@@ -1,0 +1,82 @@
+import pytest
+
+from distill.config import Cosine, Steps, differences, parse, with_overrides
+from distill.errors import UsageError
+from distill.recipes import RECIPES, demo, recipe
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_survives_the_way_through_its_own_json(name: str) -> None:
+    config = recipe(name)
+    assert parse(config.model_dump_json(), source="test") == config
+
+
+def test_every_error_is_named_with_its_dotted_path_at_once() -> None:
+    raw = demo().model_dump_json().replace('"epochs":12', '"epochs":0').replace('"alpha":0.5', '"alhpa":0.5')
+    with pytest.raises(UsageError) as caught:
+        parse(raw, source="my.json")
+    assert "my.json" in str(caught.value)
+    assert "training.epochs: input should be greater than or equal to 1 (found 0)" in str(caught.value)
+    assert "alhpa: unknown key" in str(caught.value)
+
+
+def test_overrides_reach_nested_keys_and_are_checked() -> None:
+    changed = with_overrides(demo(), ["training.epochs=3", "method.temperature=7.5", "dataset.seed=4", "name=x"])
+    assert (changed.training.epochs, changed.method.model_dump()["temperature"]) == (3, 7.5)
+    assert changed.name == "x"
+
+
+def test_setting_another_kind_drops_the_old_kinds_keys() -> None:
+    changed = with_overrides(demo(), ["method.kind=scratch", "teacher=null"])
+    assert changed.method.model_dump() == {"kind": "scratch"}
+    assert changed.teacher is None
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("training.epocs=3", "training.epocs: unknown key"),
+        ("training.epochs=many", "training.epochs: input should be a valid integer (found 'many')"),
+        ("trainign.epochs=3", "there is no group 'trainign'"),
+        ("epochs", "expected key=value"),
+        ("method.kind=magic", "magic"),
+    ],
+)
+def test_a_bad_override_is_named(assignment: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        with_overrides(demo(), [assignment])
+    assert message in str(caught.value)
+
+
+def test_an_unknown_recipe_names_the_nearest_one() -> None:
+    with pytest.raises(UsageError, match="Did you mean demo"):
+        recipe("dmeo")
+
+
+def test_identity_ignores_name_and_device_and_nothing_else() -> None:
+    base = demo()
+    assert with_overrides(base, ["name=other", "device=cpu"]).identity() == base.identity()
+    assert with_overrides(base, ["seed=1"]).identity() != base.identity()
+    assert with_overrides(base, ["teacher.training.epochs=9"]).identity() != base.identity()
+
+
+def test_the_teacher_is_shared_by_students_that_differ() -> None:
+    other = with_overrides(demo(), ["model=shufflenet_v2_x1_0", "seed=5", "training.epochs=3"])
+    assert other.teacher_run() == demo().teacher_run()
+    assert with_overrides(demo(), ["image.size_px=32"]).teacher_run().identity() != demo().teacher_run().identity()
+
+
+def test_differences_are_listed_by_path() -> None:
+    assert differences({"a": {"b": 1}, "c": 2}, {"a": {"b": 3}, "c": 2}) == ["a.b: 1 -> 3"]
+
+
+def test_the_cosine_rises_in_warm_up_and_ends_at_zero() -> None:
+    cosine = Cosine(warmup_epochs=2.0)
+    assert [cosine.factor(e, 10) for e in (0, 1, 2)] == [0, 0.5, 1]
+    assert cosine.factor(6, 10) == pytest.approx(0.5)
+    assert cosine.factor(10, 10) == pytest.approx(0)
+
+
+def test_steps_fall_at_the_start_of_the_named_epochs() -> None:
+    steps = Steps(epochs=(3, 5))
+    assert [round(steps.factor(e, 9), 4) for e in (0, 2.99, 3, 4.9, 5, 8)] == [1, 1, 0.1, 0.1, 0.01, 0.01]

@@ -1,0 +1,256 @@
+"""The loop itself: it learns, it leaves the teacher alone, it resumes to the bit, it stops in words."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from distill import checkpoint
+from distill.config import CheckpointTeacher, LogitsTeacher, RunConfig, parse, with_overrides
+from distill.contract import sha256_of_file
+from distill.errors import UsageError, WorkFailed
+from distill.recipes import demo, demo_scratch
+from distill.train import train
+from distill.vision import cache
+
+TINY = [
+    "model=torchvision:shufflenet_v2_x0_5",
+    "image.size_px=32",
+    "dataset.train_patients=8",
+    "dataset.validation_patients=3",
+    "training.epochs=3",
+    "training.batch_size=40",
+    "device=cpu",
+]
+
+
+def tiny_scratch(*more: str) -> RunConfig:
+    return with_overrides(demo_scratch(), [*TINY, *more])
+
+
+def tiny_kd(*more: str) -> RunConfig:
+    teacher = ["teacher.model=torchvision:shufflenet_v2_x0_5", "teacher.training.epochs=2"]
+    return with_overrides(demo(), [*TINY, *teacher, *more])
+
+
+def weights(run: Path, which: str = "last") -> str:
+    return sha256_of_file(run / which / checkpoint.WEIGHTS_FILE)
+
+
+def test_a_run_learns_and_says_everything_of_itself(tmp_path: Path) -> None:
+    config = tiny_scratch("training.epochs=6", "training.optimizer.lr=0.005", "dataset.train_patients=16")
+    card = train(config, tmp_path / "run")
+    assert card.training is not None
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert rows[-1]["losses"]["label"] < rows[0]["losses"]["label"]
+    assert card.training.best.accuracy == max(row["accuracy"] for row in rows)
+    assert card.training.last.epoch == 6
+    assert card.training.finished
+    assert checkpoint.load(tmp_path / "run" / "last").card.training.epoch == 6
+    assert not (tmp_path / "run" / "resume.pt").exists()
+
+
+def test_a_run_is_repeated_exactly_from_its_own_config(tmp_path: Path) -> None:
+    train(tiny_scratch(), tmp_path / "one")
+    config = parse((tmp_path / "one" / "config.json").read_bytes(), source="config.json")
+    train(config, tmp_path / "two")
+    assert weights(tmp_path / "one") == weights(tmp_path / "two")
+
+
+def test_a_finished_run_is_not_repeated(tmp_path: Path) -> None:
+    train(tiny_scratch(), tmp_path / "run")
+    before = (tmp_path / "run" / "best" / "card.json").stat().st_mtime_ns
+    train(tiny_scratch(), tmp_path / "run")
+    assert (tmp_path / "run" / "best" / "card.json").stat().st_mtime_ns == before
+
+
+def test_a_folder_with_another_run_is_refused_and_the_difference_named(tmp_path: Path) -> None:
+    train(tiny_scratch(), tmp_path / "run")
+    with pytest.raises(UsageError, match=r"training\.epochs: 3 -> 4"):
+        train(tiny_scratch("training.epochs=4"), tmp_path / "run")
+
+
+def test_the_teacher_is_trained_once_and_its_bytes_stay_the_same(tmp_path: Path) -> None:
+    config = tiny_kd()
+    train(config, tmp_path / "one")
+    teacher_run = tmp_path / config.teacher_run().name
+    before = {path: path.read_bytes() for path in teacher_run.rglob("*") if path.is_file()}
+    card = train(tiny_kd("method.temperature=4.0"), tmp_path / "two")
+    assert {path: path.read_bytes() for path in teacher_run.rglob("*") if path.is_file()} == before
+    assert (tmp_path / "two" / "teacher").resolve() == teacher_run
+    assert card.training is not None
+    assert card.training.teacher_sha256 == weights(teacher_run, "best")
+
+
+@pytest.mark.parametrize("padding", [0, 2])
+def test_the_teacher_in_memory_is_unchanged_by_training(
+    tmp_path: Path, padding: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked once (no augmentation) or at every step: parameters and batch-norm statistics stay bit-identical."""
+    train(tiny_scratch(), tmp_path / "teacher")
+    loaded: list[torch.nn.Module] = []
+    load = checkpoint.load
+    monkeypatch.setattr(checkpoint, "load", lambda path: loaded.append(load(path).model) or _again(load(path), loaded))
+    config = tiny_kd(f"training.augment.crop_padding_px={padding}").model_copy(
+        update={"teacher": CheckpointTeacher(path=str(tmp_path / "teacher"))}
+    )
+    train(config, tmp_path / "student")
+    fresh = load(tmp_path / "teacher").model.state_dict()
+    used = loaded[0].state_dict()
+    assert all(torch.equal(used[key], fresh[key]) for key in fresh)
+    assert not any(module.training for module in loaded[0].modules())
+
+
+def _again(found: checkpoint.Checkpoint, loaded: list[torch.nn.Module]) -> checkpoint.Checkpoint:
+    return checkpoint.Checkpoint(found.card, loaded[-1], found.folder)  # type: ignore[arg-type]
+
+
+def test_a_teacher_is_asked_once_for_all_students(tmp_path: Path) -> None:
+    train(tiny_kd(), tmp_path / "one")
+    kept = sorted(cache.cache_folder().glob("teacher-logits-*"))
+    train(tiny_kd("seed=1"), tmp_path / "two")
+    assert sorted(cache.cache_folder().glob("teacher-logits-*")) == kept
+    assert kept
+
+
+def test_logits_from_a_file_train_the_same_student_as_the_teacher_itself(tmp_path: Path) -> None:
+    train(tiny_scratch(), tmp_path / "teacher")
+    base = tiny_kd().model_copy(update={"teacher": CheckpointTeacher(path=str(tmp_path / "teacher"))})
+    train(base, tmp_path / "asked")
+    model = checkpoint.load(tmp_path / "teacher").model.to(memory_format=torch.channels_last)
+    split = base.dataset.load("train", base.preprocess)
+    images = torch.from_numpy(np.asarray(split.images)).permute(0, 3, 1, 2).to(torch.float32).div_(255)
+    with torch.inference_mode():
+        np.save(tmp_path / "logits.npy", model(images).numpy())
+    train(base.model_copy(update={"teacher": LogitsTeacher(path=str(tmp_path / "logits.npy"))}), tmp_path / "told")
+    asked, told = (checkpoint.load(tmp_path / name / "last").model.state_dict() for name in ("asked", "told"))
+    for key in asked:
+        assert torch.allclose(asked[key].float(), told[key].float(), atol=1e-4)
+
+
+def validation_losses(run: Path) -> list[float]:
+    return [json.loads(line)["loss"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "distill", *arguments]
+
+
+def run_tiny(out: Path, *more: str) -> list[str]:
+    overrides = [item for setting in [*TINY, "training.epochs=5", *more] for item in ("--set", setting)]
+    return command("run", "demo-scratch", *overrides, "--out", str(out))
+
+
+def test_a_run_killed_with_sigkill_resumes_to_the_same_bits(tmp_path: Path) -> None:
+    subprocess.run(run_tiny(tmp_path / "whole"), check=True, capture_output=True)
+
+    process = subprocess.Popen(run_tiny(tmp_path / "killed"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    metrics = tmp_path / "killed" / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while not (metrics.is_file() and len(metrics.read_text().splitlines()) >= 2):
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert (tmp_path / "killed" / "resume.pt").is_file()
+
+    refused = subprocess.run(run_tiny(tmp_path / "killed"), capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert "--resume" in refused.stderr
+    subprocess.run([*run_tiny(tmp_path / "killed"), "--resume"], check=True, capture_output=True)
+
+    assert weights(tmp_path / "killed") == weights(tmp_path / "whole")
+    assert weights(tmp_path / "killed", "best") == weights(tmp_path / "whole", "best")
+    assert validation_losses(tmp_path / "killed") == validation_losses(tmp_path / "whole")
+
+
+def test_a_full_disk_stops_the_run_and_keeps_the_last_epoch(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    subprocess.run(run_tiny(out, "training.epochs=1"), check=True, capture_output=True)
+    config = sha256_of_file(out / "config.json")
+    limited = (
+        "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000)); "
+        "sys.argv = sys.argv[1:]; runpy.run_module('distill', run_name='__main__')"
+    )
+    other = run_tiny(tmp_path / "full")
+    ended = subprocess.run(
+        [sys.executable, "-c", limited, "distill", *other[3:]], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 1
+    assert "cannot write" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert not list((tmp_path / "full").rglob("*.tmp"))
+    assert sha256_of_file(out / "config.json") == config
+
+
+def test_a_loss_that_is_not_finite_stops_at_once_and_names_the_step(tmp_path: Path) -> None:
+    config = tiny_scratch("training.optimizer.lr=1e30", "training.schedule.warmup_epochs=0")
+    with pytest.raises(WorkFailed, match=r"no longer finite since step \d of epoch 1 \(method scratch: label = "):
+        train(config, tmp_path / "run")
+
+
+def test_early_stopping_ends_a_run_that_no_longer_improves(tmp_path: Path) -> None:
+    config = tiny_scratch("training.optimizer.lr=1e-12", "training.epochs=9", "training.early_stopping_patience=2")
+    card = train(config, tmp_path / "run")
+    assert card.training is not None
+    assert card.training.last.epoch == card.training.best.epoch + 2
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_demanded_gpu_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="device=cuda was demanded"):
+        train(tiny_scratch("device=cuda"), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["method.kind=hinton_kd"], "method hinton_kd needs a teacher"),
+        (["model=mobilenet"], "unknown model 'mobilenet'"),
+        (["teacher.kind=checkpoint", "teacher.path=nowhere"], "method scratch has no use for a teacher"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_any_work(tmp_path: Path, changes: list[str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        train(tiny_scratch(*changes), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_logits_cannot_teach_augmented_images(tmp_path: Path) -> None:
+    np.save(tmp_path / "logits.npy", np.zeros((160, 10)))
+    config = tiny_kd("training.augment.horizontal_flip=true")
+    with pytest.raises(UsageError, match="knows only the plain images"):
+        train(config.model_copy(update={"teacher": LogitsTeacher(path=str(tmp_path / "logits.npy"))}), tmp_path / "run")
+
+
+def test_logits_of_another_data_set_are_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "logits.npy", np.zeros((7, 10)))
+    config = tiny_kd().model_copy(update={"teacher": LogitsTeacher(path=str(tmp_path / "logits.npy"))})
+    with pytest.raises(UsageError, match=r"are \(7, 10\), expected \(160, 10\)"):
+        train(config, tmp_path / "run")
+
+
+def test_the_command_line_speaks_in_paragraphs_and_exit_codes(tmp_path: Path) -> None:
+    unknown = subprocess.run(command("run", "dmeo"), capture_output=True, text=True, check=False)
+    assert unknown.returncode == 2
+    assert "unknown recipe 'dmeo'" in unknown.stderr
+    assert "Traceback" not in unknown.stderr
+    bad_option = subprocess.run(command("run", "demo", "--sett", "a=1"), capture_output=True, text=True, check=False)
+    assert bad_option.returncode == 2
+
+    done = subprocess.run(run_tiny(tmp_path / "run", "training.epochs=1"), capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == str(tmp_path / "run")
+    assert "python -m export" in done.stderr
+    evaluated = subprocess.run(command("evaluate", str(tmp_path / "run"), "--json"), capture_output=True, check=True)
+    card = checkpoint.load(tmp_path / "run").card
+    assert card.training is not None
+    assert json.loads(evaluated.stdout)["accuracy"] == pytest.approx(card.training.best.accuracy)
