@@ -1,0 +1,58 @@
+# Every target sets up what it needs. `make` alone lists them.
+PYTHON ?= python3
+OUT ?= out
+VENV := .venv
+RUN := $(VENV)/bin/python
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo distill export bench report test check format perf lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(READY) ## create .venv from requirements.lock
+
+$(READY): requirements.lock
+	@command -v uv >/dev/null || $(PYTHON) -m pip install --quiet --user uv || $(PYTHON) -m pip install --quiet --user --break-system-packages uv
+	@PATH="$$PATH:$$($(PYTHON) -m site --user-base)/bin"; \
+	echo "installing the locked packages into $(VENV) (several GB the first time)"; \
+	uv venv --quiet --allow-existing --python $(PYTHON) $(VENV) && \
+	uv pip sync --quiet --require-hashes --python $(RUN) requirements.lock && touch $(READY)
+
+demo: distill export bench report ## teacher, student, all formats, benchmark and report page on the embedded data
+
+distill: $(READY) ## train the demo's teacher and student
+	$(RUN) -m distill run demo --resume --out $(OUT)/runs/demo
+
+export: distill ## convert the student to every format and the teacher to its base formats
+	$(RUN) -m export $(OUT)/runs/demo --format all --precision fp32,int8 --out $(OUT)/artifacts/demo
+	$(RUN) -m export $(OUT)/runs/demo/teacher --format eager,onnx --precision fp32 --out $(OUT)/artifacts/demo-teacher
+
+bench: export ## measure every artifact on this machine's CPU
+	$(RUN) -m bench $(OUT)/artifacts --device cpu --out $(OUT)/measurements.jsonl
+
+report: $(READY) ## turn the measurements into one HTML page
+	$(RUN) -m bench report --measurements $(OUT)/measurements.jsonl --out $(OUT)/report.html
+
+test: $(READY) ## run the tests
+	$(RUN) -m pytest
+
+check: $(READY) ## lint, formatting and types
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m basedpyright
+
+format: $(READY) ## format the code
+	$(RUN) -m ruff check --fix .
+	$(RUN) -m ruff format .
+
+perf: $(READY) ## benchmarks, as ratios measured side by side
+	$(RUN) -m tests.performance
+
+lock: ## resolve pyproject.toml into requirements.lock again
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --all-extras \
+		pyproject.toml --output-file requirements.lock
+
+clean: ## remove everything that was made, but not the environment
+	rm -rf $(OUT)

@@ -1,0 +1,67 @@
+"""Each package uses only the product of the one before it: a walk over every import statement of the code."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FOUNDATION = ("distill.contract", "distill.errors", "distill.terminal")
+ALLOWED = {
+    "distill.vision": ("distill.vision", *FOUNDATION),
+    "distill": ("distill",),
+    "export": ("export", "distill.vision", "distill.checkpoint", *FOUNDATION),
+    "bench": ("bench", "export.artifact", "distill.vision.preprocess", "distill.vision.datasets", *FOUNDATION),
+}
+OURS = ("distill", "export", "bench")
+FILES = sorted(path for package in OURS for path in (ROOT / package).rglob("*.py"))
+
+
+def is_inside(name: str, package: str) -> bool:
+    return name == package or name.startswith(package + ".")
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Every module of ours that a file imports, wherever in the file the import stands."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative imports hide what is imported"
+            names = [
+                submodule if (ROOT / Path(*submodule.split("."))).with_suffix(".py").is_file() else node.module
+                for alias in node.names
+                if node.module
+                for submodule in [f"{node.module}.{alias.name}"]
+            ]
+        else:
+            continue
+        yield from (name for name in names if name.split(".")[0] in OURS)
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_only_what_the_rule_allows_is_imported(path: Path) -> None:
+    name = module_name(path)
+    package = next(package for package in ALLOWED if is_inside(name, package))
+    forbidden = [found for found in imported(path) if not any(is_inside(found, ok) for ok in ALLOWED[package])]
+    # `from distill import checkpoint` names the package and means the module.
+    assert not forbidden
+
+
+def test_the_walk_sees_imports_inside_functions(tmp_path: Path) -> None:
+    file = tmp_path / "sample.py"
+    file.write_text(
+        "def f():\n    from distill.train import train\n    import bench.adb\n    from distill import checkpoint\n"
+    )
+    assert list(imported(file)) == ["distill.train", "bench.adb", "distill.checkpoint"]
+
+
+def test_foundation_and_artifact_files_do_not_reach_up() -> None:
+    for name in (*FOUNDATION, "export.artifact.manifest", "export.artifact.runner"):
+        path = ROOT / Path(*name.split(".")).with_suffix(".py")
+        assert not [found for found in imported(path) if found in ("distill.train", "distill.config", "export.convert")]
