@@ -1,0 +1,1 @@
+"""Measure artifacts and report: artifact -> measurements -> report."""

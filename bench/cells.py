@@ -1,0 +1,153 @@
+"""What is to be measured: artifacts found on disk, crossed with batch sizes and thread counts."""
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.record import Subject
+from distill.contract import sha256_of_file
+from distill.errors import UsageError
+from export.artifact.manifest import MANIFEST_FILE, Manifest
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One row to come: an artifact, images per call, and threads."""
+
+    folder: Path
+    manifest: Manifest
+    batch: int
+    threads: int
+
+    def __str__(self) -> str:
+        return f"{subject_name(self.manifest)} {self.manifest.format} {self.manifest.precision} batch {self.batch}"
+
+
+@dataclass(frozen=True)
+class NotMeasured:
+    """Something that was asked for and will not be measured; `broken` if that is a failure of the artifact."""
+
+    what: str
+    reason: str
+    broken: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be measured and what will not."""
+
+    cells: tuple[Cell, ...]
+    not_measured: tuple[NotMeasured, ...]
+
+
+def find_artifacts(paths: Iterable[Path]) -> list[Path]:
+    """Every artifact folder at or below the given folders, sorted within each, none twice.
+
+    Raises:
+        UsageError: a path does not exist, or holds no artifact.
+    """
+    found: dict[Path, Path] = {}
+    for path in paths:
+        below = _artifacts_below(path)
+        if not below:
+            raise UsageError(
+                f"{path} {_why_empty(path)}. Make artifacts with: python -m export CHECKPOINT --format all"
+            )
+        for folder in below:
+            found.setdefault(folder.resolve(), folder)
+    return list(found.values())
+
+
+def plan(
+    folders: Sequence[Path],
+    *,
+    batches: Sequence[int],
+    threads: Sequence[int],
+    refusal: Callable[[Manifest], str | None],
+) -> Plan:
+    """Every cell that can be measured, and for everything else the reason.
+
+    Args:
+        folders: artifact folders.
+        batches: images per call.
+        threads: thread counts.
+        refusal: why a device cannot run an artifact, or None if it can.
+    """
+    cells: list[Cell] = []
+    not_measured: list[NotMeasured] = []
+    for folder in folders:
+        try:
+            manifest = Manifest.read(folder / MANIFEST_FILE)
+        except UsageError as error:
+            not_measured.append(NotMeasured(str(folder), str(error), broken=True))
+            continue
+        reason = refusal(manifest)
+        if reason is not None:
+            not_measured.append(NotMeasured(_describe(manifest), reason, broken=False))
+            continue
+        for batch in batches:
+            if accepts_batch(manifest, batch):
+                cells += [Cell(folder, manifest, batch, count) for count in threads]
+            else:
+                not_measured.append(_other_batch(manifest, batch))
+    return Plan(tuple(cells), tuple(not_measured))
+
+
+def accepts_batch(manifest: Manifest, batch: int) -> bool:
+    """True if the artifact takes this many images per call."""
+    return manifest.input.shape[0] in (-1, batch)
+
+
+def subject_name(manifest: Manifest) -> str:
+    """How people tell the model apart: its network and the method that trained it."""
+    return f"{manifest.model} {manifest.method}" if manifest.method else manifest.model
+
+
+def subject(cell: Cell) -> Subject:
+    """What a measurement says of the artifact."""
+    manifest = cell.manifest
+    return Subject(
+        name=subject_name(manifest),
+        format=manifest.format,
+        precision=manifest.precision,
+        model=manifest.model,
+        method=manifest.method,
+        manifest_sha256=sha256_of_file(cell.folder / MANIFEST_FILE),
+        checkpoint_sha256=manifest.checkpoint_sha256,
+        teacher_sha256=manifest.teacher_sha256,
+        num_parameters=manifest.num_parameters,
+        size_bytes=manifest.size_bytes,
+        accuracy=manifest.parity.accuracy,
+        top1_agreement=manifest.parity.top1_agreement,
+        accuracy_images=manifest.parity.num_images if manifest.parity.accuracy is not None else 0,
+    )
+
+
+def _artifacts_below(path: Path) -> list[Path]:
+    found: list[Path] = []
+    for parent, folders, files in os.walk(path):
+        folders.sort()
+        if MANIFEST_FILE in files:
+            found.append(Path(parent))
+            # An artifact's own folders may hold manifests of another kind (Core ML has one).
+            folders.clear()
+    return found
+
+
+def _why_empty(path: Path) -> str:
+    if not path.exists():
+        return "does not exist"
+    return "holds no artifact: there is no manifest.json in it or below" if path.is_dir() else "is not a folder"
+
+
+def _describe(manifest: Manifest) -> str:
+    return f"{subject_name(manifest)} {manifest.format} {manifest.precision}"
+
+
+def _other_batch(manifest: Manifest, batch: int) -> NotMeasured:
+    reason = (
+        f"it was exported for batch {manifest.input.shape[0]} and takes no other; "
+        f"export it for batch {batch}, or measure eager or torchscript, which take any"
+    )
+    return NotMeasured(f"{_describe(manifest)} batch {batch}", reason, broken=False)

@@ -1,0 +1,47 @@
+"""One `python -m bench` call: measure every cell, write each row to the journal as it is done."""
+
+import uuid
+from pathlib import Path
+
+from rich.markup import escape
+
+from bench.cells import Cell, Plan
+from bench.devices import DeviceBench
+from bench.record import Measurement, append
+from bench.statistics import summarize
+from distill.terminal import progress, say
+
+
+def run_session(plan: Plan, bench: DeviceBench, journal: Path) -> list[Measurement]:
+    """Measure all cells in order. A failed cell is a row like any other; Ctrl-C keeps the rows that are done.
+
+    Raises:
+        WorkFailed: the journal cannot be written.
+    """
+    run_id = uuid.uuid4().hex
+    caution = bench.caution()
+    if caution:
+        say(f"[yellow]caution:[/] {escape(caution)}")
+    rows: list[Measurement] = []
+    with progress(unit="rows") as display:
+        task = display.add_task("starting", total=len(plan.cells), note="")
+        for cell in plan.cells:
+            display.update(task, description=f"{cell.manifest.format} {cell.manifest.precision}")
+            row = bench.measure(cell, run_id=run_id)
+            append(journal, row)
+            rows.append(row)
+            display.advance(task)
+            say(_one_line(cell, row))
+    return rows
+
+
+def describe(cell: Cell) -> str:
+    """A cell in one line."""
+    threads = "1 thread" if cell.threads == 1 else f"{cell.threads} threads"
+    return f"{cell}, {threads}"
+
+
+def _one_line(cell: Cell, row: Measurement) -> str:
+    if row.validity == "failed":
+        return f"[red]failed[/]  {describe(cell)}: {escape(row.reason)}"
+    return f"{summarize(row.samples_ms).median_ms:8.3f} ms  {describe(cell)}  [dim]{row.validity}[/]"

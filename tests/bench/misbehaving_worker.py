@@ -1,0 +1,60 @@
+"""A worker whose runtime does what the model file says: crash, hang, answer wrongly. Run as a script by test_cpu.py."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from bench import worker
+from export.artifact.manifest import Manifest
+from export.artifact.runner import RUNNERS, Batch, RunnerEntry
+
+
+class Runner:
+    runtime = "misbehaving"
+    runtime_version = "1.0"
+
+    def __init__(self, folder: Path, behaviour: str, golden: Batch, threads: int) -> None:
+        self.threads = threads
+        self._folder = folder
+        self._behaviour = behaviour
+        self._golden = golden
+
+    def bind(self, batch: Batch) -> Callable[[], Batch]:
+        if self._behaviour == "crash":
+            print("about to crash", file=sys.stderr, flush=True)
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if self._behaviour == "hang":
+            child = subprocess.Popen(["sleep", "3600"])
+            (self._folder / "processes").write_text(f"{os.getpid()} {child.pid}")
+            time.sleep(3600)
+        if self._behaviour == "raise":
+            raise RuntimeError("delegate refused node 17")
+        logits = np.resize(self._golden, (len(batch), self._golden.shape[1]))
+        if self._behaviour == "wrong":
+            logits = logits + np.float32(0.5)
+        if self._behaviour == "nan":
+            logits = logits * np.float32("nan")
+
+        def call() -> Batch:
+            time.sleep(0.0005)
+            return logits
+
+        return call
+
+
+def open_model(folder: Path, manifest: Manifest, *, threads: int) -> Runner:
+    assert os.environ["OMP_NUM_THREADS"] == str(threads)
+    golden = np.load(folder / manifest.file("golden-output"))
+    return Runner(folder, (folder / manifest.file("model")).read_text(), golden, threads)
+
+
+if __name__ == "__main__":
+    sys.modules["misbehaving"] = sys.modules["__main__"]
+    RUNNERS["torchscript"] = RunnerEntry("misbehaving", "nothing")
+    worker.main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,0 +1,15 @@
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+MODULES = (
+    "bench.record, bench.statistics, bench.timing, bench.report, bench.cpu, bench.worker, bench.devices, bench.__main__"
+)
+HEAVY = ("torch", "onnxruntime", "executorch", "ai_edge_litert", "plotly", "jinja2")
+
+
+def test_bench_is_imported_without_any_heavy_package():
+    code = f"import {MODULES}, sys; print([name for name in {HEAVY!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
