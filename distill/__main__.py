@@ -49,16 +49,23 @@ def run(
         terminal.product(path, f"python -m export {path} --format all --precision fp32,int8")
 
 
-@app.command()
-def evaluate(
+@app.command(name="evaluate")
+def evaluate_(
     path: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder or a checkpoint folder.")],
+    calibrate: Annotated[
+        bool,
+        typer.Option("--calibrate", help="Fit a temperature and save the calibrated checkpoint in RUN/calibrated."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")] = False,
 ) -> None:
     """Measure a checkpoint on its validation images again."""
     from distill import checkpoint
     from distill.batches import Batches
-    from distill.evaluate import metrics, predict
+    from distill.evaluate import evaluate
 
+    if calibrate:
+        _calibrate(path)
+        return
     loaded = checkpoint.load(path)
     training = loaded.card.training
     if training is None:
@@ -68,7 +75,7 @@ def evaluate(
         terminal.console.print("[yellow]the validation images are not the ones this network was validated on[/]")
     device = next(loaded.model.parameters()).device
     batches = Batches(split, batch_size=256, device=device)
-    found = metrics(predict(loaded.model, batches), batches.labels, epoch=training.epoch)
+    found = evaluate(loaded.model, batches, epoch=training.epoch)
     _show([(f"epoch {training.epoch}", found)], path)
     if as_json:
         print(found.model_dump_json())
@@ -98,6 +105,16 @@ def list_(
         ("model", "torchvision:NAME", "Any torchvision classifier."),
     ]
     terminal.console.print(terminal.table("what there is", ["what", "name", "in a sentence"], rows))
+
+
+def _calibrate(path: Path) -> None:
+    from distill.calibration import calibrate
+
+    folder, found = calibrate(path)
+    terminal.say(f"temperature {found.temperature:.3f}, fitted on one half of the validation images")
+    _show([("before", found.before), (f"logits / {found.temperature:.3f}", found.after)], path)
+    terminal.say("measured on the other half; no patient is in both where patients are known")
+    terminal.product(folder, f"python -m export {folder} --format all --precision fp32,int8")
 
 
 def _load_config(recipe: str) -> "RunConfig":

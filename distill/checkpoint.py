@@ -77,6 +77,7 @@ class Card(Contract):
 
     Attributes:
         model: name as in `distill.vision.models`.
+        temperature: the logits are divided by it; 1 unless the model was calibrated by temperature scaling.
         training: None for weights that were brought from elsewhere.
         versions: package versions at the time of writing.
     """
@@ -87,6 +88,7 @@ class Card(Contract):
     model: str
     class_names: tuple[str, ...]
     preprocess: Preprocess
+    temperature: float
     num_parameters: int
     weights_sha256: str
     training: Training | None
@@ -124,6 +126,7 @@ def save(
         model=name,
         class_names=class_names,
         preprocess=preprocess,
+        temperature=model.temperature,
         num_parameters=sum(parameter.numel() for parameter in model.network.parameters()),
         weights_sha256=sha256_of_file(folder / WEIGHTS_FILE),
         training=training,
@@ -171,6 +174,7 @@ def load(path: Path) -> Checkpoint:
         model.network.load_state_dict(load_file(weights_file))
     except (SafetensorError, RuntimeError) as error:
         raise UsageError(f"{weights_file} does not fit the network {card.model!r}: {error}") from error
+    model.temperature = card.temperature
     return Checkpoint(card, model.eval(), folder)
 
 

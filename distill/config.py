@@ -119,12 +119,19 @@ class TrainingSettings(Strict):
 
 
 class TrainTeacher(Strict):
-    """The teacher is trained here first, on the student's own data and image settings, unless it already was."""
+    """The teacher is trained here first, on the student's own data, unless it already was.
+
+    Attributes:
+        image: what it sees; None = the same as the student.
+        calibrate: divide its logits by a temperature that is fitted to the validation images.
+    """
 
     kind: Literal["train"] = "train"
     model: str
     training: TrainingSettings
+    image: ImageSettings | None = None
     seed: int = 0
+    calibrate: bool = False
 
 
 class CheckpointTeacher(Strict):
@@ -212,7 +219,7 @@ class RunConfig(Strict):
             seed=self.teacher.seed,
             device=self.device,
             dataset=self.dataset,
-            image=self.image,
+            image=self.teacher.image or self.image,
             model=self.teacher.model,
             method=ScratchConfig(),
             training=self.teacher.training,

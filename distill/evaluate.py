@@ -29,6 +29,11 @@ def predict(model: nn.Module, batches: Batches) -> Tensor:
         model.train(was_training)
 
 
+def evaluate(model: nn.Module, batches: Batches, *, epoch: int) -> Metrics:
+    """All metrics of a model on every image of the batches."""
+    return metrics(predict(model, batches), batches.labels, epoch=epoch)
+
+
 def metrics(logits: Tensor, labels: Tensor, *, epoch: int) -> Metrics:
     """All metrics of logits [N, classes] against labels int64 [N], over the whole split at once.
 

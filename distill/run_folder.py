@@ -61,6 +61,10 @@ class RunFolder:
         """Checkpoint of the last epoch."""
         return self.path / "last"
 
+    def member(self, number: int) -> Path:
+        """Checkpoint of one member of a cohort (1-based), last epoch."""
+        return self.path / "members" / str(number)
+
     def finished(self) -> Card | None:
         """The product's card if this very run was finished here before, else None."""
         if not (self.best / checkpoint.CARD_FILE).is_file() or not self._holds_same_config():

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -38,7 +39,7 @@ class Teacher:
         sha256: of the weights or of the file.
     """
 
-    model: nn.Module | None
+    model: ImageClassifier | None
     logits: Tensor | None
     preprocess: Preprocess | None
     class_names: tuple[str, ...] | None
@@ -88,7 +89,8 @@ class TeacherAnswers:
         if teacher is None:
             return
         if config.training.augment.active:
-            self.model = _to_device(_model_for_same_view(config, teacher), fabric.device)
+            self.model = _to_device(_model_for_views(config, teacher), fabric.device)
+            self.size_px = view_px(config, teacher, of_teacher=True)
         else:
             self.table = _table(config, data, teacher, fabric.device)
 
@@ -99,21 +101,39 @@ class TeacherAnswers:
             return self.table[batch.indices]
         if self.model is not None:
             with self.autocast():
-                return self.model(batch.images).float()
+                return self.model(resized(batch.images, self.size_px)).float()
         return None
 
 
-def _model_for_same_view(config: RunConfig, teacher: Teacher) -> nn.Module:
+def view_px(config: RunConfig, teacher: Teacher | None, *, of_teacher: bool = False) -> int:
+    """Side of the images that batches carry: large enough for student and teacher (or just what the teacher sees).
+
+    Only a teacher that is asked in every step matters; otherwise its answers come from its own copy of the data.
+    """
+    if teacher is None or teacher.preprocess is None or not config.training.augment.active:
+        return config.image.size_px
+    theirs = teacher.preprocess.size_px
+    return theirs if of_teacher else max(theirs, config.image.size_px)
+
+
+def resized(images: Tensor, size_px: int) -> Tensor:
+    """Images [B, C, H, W] as [B, C, size_px, size_px]: bilinear with antialiasing, as `Preprocess` does on uint8."""
+    if images.shape[-1] == size_px:
+        return images
+    return F.interpolate(images, (size_px, size_px), mode="bilinear", antialias=True)
+
+
+def _model_for_views(config: RunConfig, teacher: Teacher) -> nn.Module:
     if teacher.model is None or teacher.preprocess is None:
         raise UsageError(
             "a teacher given as a file of logits knows only the plain images, but training.augment changes them. "
             "Set training.augment.crop_padding_px=0 and training.augment.horizontal_flip=false."
         )
     ours, theirs = config.preprocess, teacher.preprocess
-    if (ours.size_px, ours.resize, ours.channels) != (theirs.size_px, theirs.resize, theirs.channels):
+    if (ours.resize, ours.channels) != (theirs.resize, theirs.channels):
         raise UsageError(
-            f"the teacher sees {theirs.channels} x {theirs.size_px} px ({theirs.resize}), the student "
-            f"{ours.channels} x {ours.size_px} px ({ours.resize}). With training.augment both must see the same view."
+            f"the teacher sees {theirs.channels} channel(s) ({theirs.resize}), the student {ours.channels} "
+            f"({ours.resize}). With training.augment both must see the same view, at any size."
         )
     return teacher.model
 
@@ -130,7 +150,14 @@ def _table(config: RunConfig, data: Data, teacher: Teacher, device: torch.device
     else:
         model, preprocess = _to_device(teacher.model, device), teacher.preprocess
         key = sha256_of_json(
-            [teacher.sha256, preprocess.model_dump(mode="json"), data.train_sha256, device.type, torch.__version__]
+            [
+                teacher.sha256,
+                teacher.model.temperature,
+                preprocess.model_dump(mode="json"),
+                data.train_sha256,
+                device.type,
+                torch.__version__,
+            ]
         )
 
         def ask() -> NDArray[np.float32]:
@@ -238,7 +265,7 @@ def _existing(path: str) -> Path:
     return found
 
 
-def _freeze(model: nn.Module) -> nn.Module:
+def _freeze(model: ImageClassifier) -> ImageClassifier:
     # An exported program refuses .eval(); its mode was fixed when it was exported.
     for module in model.modules():
         module.training = False

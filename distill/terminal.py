@@ -30,7 +30,10 @@ console = Console(stderr=True, highlight=False)
 
 
 def progress(*, unit: str = "") -> Progress:
-    """A progress display on stderr: what, how far, time used, time left. Use as a context manager."""
+    """A progress display: what, how far, time used, time left; nothing where stderr is no terminal.
+
+    Use as a context manager. A task needs the field `note`, shown behind the count.
+    """
     return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -42,6 +45,7 @@ def progress(*, unit: str = "") -> Progress:
         TimeRemainingColumn(),
         console=console,
         transient=True,
+        disable=not console.is_terminal,
     )
 
 

@@ -12,7 +12,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from distill import evaluate
+from distill import calibration, evaluate
 from distill import teacher as teachers
 from distill.batches import Batch, Batches
 from distill.checkpoint import Card, Metrics, Training
@@ -22,8 +22,9 @@ from distill.errors import UsageError
 from distill.loss_watch import LossWatch, Meter
 from distill.methods import Method, Outputs
 from distill.run_folder import RunFolder, State, to_cpu
-from distill.teacher import Teacher, TeacherAnswers
+from distill.teacher import Teacher, TeacherAnswers, resized
 from distill.terminal import progress, say
+from distill.vision.datasets import Split
 from distill.vision.models import ImageClassifier, build, builder
 
 
@@ -49,16 +50,17 @@ def train(config: RunConfig, path: Path, *, resume: bool = False, restart: bool 
 
     torch.manual_seed(config.seed)
     method = config.method.build()
-    student = build(config.model, num_classes=len(data.train.class_names), preprocess=config.preprocess)
-    student = student.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    optimizer = make_optimizer(config.training, student, method)
-    restore(state, student, method, optimizer)
-    objective, optimizer = fabric.setup(Objective(student, method), optimizer)
-    step = Step(fabric, objective, optimizer, answers)
+    students = build_students(config, method.num_students, num_classes=len(data.train.class_names))
+    cohort = nn.ModuleList(students)
+    optimizer = make_optimizer(config.training, cohort, method)
+    restore(state, cohort, method, optimizer)
+    objective, optimizer = fabric.setup(Objective(cohort, method), optimizer)
+    step = Step(fabric, objective, optimizer, answers, config.image.size_px)
 
     settings = config.training
+    views = views_for_training(config, data, teacher)
     batches = Batches(
-        data.train, batch_size=settings.batch_size, device=fabric.device, augment=settings.augment, seed=config.seed
+        views, batch_size=settings.batch_size, device=fabric.device, augment=settings.augment, seed=config.seed
     )
     validation = Batches(data.validation, batch_size=256, device=fabric.device)
 
@@ -66,51 +68,83 @@ def train(config: RunConfig, path: Path, *, resume: bool = False, restart: bool 
         bar = display.add_task(config.name, total=settings.epochs * len(batches), note="")
         display.update(bar, completed=state.epoch * len(batches))
         while state.epoch < settings.epochs and not stale(state, settings):
+            method.start_epoch(state.epoch + 1)
             started = time.perf_counter()
             losses = train_epoch(step, batches, config, state.epoch, Meter(display, bar))
             seconds = time.perf_counter() - started
-            metrics = evaluate.metrics(evaluate.predict(student, validation), validation.labels, epoch=state.epoch + 1)
             rate = len(batches) * batches.batch_size / seconds
-            advance(state, metrics, {"losses": losses, "seconds": seconds, "images_per_s": rate})
-            capture(state, student, method, optimizer)
+            found = [evaluate.evaluate(student, validation, epoch=state.epoch + 1) for student in students]
+            leader = leading(found)
+            row = {"losses": losses, **method.scalars(), "seconds": seconds, "images_per_s": rate}
+            advance(state, found[leader], row)
+            capture(state, cohort, method, optimizer)
             if state.best is state.last:
                 folder.save_checkpoint(
-                    folder.best, student, data.train.class_names, record(config, data, teacher, state)
+                    folder.best, students[leader], data.train.class_names, record(config, data, teacher, state)
                 )
             folder.save_state(state)
             say(epoch_line(config, state))
 
+    return finish(folder, config, data, teacher, state, students, validation)
+
+
+def finish(
+    folder: RunFolder,
+    config: RunConfig,
+    data: Data,
+    teacher: Teacher | None,
+    state: State,
+    students: list[ImageClassifier],
+    validation: Batches,
+) -> Card:
+    """Save the last epoch (every member of a cohort, the best of them as `last`) and complete the product's card."""
     training = record(config, data, teacher, state, finished=True)
-    folder.save_checkpoint(folder.last, student, data.train.class_names, training)
+    found = [evaluate.evaluate(student, validation, epoch=state.epoch) for student in students]
+    folder.save_checkpoint(folder.last, students[leading(found)], data.train.class_names, training)
+    if len(students) > 1:
+        for number, (student, metrics) in enumerate(zip(students, found, strict=True), start=1):
+            of_member = training.model_copy(update={"last": metrics})
+            folder.save_checkpoint(folder.member(number), student, data.train.class_names, of_member)
     return folder.finish(training)
 
 
-class Objective(nn.Module):
-    """Student and method as one module, so that precision, devices and gradients are handled for both at once."""
+def leading(cohort: list[Metrics]) -> int:
+    """Position of the most accurate member; the first of equals."""
+    return max(range(len(cohort)), key=lambda member: cohort[member].accuracy)
 
-    def __init__(self, student: ImageClassifier, method: Method) -> None:
+
+class Objective(nn.Module):
+    """Students and method as one module, so that precision, devices and gradients are handled for all at once."""
+
+    def __init__(self, students: nn.ModuleList, method: Method) -> None:
         super().__init__()
-        self.student = student
+        self.students = students
         self.method = method
 
     def forward(self, images: Tensor, labels: Tensor, teacher: Tensor | None) -> dict[str, Tensor]:
         """Named losses of one batch; `teacher` are its logits [B, classes]."""
-        outputs = Outputs(self.student(images).float())
+        outputs = tuple(Outputs(student(images).float()) for student in self.students)
         return self.method(outputs, None if teacher is None else Outputs(teacher), labels)
 
 
 @dataclass(frozen=True)
 class Step:
-    """One update of the student and of whatever the method trains."""
+    """One update of the students and of whatever the method trains.
+
+    Attributes:
+        size_px: what the students see; batches may carry larger images for the teacher.
+    """
 
     fabric: Fabric
     objective: nn.Module
     optimizer: torch.optim.Optimizer
-    answers: "TeacherAnswers"
+    answers: TeacherAnswers
+    size_px: int
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
         """Take the step; returns the named losses before it, detached and still on the device."""
-        losses: dict[str, Tensor] = self.objective(batch.images, batch.labels, self.answers(batch))
+        images = resized(batch.images, self.size_px)
+        losses: dict[str, Tensor] = self.objective(images, batch.labels, self.answers(batch))
         self.optimizer.zero_grad()
         self.fabric.backward(torch.stack(list(losses.values())).sum())
         self.optimizer.step()
@@ -139,7 +173,8 @@ def check(config: RunConfig) -> None:
     builder(config.model)
     if isinstance(config.teacher, TrainTeacher):
         builder(config.teacher.model)
-    kind, needs_teacher = config.method.kind, config.method.build().needs_teacher
+    method, kind = config.method.build(), config.method.kind
+    needs_teacher = method.needs_teacher
     if needs_teacher and config.teacher is None:
         raise UsageError(
             f"method {kind} needs a teacher. Set one, e.g. --set teacher.kind=checkpoint --set teacher.path=RUN"
@@ -160,8 +195,41 @@ def prepare_teacher(config: RunConfig, data: Data, path: Path) -> Teacher | None
             say(f"training the teacher first: {teacher_run.model} in {teacher_path}")
             train(teacher_run, teacher_path, resume=True)
         link_teacher(path, teacher_path)
+        if source.calibrate:
+            teacher_path = calibration.calibrate_run(teacher_path)
         source = CheckpointTeacher(path=str(teacher_path))
-    return teachers.load(source, channels=config.dataset.channels, class_names=data.train.class_names)
+    teacher = teachers.load(source, channels=config.dataset.channels, class_names=data.train.class_names)
+    check_views(config, teacher)
+    return teacher
+
+
+def check_views(config: RunConfig, teacher: Teacher) -> None:
+    """Raises UsageError if the method wants the teacher to see more than the student and it does not."""
+    if not config.method.build().needs_larger_teacher_view:
+        return
+    theirs = None if teacher.preprocess is None else teacher.preprocess.size_px
+    if theirs is None or theirs <= config.image.size_px:
+        raise UsageError(
+            f"method {config.method.kind} is for a teacher that sees larger images than the student; the teacher sees "
+            f"{theirs or 'unknown'} px, the student {config.image.size_px} px. Lower image.size_px or, for a teacher "
+            "that is trained here, set teacher.image.size_px."
+        )
+
+
+def views_for_training(config: RunConfig, data: Data, teacher: Teacher | None) -> Split:
+    """The training images at a size that serves student and teacher."""
+    size_px = teachers.view_px(config, teacher)
+    if size_px == config.image.size_px:
+        return data.train
+    return config.dataset.load("train", config.preprocess.model_copy(update={"size_px": size_px}))
+
+
+def build_students(config: RunConfig, count: int, *, num_classes: int) -> list[ImageClassifier]:
+    """Freshly initialised students, each other than the next, channels last in memory."""
+    students = [build(config.model, num_classes=num_classes, preprocess=config.preprocess) for _ in range(count)]
+    for student in students:
+        student.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    return students
 
 
 def link_teacher(path: Path, teacher_path: Path) -> None:
@@ -187,20 +255,21 @@ def start_fabric(config: RunConfig) -> Fabric:
     return Fabric(accelerator="cuda" if on_gpu else "cpu", devices=1, precision=precision)
 
 
-def make_optimizer(settings: TrainingSettings, *modules: nn.Module) -> torch.optim.Optimizer:
-    """The optimizer over every parameter of student and method."""
-    parameters = [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
+def make_optimizer(settings: TrainingSettings, students: nn.Module, method: Method) -> torch.optim.Optimizer:
+    """The optimizer over every parameter of students and method."""
+    groups = [{"params": list(students.parameters())}, *method.parameter_groups()]
+    groups = [group for group in groups if group["params"]]
     chosen = settings.optimizer
     if isinstance(chosen, SGD):
         return torch.optim.SGD(
-            parameters,
+            groups,
             lr=chosen.lr,
             momentum=chosen.momentum,
             weight_decay=chosen.weight_decay,
             nesterov=chosen.nesterov,
             fused=True,
         )
-    return torch.optim.AdamW(parameters, lr=chosen.lr, weight_decay=chosen.weight_decay, fused=True)
+    return torch.optim.AdamW(groups, lr=chosen.lr, weight_decay=chosen.weight_decay, fused=True)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, settings: TrainingSettings, epoch: float) -> None:
@@ -210,16 +279,16 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, settings: TrainingSettin
         group["lr"] = rate
 
 
-def capture(state: State, student: nn.Module, method: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def capture(state: State, students: nn.Module, method: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Copy everything trainable into the state."""
-    state.model, state.method = to_cpu(dict(student.state_dict())), to_cpu(dict(method.state_dict()))
+    state.model, state.method = to_cpu(dict(students.state_dict())), to_cpu(dict(method.state_dict()))
     state.optimizer = to_cpu(optimizer.state_dict())
 
 
-def restore(state: State, student: nn.Module, method: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def restore(state: State, students: nn.Module, method: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Put the state of an earlier session back, if there is one."""
     if state.epoch:
-        student.load_state_dict(state.model)
+        students.load_state_dict(state.model)
         method.load_state_dict(state.method)
         optimizer.load_state_dict(state.optimizer)
 

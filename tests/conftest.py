@@ -1,8 +1,12 @@
-"""Shared by all tests: a private cache, two threads, and small things to train and export."""
+"""Shared by all tests: a private cache, one thread, and small things to train and export."""
 
 import os
 from collections.abc import Callable
 from pathlib import Path
+
+# Before torch is imported, and inherited by every command a test starts: two threads on tiny networks only wait for
+# each other, and far longer when the machine has other work.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
 import pytest

@@ -8,11 +8,28 @@ from typing import Annotated, get_args
 
 from pydantic import Field
 
+from distill.methods.conditional_teacher_student import ConditionalTeacherStudentConfig
+from distill.methods.cross_quality_kd import CrossQualityKDConfig
+from distill.methods.curriculum_temperature import CurriculumTemperatureConfig
+from distill.methods.decoupled_kd import DecoupledKDConfig
+from distill.methods.deep_mutual_learning import DeepMutualLearningConfig
 from distill.methods.hinton_kd import HintonKDConfig
 from distill.methods.method import Method, Outputs
 from distill.methods.scratch import ScratchConfig
+from distill.methods.spherical_kd import SphericalKDConfig
+from distill.methods.weighted_soft_labels import WeightedSoftLabelsConfig
 
-AnyMethod = ScratchConfig | HintonKDConfig
+AnyMethod = (
+    ScratchConfig
+    | HintonKDConfig
+    | ConditionalTeacherStudentConfig
+    | CurriculumTemperatureConfig
+    | CrossQualityKDConfig
+    | DeepMutualLearningConfig
+    | SphericalKDConfig
+    | WeightedSoftLabelsConfig
+    | DecoupledKDConfig
+)
 
 MethodConfig = Annotated[AnyMethod, Field(discriminator="kind")]
 

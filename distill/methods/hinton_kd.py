@@ -32,9 +32,10 @@ class HintonKD(Method):
 
     needs_teacher: ClassVar[bool] = True
 
-    def forward(self, student: Outputs, teacher: Outputs | None, labels: Tensor) -> dict[str, Tensor]:
+    def forward(self, students: tuple[Outputs, ...], teacher: Outputs | None, labels: Tensor) -> dict[str, Tensor]:
         """`soft` (Eq. 3, times T^2 and alpha) and `label` (times 1 - alpha), both >= 0."""
         assert teacher is not None
+        (student,) = students
         alpha, temperature = self.config.alpha, self.config.temperature
         return {
             "soft": alpha * soft_target_loss(student.logits, teacher.logits, temperature=temperature),
@@ -42,7 +43,7 @@ class HintonKD(Method):
         }
 
 
-def soft_target_loss(student: Tensor, teacher: Tensor, *, temperature: float) -> Tensor:
+def soft_target_loss(student: Tensor, teacher: Tensor, *, temperature: float | Tensor) -> Tensor:
     """T^2 * KL(softmax(teacher / T) || softmax(student / T)), Eq. 3 with the T^2 of Eq. 4.
 
     T^2 keeps the gradient's size independent of T. Both sides are computed in float32 (or wider) log space.
@@ -50,16 +51,22 @@ def soft_target_loss(student: Tensor, teacher: Tensor, *, temperature: float) ->
     Args:
         student: logits [B, classes].
         teacher: logits [B, classes], detached by the caller.
-        temperature: T > 0.
+        temperature: T > 0; a scalar tensor may carry gradient.
 
     Returns:
         Scalar >= 0 in nats, mean over the batch, sum over the classes.
     """
-    log_student = F.log_softmax(_at_least_float32(student) / temperature, dim=1)
-    log_teacher = F.log_softmax(_at_least_float32(teacher) / temperature, dim=1)
-    divergence = F.kl_div(log_student, log_teacher, reduction="batchmean", log_target=True)
+    return soft_targets_per_image(student, teacher, temperature=temperature).mean()
+
+
+def soft_targets_per_image(student: Tensor, teacher: Tensor, *, temperature: float | Tensor) -> Tensor:
+    """As `soft_target_loss`, one value per image: [B]."""
+    log_student = F.log_softmax(at_least_float32(student) / temperature, dim=1)
+    log_teacher = F.log_softmax(at_least_float32(teacher) / temperature, dim=1)
+    divergence = F.kl_div(log_student, log_teacher, reduction="none", log_target=True).sum(dim=1)
     return divergence * temperature**2
 
 
-def _at_least_float32(logits: Tensor) -> Tensor:
+def at_least_float32(logits: Tensor) -> Tensor:
+    """Half-precision logits as float32; wider ones unchanged."""
     return logits if logits.dtype.itemsize >= 4 else logits.float()

@@ -1,5 +1,6 @@
 """What the training loop asks of a distillation method."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -14,23 +15,43 @@ class Outputs:
 
 
 class Method(nn.Module):
-    """Base of every method: named losses from student and teacher.
+    """Base of every method: named losses from the student (or students) and the teacher.
+
+    Whatever a method trains is its registered child, so it moves, saves and resumes with it.
 
     Attributes:
         needs_teacher: the loop refuses a run without a teacher (or with a useless one) by this.
+        needs_larger_teacher_view: the teacher must see larger images than the student.
     """
 
     needs_teacher: ClassVar[bool]
+    needs_larger_teacher_view: ClassVar[bool] = False
 
     def __init__(self, config: Any) -> None:
         super().__init__()
         self.config = config
 
-    def forward(self, student: Outputs, teacher: Outputs | None, labels: Tensor) -> dict[str, Tensor]:
+    @property
+    def num_students(self) -> int:
+        """How many networks are trained together."""
+        return 1
+
+    def start_epoch(self, epoch: int) -> None:
+        """Called before each (1-based) epoch, also after a resume."""
+
+    def parameter_groups(self) -> Sequence[dict[str, Any]]:
+        """The method's own parameters for the optimizer; a group may set its own weight_decay."""
+        return [{"params": list(self.parameters())}]
+
+    def scalars(self) -> dict[str, float]:
+        """What is worth a line in `metrics.jsonl` after an epoch."""
+        return {}
+
+    def forward(self, students: tuple[Outputs, ...], teacher: Outputs | None, labels: Tensor) -> dict[str, Tensor]:
         """Named scalar losses, already weighted: the step minimises their sum.
 
         Args:
-            student: with gradient.
+            students: one per trained network, with gradient.
             teacher: without gradient; None if and only if `needs_teacher` is False.
             labels: int64 [B].
         """

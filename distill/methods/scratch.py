@@ -24,6 +24,7 @@ class Scratch(Method):
 
     needs_teacher: ClassVar[bool] = False
 
-    def forward(self, student: Outputs, teacher: Outputs | None, labels: Tensor) -> dict[str, Tensor]:
+    def forward(self, students: tuple[Outputs, ...], teacher: Outputs | None, labels: Tensor) -> dict[str, Tensor]:
         """`label`: cross-entropy in nats, >= 0."""
+        (student,) = students
         return {"label": F.cross_entropy(student.logits, labels)}

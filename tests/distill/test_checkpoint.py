@@ -92,6 +92,7 @@ def golden_card() -> Card:
         model="mobilenet_v3_small",
         class_names=("plax", "a4c"),
         preprocess=PREPROCESS,
+        temperature=1.0,
         num_parameters=1_528_106,
         weights_sha256="cd" * 32,
         training=training,

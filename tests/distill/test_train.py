@@ -2,21 +2,25 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from distill import checkpoint
+from distill import calibration, checkpoint, terminal
+from distill.__main__ import app
 from distill.config import CheckpointTeacher, LogitsTeacher, RunConfig, parse, with_overrides
 from distill.contract import sha256_of_file
 from distill.errors import UsageError, WorkFailed
 from distill.recipes import demo, demo_scratch
+from distill.run_folder import RunFolder, State
 from distill.train import train
 from distill.vision import cache
 
@@ -113,6 +117,77 @@ def _again(found: checkpoint.Checkpoint, loaded: list[torch.nn.Module]) -> check
     return checkpoint.Checkpoint(found.card, loaded[-1], found.folder)  # type: ignore[arg-type]
 
 
+def test_every_member_of_a_cohort_is_saved_and_the_best_is_the_product(tmp_path: Path) -> None:
+    config = tiny_scratch("method.kind=deep_mutual_learning", "method.cohort=2", "training.epochs=2")
+    card = train(config, tmp_path / "run")
+    members = [checkpoint.load(tmp_path / "run" / "members" / number) for number in ("1", "2")]
+    assert members[0].card.weights_sha256 != members[1].card.weights_sha256
+    assert weights(tmp_path / "run") in {member.card.weights_sha256 for member in members}
+    assert card.training is not None
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert set(rows[0]["losses"]) == {"label", "mutual"}
+    assert card.training.best.accuracy == max(row["accuracy"] for row in rows)
+
+
+@pytest.mark.parametrize("padding", [0, 2])
+def test_the_student_of_a_cross_quality_run_takes_small_images_and_its_teacher_large_ones(
+    tmp_path: Path, padding: int
+) -> None:
+    changes = ("teacher.image.size_px=48", "method.kind=cross_quality_kd", "training.epochs=1")
+    config = tiny_kd(*changes, f"training.augment.crop_padding_px={padding}")
+    card = train(config, tmp_path / "run")
+    assert card.preprocess.size_px == 32
+    assert checkpoint.load(tmp_path / "run" / "teacher").card.preprocess.size_px == 48
+
+
+def test_cross_quality_needs_a_teacher_that_sees_more(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="the teacher sees 32 px, the student 32 px"):
+        train(tiny_kd("method.kind=cross_quality_kd"), tmp_path / "run")
+
+
+def test_a_learned_temperature_moves_is_recorded_and_survives_a_resume(tmp_path: Path) -> None:
+    settings = ["method.kind=curriculum_temperature", "method.capped_epochs=1", "training.optimizer.lr=0.01"]
+    train(tiny_kd(*settings), tmp_path / "whole")
+    rows = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
+    temperatures = [row["temperature"] for row in rows]
+    assert len(set(temperatures)) == len(temperatures)
+    assert all(row["lambda"] == 1 for row in rows)
+
+    folder = RunFolder(tmp_path / "half", tiny_kd(*settings))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunFolder, "save_state", stop_after_second_epoch(RunFolder.save_state))
+        with pytest.raises(KeyboardInterrupt):
+            train(folder.config, folder.path)
+    train(folder.config, folder.path, resume=True)
+    assert weights(tmp_path / "half") == weights(tmp_path / "whole")
+
+
+def stop_after_second_epoch(save: Callable[[RunFolder, State], None]) -> Callable[[RunFolder, State], None]:
+    def save_and_stop(folder: RunFolder, state: State) -> None:
+        save(folder, state)
+        if state.epoch == 2 and "teacher" not in folder.path.name:
+            raise KeyboardInterrupt
+
+    return save_and_stop
+
+
+def test_a_calibrated_model_divides_its_logits_inside_the_graph(tmp_path: Path) -> None:
+    train(tiny_scratch(), tmp_path / "run")
+    folder, found = calibration.calibrate(tmp_path / "run")
+    plain, calibrated = checkpoint.load(tmp_path / "run"), checkpoint.load(folder)
+    images = torch.rand(3, 1, 32, 32)
+    with torch.inference_mode():
+        assert torch.allclose(calibrated.model(images) * found.temperature, plain.model(images), atol=1e-5)
+    with pytest.raises(UsageError, match="calibrated already"):
+        calibration.calibrate(folder)
+
+
+def test_a_calibrated_teacher_teaches_other_soft_targets(tmp_path: Path) -> None:
+    train(tiny_kd("training.epochs=1"), tmp_path / "plain")
+    train(tiny_kd("training.epochs=1", "teacher.calibrate=true"), tmp_path / "calibrated")
+    assert weights(tmp_path / "plain") != weights(tmp_path / "calibrated")
+
+
 def test_a_teacher_is_asked_once_for_all_students(tmp_path: Path) -> None:
     train(tiny_kd(), tmp_path / "one")
     kept = sorted(cache.cache_folder().glob("teacher-logits-*"))
@@ -140,21 +215,31 @@ def validation_losses(run: Path) -> list[float]:
     return [json.loads(line)["loss"] for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "distill", *arguments]
-
-
-def run_tiny(out: Path, *more: str) -> list[str]:
+def arguments(out: Path, *more: str) -> list[str]:
+    """Of `python -m distill` for a tiny run of five epochs."""
     overrides = [item for setting in [*TINY, "training.epochs=5", *more] for item in ("--set", setting)]
-    return command("run", "demo-scratch", *overrides, "--out", str(out))
+    return ["run", "demo-scratch", *overrides, "--out", str(out)]
 
 
-def test_a_run_killed_with_sigkill_resumes_to_the_same_bits(tmp_path: Path) -> None:
-    subprocess.run(run_tiny(tmp_path / "whole"), check=True, capture_output=True)
+def call(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    """The exit code of `python -m distill WORDS`, run in this process."""
+    monkeypatch.setattr(sys, "argv", ["distill", *words])
+    with pytest.raises(SystemExit) as ended:
+        terminal.run(app)
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
 
-    process = subprocess.Popen(run_tiny(tmp_path / "killed"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+def test_a_run_killed_with_sigkill_resumes_to_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert call(monkeypatch, *arguments(tmp_path / "whole")) == 0
+
+    process = subprocess.Popen(
+        [sys.executable, "-m", "distill", *arguments(tmp_path / "killed")],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     metrics = tmp_path / "killed" / "metrics.jsonl"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not (metrics.is_file() and len(metrics.read_text().splitlines()) >= 2):
         assert process.poll() is None, "the run ended before it could be killed"
         assert time.monotonic() < deadline
@@ -163,33 +248,28 @@ def test_a_run_killed_with_sigkill_resumes_to_the_same_bits(tmp_path: Path) -> N
     process.wait()
     assert (tmp_path / "killed" / "resume.pt").is_file()
 
-    refused = subprocess.run(run_tiny(tmp_path / "killed"), capture_output=True, text=True, check=False)
-    assert refused.returncode == 2
-    assert "--resume" in refused.stderr
-    subprocess.run([*run_tiny(tmp_path / "killed"), "--resume"], check=True, capture_output=True)
-
+    assert call(monkeypatch, *arguments(tmp_path / "killed")) == 2
+    assert call(monkeypatch, *arguments(tmp_path / "killed"), "--resume") == 0
     assert weights(tmp_path / "killed") == weights(tmp_path / "whole")
     assert weights(tmp_path / "killed", "best") == weights(tmp_path / "whole", "best")
     assert validation_losses(tmp_path / "killed") == validation_losses(tmp_path / "whole")
 
 
-def test_a_full_disk_stops_the_run_and_keeps_the_last_epoch(tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    subprocess.run(run_tiny(out, "training.epochs=1"), check=True, capture_output=True)
-    config = sha256_of_file(out / "config.json")
-    limited = (
-        "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000)); "
-        "sys.argv = sys.argv[1:]; runpy.run_module('distill', run_name='__main__')"
-    )
-    other = run_tiny(tmp_path / "full")
-    ended = subprocess.run(
-        [sys.executable, "-c", limited, "distill", *other[3:]], capture_output=True, text=True, check=False
-    )
-    assert ended.returncode == 1
-    assert "cannot write" in ended.stderr
-    assert "Traceback" not in ended.stderr
-    assert not list((tmp_path / "full").rglob("*.tmp"))
-    assert sha256_of_file(out / "config.json") == config
+def test_a_full_disk_stops_the_run_and_keeps_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(tiny_scratch("training.epochs=1"), tmp_path / "earlier")
+    before = {path: path.read_bytes() for path in (tmp_path / "earlier").rglob("*") if path.is_file()}
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limits[1]))  # the system refuses to write longer files
+    try:
+        code = call(monkeypatch, *arguments(tmp_path / "full"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert code == 1
+    assert "cannot write" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*.tmp"))
+    assert {path: path.read_bytes() for path in (tmp_path / "earlier").rglob("*") if path.is_file()} == before
 
 
 def test_a_loss_that_is_not_finite_stops_at_once_and_names_the_step(tmp_path: Path) -> None:
@@ -239,18 +319,21 @@ def test_logits_of_another_data_set_are_refused(tmp_path: Path) -> None:
         train(config, tmp_path / "run")
 
 
-def test_the_command_line_speaks_in_paragraphs_and_exit_codes(tmp_path: Path) -> None:
-    unknown = subprocess.run(command("run", "dmeo"), capture_output=True, text=True, check=False)
-    assert unknown.returncode == 2
-    assert "unknown recipe 'dmeo'" in unknown.stderr
-    assert "Traceback" not in unknown.stderr
-    bad_option = subprocess.run(command("run", "demo", "--sett", "a=1"), capture_output=True, text=True, check=False)
-    assert bad_option.returncode == 2
+def test_the_command_line_speaks_in_paragraphs_and_exit_codes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, "run", "dmeo") == 2
+    assert "unknown recipe 'dmeo'" in capsys.readouterr().err
+    assert call(monkeypatch, "run", "demo", "--sett", "a=1") == 2
+    assert "No such option: --sett" in capsys.readouterr().err
 
-    done = subprocess.run(run_tiny(tmp_path / "run", "training.epochs=1"), capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == str(tmp_path / "run")
-    assert "python -m export" in done.stderr
-    evaluated = subprocess.run(command("evaluate", str(tmp_path / "run"), "--json"), capture_output=True, check=True)
+    assert call(monkeypatch, *arguments(tmp_path / "run", "training.epochs=1")) == 0
+    shown = capsys.readouterr()
+    assert shown.out.splitlines()[-1] == str(tmp_path / "run")
+    assert "python -m export" in shown.err
+    assert call(monkeypatch, "evaluate", str(tmp_path / "run"), "--json") == 0
     card = checkpoint.load(tmp_path / "run").card
     assert card.training is not None
-    assert json.loads(evaluated.stdout)["accuracy"] == pytest.approx(card.training.best.accuracy)
+    assert json.loads(capsys.readouterr().out)["accuracy"] == pytest.approx(card.training.best.accuracy)
+    assert call(monkeypatch, "list") == 0
+    assert "deep_mutual_learning" in capsys.readouterr().err

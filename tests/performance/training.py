@@ -94,11 +94,12 @@ class Asked:
 def our_loop(split: Split, answers: Callable[[Batch], Tensor | None], *, distill: bool) -> Callable[[], None]:
     """The step of `distill.train` with the batches it would get."""
     student = network("mobilenet_v3_small").to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    students = torch.nn.ModuleList([student])
     method = (HintonKDConfig() if distill else ScratchConfig()).build()
     fabric = Fabric(accelerator="cpu", devices=1, precision="32-true")
     settings = TrainingSettings(epochs=1, batch_size=BATCH, optimizer=AdamW())
-    objective, optimizer = fabric.setup(Objective(student, method), make_optimizer(settings, student, method))
-    step = Step(fabric, objective, optimizer, answers)  # type: ignore[arg-type]
+    objective, optimizer = fabric.setup(Objective(students, method), make_optimizer(settings, students, method))
+    step = Step(fabric, objective, optimizer, answers, SIZE_PX)  # type: ignore[arg-type]
     batches = Batches(split, batch_size=BATCH, device=torch.device("cpu"))
     endless = itertools.chain.from_iterable(batches.epoch(number) for number in itertools.count())
 
@@ -118,7 +119,10 @@ def comparisons() -> list[Comparison]:
     torch.set_num_threads(2)
     native, small = DATA.load("train", NATIVE), DATA.load("train", SMALL)
     table = torch.randn(len(small), 10)
-    supervised, cached = our_loop(small, nobody, distill=False), our_loop(small, lambda b: table[b.indices], distill=True)
+    supervised, cached = (
+        our_loop(small, nobody, distill=False),
+        our_loop(small, lambda b: table[b.indices], distill=True),
+    )
     asked = our_loop(small, Asked(), distill=True)
     found = []
     for workers in (0, 2):

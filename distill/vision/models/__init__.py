@@ -31,15 +31,16 @@ class ImageClassifier(nn.Module):
     """Normalisation and a network in one graph.
 
     One-channel images become three by broadcasting against the three-channel mean, so no copy is made and no extra
-    operation is exported.
+    operation is exported. Temperature scaling of a finished model divides the logits inside the graph.
     """
 
     mean: Tensor
     inverse_std: Tensor
 
-    def __init__(self, network: nn.Module, preprocess: Preprocess) -> None:
+    def __init__(self, network: nn.Module, preprocess: Preprocess, *, temperature: float = 1.0) -> None:
         super().__init__()
         self.network = network
+        self.temperature = temperature
         mean = torch.tensor(preprocess.mean, dtype=torch.float32).expand(3).reshape(1, 3, 1, 1)
         std = torch.tensor(preprocess.std, dtype=torch.float32).expand(3).reshape(1, 3, 1, 1)
         # Not in the state dict: the card's Preprocess is the only place these values are kept.
@@ -48,7 +49,8 @@ class ImageClassifier(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Images float32 [B, C, H, W] in [0, 1], C as in `preprocess` -> logits [B, classes]."""
-        return self.network((images - self.mean) * self.inverse_std)
+        logits = self.network((images - self.mean) * self.inverse_std)
+        return logits if self.temperature == 1.0 else logits / self.temperature
 
 
 def build(name: str, *, num_classes: int, preprocess: Preprocess) -> ImageClassifier:

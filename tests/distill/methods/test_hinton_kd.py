@@ -44,7 +44,7 @@ def test_at_high_temperature_it_is_half_the_mean_squared_difference_of_centred_l
 
 def test_alpha_balances_soft_targets_and_labels_as_in_equation_4() -> None:
     student, teacher, labels = logits(6, 4, seed=5), logits(6, 4, seed=6), torch.tensor([0, 1, 2, 3, 0, 1])
-    losses = HintonKDConfig(temperature=2.0, alpha=0.3).build()(Outputs(student), Outputs(teacher), labels)
+    losses = HintonKDConfig(temperature=2.0, alpha=0.3).build()((Outputs(student),), Outputs(teacher), labels)
     soft = numpy_soft_target_loss(student.numpy(), teacher.numpy(), 2.0)
     hard = torch.nn.functional.cross_entropy(student, labels).item()
     assert losses["soft"].item() == pytest.approx(0.3 * soft, abs=1e-10)

@@ -1,0 +1,65 @@
+"""deep_mutual_learning: a cohort of students that teach one another (Zhang et al. 2018, arXiv:1706.00384)."""
+
+from typing import Annotated, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from distill.contract import Strict
+from distill.methods.hinton_kd import soft_target_loss
+from distill.methods.method import Method, Outputs
+
+
+class DeepMutualLearningConfig(Strict):
+    """A cohort of students that learn from the labels and from one another; no teacher.
+
+    Attributes:
+        cohort: how many students; the cross-quality paper uses 3. Every one is saved, the best is the product.
+    """
+
+    kind: Literal["deep_mutual_learning"] = "deep_mutual_learning"
+    cohort: Annotated[int, Field(ge=2, le=16)] = 3
+
+    def build(self) -> Method:
+        """The module that computes it."""
+        return DeepMutualLearning(self)
+
+
+class DeepMutualLearning(Method):
+    """The sum over the members of label loss and mean divergence from the peers.
+
+    Deviation: all members take their step at once from the same predictions; the authors update one after another.
+    """
+
+    needs_teacher: ClassVar[bool] = False
+
+    @property
+    def num_students(self) -> int:
+        """The size of the cohort."""
+        return self.config.cohort
+
+    def forward(self, students: tuple[Outputs, ...], teacher: Outputs | None, labels: Tensor) -> dict[str, Tensor]:
+        """`label` and `mutual`, each summed over the members, both >= 0."""
+        logits = [student.logits for student in students]
+        label = torch.stack([F.cross_entropy(member, labels) for member in logits]).sum()
+        return {"label": label, "mutual": mutual_loss(logits)}
+
+
+def mutual_loss(logits: list[Tensor]) -> Tensor:
+    """Sum over members i of 1 / (m - 1) * sum over peers j of KL(p_j || p_i), peers detached, temperature 1.
+
+    Args:
+        logits: one tensor [B, classes] per member, two or more.
+
+    Returns:
+        Scalar >= 0 in nats, mean over the batch; the same for any order of the members.
+    """
+    pairs = [
+        soft_target_loss(member, peer.detach(), temperature=1.0)
+        for i, member in enumerate(logits)
+        for j, peer in enumerate(logits)
+        if i != j
+    ]
+    return torch.stack(pairs).sum() / (len(logits) - 1)

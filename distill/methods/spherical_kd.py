@@ -1,0 +1,58 @@
+"""spherical_kd: KD on logits of one length, so only their direction is taught (Guo et al. 2020, arXiv:2010.07485)."""
+
+from typing import Annotated, ClassVar, Literal
+
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from distill.contract import Strict
+from distill.methods.hinton_kd import at_least_float32, soft_target_loss
+from distill.methods.method import Method, Outputs
+
+
+class SphericalKDConfig(Strict):
+    """KD on logits scaled to the teacher's mean norm: direction is taught, confidence is not.
+
+    Attributes:
+        temperature: of the soft targets. The authors state none; 4 is this project's choice.
+        alpha: weight of the soft targets.
+    """
+
+    kind: Literal["spherical_kd"] = "spherical_kd"
+    temperature: Annotated[float, Field(gt=0)] = 4.0
+    alpha: Annotated[float, Field(ge=0, le=1)] = 0.9
+
+    def build(self) -> Method:
+        """The module that computes it."""
+        return SphericalKD(self)
+
+
+class SphericalKD(Method):
+    """KD and cross-entropy, both on scaled logits.
+
+    Deviation: the paper's form is used (both sides normalised to the teacher's mean norm). The authors' code scales the
+    student by standard deviations and leaves the teacher raw; their README has a third form.
+    """
+
+    needs_teacher: ClassVar[bool] = True
+
+    def forward(self, students: tuple[Outputs, ...], teacher: Outputs | None, labels: Tensor) -> dict[str, Tensor]:
+        """`soft` and `label`, weighted by alpha and 1 - alpha, both >= 0."""
+        assert teacher is not None
+        (student,) = students
+        scaled_student, scaled_teacher = on_the_sphere(student.logits, teacher.logits)
+        alpha = self.config.alpha
+        soft = soft_target_loss(scaled_student, scaled_teacher, temperature=self.config.temperature)
+        return {"soft": alpha * soft, "label": (1 - alpha) * F.cross_entropy(scaled_student, labels)}
+
+
+def on_the_sphere(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+    """Both logits [B, classes], centred and scaled per image to the batch's mean norm of the centred teacher logits.
+
+    Centring changes no probability and makes the norm independent of a constant added to all logits.
+    """
+    centred_student = at_least_float32(student) - at_least_float32(student).mean(dim=1, keepdim=True)
+    centred_teacher = at_least_float32(teacher) - at_least_float32(teacher).mean(dim=1, keepdim=True)
+    radius = centred_teacher.norm(dim=1).mean()
+    return F.normalize(centred_student, dim=1) * radius, F.normalize(centred_teacher, dim=1) * radius

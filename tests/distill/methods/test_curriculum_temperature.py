@@ -1,0 +1,94 @@
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from distill.methods import Outputs
+from distill.methods.curriculum_temperature import CurriculumTemperatureConfig, reversed_gradient
+from distill.methods.hinton_kd import HintonKDConfig
+
+Draw = Callable[..., torch.Tensor]
+
+
+def test_the_cosine_of_equation_7_has_its_end_points_and_its_cap() -> None:
+    config = CurriculumTemperatureConfig(lambda_min=0.2, lambda_max=1.2, capped_epochs=10)
+    assert config.curriculum(0) == pytest.approx(0.2)
+    assert config.curriculum(5) == pytest.approx(0.7)
+    assert config.curriculum(10) == pytest.approx(1.2)
+    assert config.curriculum(200) == config.curriculum(10)
+    # Eq. 7 is the exact negative of the authors' schedule, which goes from 0 to -1 and starts at epoch 1.
+    assert CurriculumTemperatureConfig().curriculum(1) == pytest.approx(0.0244717, abs=1e-6)
+
+
+def test_the_linear_schedule_reaches_its_maximum() -> None:
+    config = CurriculumTemperatureConfig(schedule="linear", capped_epochs=4)
+    assert [config.curriculum(epoch) for epoch in (0, 1, 2, 4, 9)] == [0, 0.25, 0.5, 1, 1]
+
+
+def test_temperature_starts_where_the_authors_start_and_stays_in_range() -> None:
+    method = CurriculumTemperatureConfig().build()
+    assert method.scalars()["temperature"] == pytest.approx(15.6212, abs=1e-4)
+    for theta, bound in ((-50.0, 1.0), (50.0, 21.0)):
+        torch.nn.init.constant_(method.theta, theta)  # type: ignore[arg-type]
+        assert method.scalars()["temperature"] == pytest.approx(bound, abs=1e-4)
+
+
+def step(logits: Draw, curriculum_epoch: int) -> tuple[float, float, torch.Tensor]:
+    """Loss before and after one update of theta alone, and theta's gradient."""
+    method = CurriculumTemperatureConfig(alpha=1.0).build().double()
+    method.start_epoch(curriculum_epoch)
+    student, teacher, labels = logits(16, 5, seed=0), logits(16, 5, seed=1), torch.zeros(16, dtype=torch.int64)
+    before = method((Outputs(student),), Outputs(teacher), labels)["soft"]
+    before.backward()
+    theta = method.theta
+    assert isinstance(theta, torch.nn.Parameter)
+    assert theta.grad is not None
+    with torch.no_grad():
+        theta -= 1e-2 * theta.grad
+    after = method((Outputs(student),), Outputs(teacher), labels)["soft"]
+    return before.item(), after.item(), theta.grad
+
+
+def test_a_descent_step_of_the_optimizer_raises_the_loss_through_theta(logits: Draw) -> None:
+    before, after, gradient = step(logits, 10)
+    assert gradient != 0
+    assert after > before
+
+
+def test_lambda_scales_the_adversarys_gradient_and_not_the_students(logits: Draw) -> None:
+    full, half = step(logits, 10)[2], step(logits, 5)[2]
+    assert half.item() == pytest.approx(0.5 * full.item(), rel=1e-9)
+    gradients = []
+    for epoch in (1, 10):
+        method = CurriculumTemperatureConfig().build().double()
+        method.start_epoch(epoch)
+        student = logits(8, 5, seed=2).requires_grad_()
+        losses = method((Outputs(student),), Outputs(logits(8, 5, seed=3)), torch.zeros(8, dtype=torch.int64))
+        torch.stack(list(losses.values())).sum().backward()
+        gradients.append(student.grad)
+    assert torch.equal(*gradients)
+
+
+def test_the_student_learns_as_from_plain_distillation_at_the_same_temperature(logits: Draw) -> None:
+    labels, teacher = torch.arange(8) % 5, logits(8, 5, seed=4)
+    learned = CurriculumTemperatureConfig().build().double()
+    fixed = HintonKDConfig(temperature=learned.scalars()["temperature"], alpha=0.5).build()
+    gradients = []
+    for method in (learned, fixed):
+        student = logits(8, 5, seed=5).requires_grad_()
+        torch.stack(list(method((Outputs(student),), Outputs(teacher), labels).values())).sum().backward()
+        gradients.append(student.grad)
+    assert torch.allclose(*gradients, atol=1e-12)
+
+
+def test_theta_is_in_the_optimizer_and_is_not_decayed() -> None:
+    method = CurriculumTemperatureConfig().build()
+    (group,) = method.parameter_groups()
+    assert group["weight_decay"] == 0
+    assert group["params"][0] is method.theta
+
+
+def test_the_gradient_is_reversed_and_scaled() -> None:
+    value = torch.tensor(2.0, requires_grad=True)
+    (3 * reversed_gradient(value, scale=0.25)).backward()
+    assert value.grad == -0.75

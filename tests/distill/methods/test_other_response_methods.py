@@ -1,0 +1,119 @@
+"""spherical_kd, weighted_soft_labels, decoupled_kd, cross_quality_kd: twins and identities."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from distill.methods import Outputs
+from distill.methods.cross_quality_kd import CrossQualityKDConfig
+from distill.methods.decoupled_kd import DecoupledKDConfig, decoupled_losses
+from distill.methods.hinton_kd import HintonKDConfig, soft_target_loss
+from distill.methods.spherical_kd import SphericalKDConfig, on_the_sphere
+from distill.methods.weighted_soft_labels import WeightedSoftLabelsConfig, weighted_soft_label_loss
+
+Draw = Callable[..., torch.Tensor]
+Softmax = Callable[..., np.ndarray]
+Divergence = Callable[[np.ndarray, np.ndarray], float]
+LABELS = torch.arange(7) % 4
+
+
+def test_decoupled_parts_equal_the_slow_numpy_twin(logits: Draw, softmax: Softmax, divergence: Divergence) -> None:
+    student, teacher = logits(7, 4, seed=0), logits(7, 4, seed=1)
+    target, other = 0.0, 0.0
+    for s, t, y in zip(student.numpy(), teacher.numpy(), LABELS.tolist(), strict=True):
+        p_s, p_t = softmax(s, 2), softmax(t, 2)
+        target += 4 * divergence(np.array([p_t[y], 1 - p_t[y]]), np.array([p_s[y], 1 - p_s[y]])) / 7
+        rest_s, rest_t = np.delete(p_s, y), np.delete(p_t, y)
+        other += 4 * divergence(rest_t / rest_t.sum(), rest_s / rest_s.sum()) / 7
+    found = decoupled_losses(student, teacher, LABELS, temperature=2.0)
+    assert found[0].item() == pytest.approx(target, abs=1e-10)
+    assert found[1].item() == pytest.approx(other, abs=1e-10)
+
+
+def test_decoupled_parts_add_up_to_plain_distillation(logits: Draw) -> None:
+    """KL = TCKD + (1 - p_t(label)) * NCKD for every image."""
+    for seed in range(5):
+        student, teacher, label = logits(1, 6, seed=seed), logits(1, 6, seed=seed + 50), torch.tensor([seed % 6])
+        target, other = decoupled_losses(student, teacher, label, temperature=1.0)
+        share = 1 - teacher.softmax(1)[0, label]
+        whole = soft_target_loss(student, teacher, temperature=1.0)
+        assert (target + share * other).item() == pytest.approx(whole.item(), abs=1e-10)
+
+
+def test_decoupled_parts_stay_finite_for_a_very_sure_student() -> None:
+    sure = torch.tensor([[200.0, 0.0, -50.0]], requires_grad=True)
+    target, other = decoupled_losses(sure, torch.zeros(1, 3), torch.tensor([0]), temperature=1.0)
+    (target + other).backward()
+    assert torch.isfinite(target + other)
+    assert sure.grad is not None
+    assert torch.isfinite(sure.grad).all()
+
+
+def test_decoupled_warm_up_grows_linearly(logits: Draw) -> None:
+    method = DecoupledKDConfig(warmup_epochs=4).build()
+    arguments = (Outputs(logits(7, 4, seed=0)),), Outputs(logits(7, 4, seed=1)), LABELS
+    values = []
+    for epoch in (1, 2, 4, 9):
+        method.start_epoch(epoch)
+        values.append(method(*arguments)["other"].item())
+    assert [value / values[-1] for value in values] == pytest.approx([0.25, 0.5, 1, 1])
+
+
+def test_weighted_soft_labels_equal_the_slow_numpy_twin(logits: Draw, softmax: Softmax) -> None:
+    student, teacher = logits(7, 4, seed=2), logits(7, 4, seed=3)
+    expected = 0.0
+    for s, t, y in zip(student.numpy(), teacher.numpy(), LABELS.tolist(), strict=True):
+        weight = 1 - np.exp(np.log(softmax(s)[y]) / (-np.log(softmax(t)[y]) + 1e-7))
+        expected += weight * 9 * -(softmax(t, 3) * np.log(softmax(s, 3))).sum() / 7
+    found = weighted_soft_label_loss(student, teacher, LABELS, temperature=3.0)
+    assert found.item() == pytest.approx(expected, abs=1e-10)
+
+
+def test_an_image_the_student_already_knows_needs_no_soft_label(logits: Draw) -> None:
+    student = 1000 * torch.nn.functional.one_hot(LABELS, 4).double()
+    assert weighted_soft_label_loss(student, logits(7, 4, seed=4), LABELS, temperature=4.0).item() == 0
+
+
+def test_labels_have_weight_one_beside_weighted_soft_labels(logits: Draw) -> None:
+    student, teacher = logits(7, 4, seed=5), logits(7, 4, seed=6)
+    losses = WeightedSoftLabelsConfig(alpha=2.0).build()((Outputs(student),), Outputs(teacher), LABELS)
+    assert losses["label"].item() == pytest.approx(torch.nn.functional.cross_entropy(student, LABELS).item())
+    single = weighted_soft_label_loss(student, teacher, LABELS, temperature=4.0)
+    assert losses["soft"].item() == pytest.approx(2 * single.item())
+
+
+def test_on_the_sphere_all_logits_have_the_teachers_mean_length(logits: Draw) -> None:
+    student, teacher = logits(7, 4, seed=7), logits(7, 4, seed=8)
+    radius = np.mean([np.linalg.norm(row - row.mean()) for row in teacher.numpy()])
+    for scaled in on_the_sphere(student, teacher):
+        assert scaled.norm(dim=1).tolist() == pytest.approx([radius] * 7)
+
+
+def test_spherical_distillation_ignores_how_confident_the_student_is(logits: Draw) -> None:
+    student, teacher = logits(7, 4, seed=9), logits(7, 4, seed=10)
+    method = SphericalKDConfig().build()
+    once = method((Outputs(student),), Outputs(teacher), LABELS)
+    louder = method((Outputs(5 * student + 3),), Outputs(teacher), LABELS)
+    for name in once:
+        assert louder[name].item() == pytest.approx(once[name].item(), abs=1e-10)
+
+
+def test_cross_quality_distillation_is_equation_2_with_tau_squared(logits: Draw) -> None:
+    arguments = (Outputs(logits(7, 4, seed=11)),), Outputs(logits(7, 4, seed=12)), LABELS
+    found = CrossQualityKDConfig(temperature=20.0, alpha=0.5).build()(*arguments)
+    expected = HintonKDConfig(temperature=20.0, alpha=0.5).build()(*arguments)
+    assert {name: loss.item() for name, loss in found.items()} == {name: loss.item() for name, loss in expected.items()}
+
+
+@pytest.mark.parametrize("config", [HintonKDConfig(alpha=1.0), SphericalKDConfig(alpha=1.0), CrossQualityKDConfig()])
+def test_soft_terms_vanish_where_the_student_says_what_the_teacher_says(config: HintonKDConfig, logits: Draw) -> None:
+    same = logits(7, 4, seed=13)
+    assert config.build()((Outputs(same + 2),), Outputs(same), LABELS)["soft"].item() == pytest.approx(0, abs=1e-10)
+
+
+def test_decoupled_parts_vanish_where_the_student_says_what_the_teacher_says(logits: Draw) -> None:
+    same = logits(7, 4, seed=14)
+    for part in decoupled_losses(same - 1, same, LABELS, temperature=4.0):
+        assert part.item() == pytest.approx(0, abs=1e-10)
