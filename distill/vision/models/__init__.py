@@ -30,8 +30,8 @@ MODELS: dict[str, Builder] = {
 class ImageClassifier(nn.Module):
     """Normalisation and a network in one graph.
 
-    One-channel images become three by broadcasting against the three-channel mean, so no copy is made and no extra
-    operation is exported. Temperature scaling of a finished model divides the logits inside the graph.
+    One-channel images become three by broadcasting against the three-channel mean, which most exporters fold into
+    the subtraction. Temperature scaling of a finished model divides the logits inside the graph.
     """
 
     mean: Tensor

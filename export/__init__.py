@@ -1,0 +1,1 @@
+"""Turn a checkpoint into artifacts for phones and servers: checkpoint -> artifact."""

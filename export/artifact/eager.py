@@ -1,0 +1,42 @@
+"""Runs a checkpoint itself with PyTorch, so that teacher and student are rows of a bench like any other."""
+
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from distill import checkpoint
+from distill.vision.models import ImageClassifier
+from export.artifact.batch import refuse_other_batch
+from export.artifact.manifest import Manifest
+from export.artifact.runner import Batch
+
+
+class EagerRunner:
+    """The network as Python code; accepts any batch size."""
+
+    runtime = "torch"
+
+    def __init__(self, model: ImageClassifier, manifest: Manifest, *, threads: int) -> None:
+        torch.set_num_threads(threads)
+        self._model = model
+        self._manifest = manifest
+        self.runtime_version = version("torch")
+        self.threads = torch.get_num_threads()
+
+    def bind(self, batch: Batch) -> Callable[[], Batch]:
+        """See `Runner.bind`. The batch is wrapped as a tensor without a copy; every call makes new logits."""
+        refuse_other_batch(self._manifest, batch)
+        images, model = torch.from_numpy(batch), self._model
+
+        def call() -> Batch:
+            with torch.inference_mode():
+                return model(images).numpy()
+
+        return call
+
+
+def open_model(folder: Path, manifest: Manifest, *, threads: int) -> EagerRunner:
+    """Load `card.json` and `weights.safetensors` as `distill.checkpoint` does; its errors are UsageErrors."""
+    return EagerRunner(checkpoint.load(folder).model, manifest, threads=threads)

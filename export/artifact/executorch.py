@@ -1,0 +1,51 @@
+"""Runs an ExecuTorch program (.pte) with the runtime of the `executorch` package, XNNPACK included."""
+
+import warnings
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+with warnings.catch_warnings():
+    # Importing it registers torchao enums in a way that torch deprecates.
+    warnings.simplefilter("ignore")
+    from executorch.extension.pybindings import portable_lib
+
+from export.artifact.batch import refuse_other_batch
+from export.artifact.manifest import Manifest
+from export.artifact.runner import Batch
+
+
+class ExecuTorchRunner:
+    """One loaded method. The thread pool belongs to the process: the last runner opened sets it for all."""
+
+    runtime = "executorch"
+
+    def __init__(self, program: Any, manifest: Manifest) -> None:
+        self._program = program  # owns the memory that the method points into
+        self._method = program.load_method("forward")
+        self._manifest = manifest
+        self.runtime_version = version("executorch")
+        self.threads = portable_lib._threadpool_get_thread_count()
+
+    def bind(self, batch: Batch) -> Callable[[], Batch]:
+        """See `Runner.bind`.
+
+        Copying the input into the program's planned memory is part of the call: the runtime may reuse that memory for
+        activations, so it needs the input each time. The logits returned are the program's own memory.
+        """
+        refuse_other_batch(self._manifest, batch)
+        images, method = (torch.from_numpy(batch),), self._method
+
+        def call() -> Batch:
+            return method.call(images, clone_outputs=False)[0].numpy()
+
+        return call
+
+
+def open_model(folder: Path, manifest: Manifest, *, threads: int) -> ExecuTorchRunner:
+    """Load the .pte after the thread pool was made: XNNPACK takes the pool when the program is loaded."""
+    portable_lib._unsafe_reset_threadpool(threads)
+    return ExecuTorchRunner(portable_lib._load_program(str(folder / manifest.file("model"))), manifest)

@@ -1,0 +1,49 @@
+"""Runs an ONNX model with ONNX Runtime on the CPU."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from export.artifact.batch import refuse_other_batch
+from export.artifact.manifest import Manifest
+from export.artifact.runner import Batch
+
+
+class OnnxRunner:
+    """One session on the CPU provider."""
+
+    runtime = "onnxruntime"
+
+    def __init__(self, session: onnxruntime.InferenceSession, manifest: Manifest) -> None:
+        self._session = session
+        self._manifest = manifest
+        self.runtime_version = onnxruntime.__version__
+        # 0 would mean "as many as ONNX Runtime likes"; we always set it, so this is what the pool was made with.
+        self.threads = session.get_session_options().intra_op_num_threads
+
+    def bind(self, batch: Batch) -> Callable[[], Batch]:
+        """See `Runner.bind`. Input and output are bound to memory once: the call copies nothing."""
+        refuse_other_batch(self._manifest, batch)
+        logits = np.empty((len(batch), len(self._manifest.class_names)), dtype=np.float32)
+        binding = self._session.io_binding()
+        binding.bind_ortvalue_input(self._manifest.input.name, onnxruntime.OrtValue.ortvalue_from_numpy(batch))
+        binding.bind_ortvalue_output(self._manifest.output.name, onnxruntime.OrtValue.ortvalue_from_numpy(logits))
+        run, options = self._session.run_with_iobinding, onnxruntime.RunOptions()
+
+        def call() -> Batch:
+            run(binding, options)
+            return logits
+
+        return call
+
+
+def open_model(folder: Path, manifest: Manifest, *, threads: int) -> OnnxRunner:
+    """Make a session with `threads` threads inside an operation and no concurrency between operations."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    path = folder / manifest.file("model")
+    return OnnxRunner(onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"]), manifest)

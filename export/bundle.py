@@ -1,0 +1,195 @@
+"""Bundle: the artifacts that the demo app carries, in one folder with an index that the app reads.
+
+The folder holds `bundle.json` and one sub-folder per artifact, as exported. `make app` packs it; the app refuses an
+index of another schema version.
+"""
+
+import json
+import shutil
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+import typer
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from distill import terminal
+from distill.contract import Contract, Strict, explain, sha256_of_file
+from distill.errors import UsageError
+from export.artifact.manifest import MANIFEST_FILE, Manifest, read_artifact
+
+INDEX_FILE = "bundle.json"
+DEFAULT_OUT = Path("out/bundle")
+JOURNAL = Path("out/measurements.jsonl")
+
+APP_FORMATS = ("executorch", "onnx", "litert", "torchscript")
+"""Formats that the app has an engine for."""
+
+
+class BundledArtifact(Strict):
+    """One artifact: its sub-folder, and every file in it that the app copies, the manifest among them."""
+
+    folder: str
+    manifest_sha256: str
+    files: tuple[str, ...]
+
+
+class BundledMedian(Strict):
+    """Median latency in milliseconds of one artifact on one device, at batch 1; the latest valid row of the journal."""
+
+    manifest_sha256: str
+    device: str
+    threads: int
+    median_ms: float
+    utc_time: str
+
+
+class Bundle(Contract):
+    """The index of a bundle."""
+
+    SCHEMA_VERSION: ClassVar[int] = 1
+
+    schema_version: Literal[1] = 1
+    artifacts: tuple[BundledArtifact, ...]
+    measurements: tuple[BundledMedian, ...]
+
+
+class _Part(BaseModel):
+    """What is read of a measurement; the rest of the line is not this package's business."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
+
+
+class _Subject(_Part):
+    manifest_sha256: str
+
+
+class _Device(_Part):
+    kind: str
+    name: str
+
+
+class _Row(_Part):
+    schema_version: Literal[1, 2]
+    utc_time: str
+    subject: _Subject
+    device: _Device
+    threads: int
+    batch: int
+    samples_ms: tuple[float, ...]
+    validity: str
+
+
+def bundle(
+    artifacts: Annotated[list[Path], typer.Argument(help="artifact folders, or folders that hold some")],
+    out: Annotated[Path, typer.Option(help="the bundle's folder; an older one is replaced")] = DEFAULT_OUT,
+    measurements: Annotated[
+        Path | None, typer.Option(help="journal whose phone rows the app shows", show_default=f"{JOURNAL} if it is there")
+    ] = None,
+) -> None:
+    """Put artifacts into a folder for the demo app: then `make app`."""
+    if measurements is None and JOURNAL.is_file():
+        measurements = JOURNAL
+    folders = find_artifacts(artifacts)
+    index = write_bundle(folders, out, read_medians(measurements) if measurements else ())
+    rows = [[item.folder, str(folder)] for item, folder in zip(index.artifacts, folders, strict=True)]
+    terminal.console.print(terminal.table(f"bundle of {len(rows)} artifacts", ("in the app", "from"), rows))
+    terminal.product(out, f"make app BUNDLE={out}")
+
+
+def find_artifacts(places: Sequence[Path]) -> list[Path]:
+    """Artifact folders among and below some places that the app can carry, sorted within each place.
+
+    Raises:
+        UsageError: nothing there, a damaged artifact, or one named by itself that the app has no engine for.
+    """
+    found: list[Path] = []
+    for place in places:
+        if (place / MANIFEST_FILE).is_file():
+            _require_engine(place, read_artifact(place))
+            found.append(place)
+            continue
+        below = sorted(path.parent for path in place.rglob(MANIFEST_FILE))
+        found += [folder for folder in below if read_artifact(folder).format in APP_FORMATS]
+    if not found:
+        raise UsageError(
+            f"found no artifact for the app in {', '.join(map(str, places))}. It runs {', '.join(APP_FORMATS)}; "
+            "make one with: python -m export CHECKPOINT --format onnx"
+        )
+    return list(dict.fromkeys(found))
+
+
+def _require_engine(folder: Path, manifest: Manifest) -> None:
+    if manifest.format not in APP_FORMATS:
+        raise UsageError(f"{folder} is {manifest.format}; the app runs {', '.join(APP_FORMATS)}.")
+
+
+def write_bundle(folders: Sequence[Path], out: Path, medians: Sequence[BundledMedian]) -> Bundle:
+    """Copy artifacts and write the index; the folder appears whole or not at all, an older bundle is replaced.
+
+    Args:
+        folders: valid artifacts.
+        out: the bundle's folder; anything else that lies there is not touched.
+        medians: those of other artifacts are left out.
+
+    Raises:
+        UsageError: `out` is a folder with other things in it.
+        WorkFailed: no space, or not writable.
+    """
+    from export.convert import whole_folder  # it brings torch along
+
+    if out.exists() and any(out.iterdir()) and not (out / INDEX_FILE).is_file():
+        raise UsageError(f"{out} holds other things than a bundle. Choose an empty place with --out.")
+    with whole_folder(out) as staging:
+        items = tuple(_copy(folder, staging, number) for number, folder in enumerate(folders))
+        known = {item.manifest_sha256 for item in items}
+        index = Bundle(artifacts=items, measurements=tuple(row for row in medians if row.manifest_sha256 in known))
+        index.write(staging / INDEX_FILE)
+    return index
+
+
+def _copy(folder: Path, staging: Path, number: int) -> BundledArtifact:
+    manifest = read_artifact(folder)
+    target = staging / f"{number:02d}-{manifest.format}-{manifest.precision}"
+    files = (MANIFEST_FILE, *(file.path for file in manifest.files))
+    for file in files:
+        (target / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(folder / file, target / file)
+    return BundledArtifact(folder=target.name, manifest_sha256=sha256_of_file(folder / MANIFEST_FILE), files=files)
+
+
+def read_medians(journal: Path) -> tuple[BundledMedian, ...]:
+    """The latest valid phone row of each artifact, device and number of threads at batch 1.
+
+    A last line that a crash cut off is passed over, as the report does.
+
+    Raises:
+        UsageError: no such journal, or a whole line that is not a measurement.
+    """
+    if not journal.is_file():
+        raise UsageError(f"{journal} does not exist. Measure first: python -m bench ARTIFACT --device android")
+    latest: dict[tuple[str, str, int], BundledMedian] = {}
+    for number, line in enumerate(journal.read_bytes().splitlines(), start=1):
+        row = _row(line, f"{journal} line {number}")
+        if row and row.device.kind == "android" and row.validity == "valid" and row.batch == 1 and row.samples_ms:
+            key = (row.subject.manifest_sha256, row.device.name, row.threads)
+            latest[key] = BundledMedian(
+                manifest_sha256=row.subject.manifest_sha256,
+                device=row.device.name,
+                threads=row.threads,
+                median_ms=statistics.median(row.samples_ms),
+                utc_time=row.utc_time,
+            )
+    return tuple(latest.values())
+
+
+def _row(line: bytes, source: str) -> _Row | None:
+    try:
+        json.loads(line)
+    except ValueError:
+        return None
+    try:
+        return _Row.model_validate_json(line)
+    except ValidationError as error:
+        raise UsageError(f"{source} is not a measurement that this toolkit knows: {explain(error)}.") from error

@@ -1,0 +1,123 @@
+"""A tiny network trained for a second on coloured pictures, as a checkpoint, and artifacts made from it once."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from distill import checkpoint as checkpoints
+from distill.checkpoint import Checkpoint, DataIdentity, Metrics, Training
+from distill.vision.datasets import ImageFolder
+from distill.vision.models import build
+from distill.vision.preprocess import Preprocess
+from export.artifact import Manifest
+from export.convert import convert
+from export.evidence import Evidence, gather
+from export.formats import Target
+
+CLASSES = ("blue", "green", "grey", "red")
+COLOURS = ((60, 60, 190), (60, 190, 60), (125, 125, 125), (190, 60, 60))
+MODEL = "timm:test_efficientnet"
+
+MakeArtifact = Callable[[str, str], tuple[Path, Manifest]]
+
+
+def write_pictures(root: Path) -> None:
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 30), ("validation", 15)):
+        for name, colour in zip(CLASSES, COLOURS, strict=True):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                pixels = np.clip(np.array(colour) + rng.normal(0, 70, (32, 32, 3)), 0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / f"{number}.png")
+
+
+def train(model: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor, steps: int) -> None:
+    """Far enough that classes are apart: agreement of logits that differ by rounding alone would prove nothing."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    for step in range(steps):
+        chosen = torch.randperm(len(images), generator=torch.Generator().manual_seed(step))[:32]
+        loss = torch.nn.functional.cross_entropy(model(images[chosen]), labels[chosen])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+
+def write_checkpoint(folder: Path, data: Path, *, channels: int, steps: int = 30) -> Path:
+    preprocess = Preprocess.model_validate(
+        {"size_px": 32, "channels": channels, "mean": (0.45,) * channels, "std": (0.3,) * channels}
+    )
+    config = ImageFolder.model_validate({"path": str(data), "channels": channels})
+    splits = {name: config.load(name, preprocess) for name in ("train", "validation")}
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    model = build(MODEL, num_classes=len(CLASSES), preprocess=preprocess).train()
+    images = torch.from_numpy(preprocess.to_input(np.asarray(splits["train"].images)))
+    train(model, images, torch.from_numpy(splits["train"].labels), steps)
+    metrics = Metrics(epoch=1, accuracy=1.0, macro_f1=1.0, ece=0.0, entropy_nats=0.0, loss=0.0)
+    identity = DataIdentity(
+        config=config,
+        train_sha256=splits["train"].sha256(),
+        validation_sha256=splits["validation"].sha256(),
+        num_train=len(splits["train"]),
+        num_validation=len(splits["validation"]),
+    )
+    training = Training(
+        method="scratch",
+        config={},
+        teacher_sha256=None,
+        data=identity,
+        seed=0,
+        epoch=1,
+        best=metrics,
+        last=metrics,
+        finished=True,
+    )
+    checkpoints.save(folder, model.eval(), name=MODEL, class_names=CLASSES, preprocess=preprocess, training=training)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("pictures")
+    write_pictures(root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def checkpoint_folder(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
+    return write_checkpoint(tmp_path_factory.mktemp("run") / "tiny" / "best", pictures, channels=3)
+
+
+@pytest.fixture(scope="session")
+def grey_checkpoint_folder(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
+    return write_checkpoint(tmp_path_factory.mktemp("grey"), pictures, channels=1)
+
+
+@pytest.fixture(scope="session")
+def checkpoint(checkpoint_folder: Path) -> Checkpoint:
+    return checkpoints.load(checkpoint_folder)
+
+
+@pytest.fixture(scope="session")
+def evidence(checkpoint: Checkpoint) -> Evidence:
+    return gather(checkpoint, num_parity=60, num_calibration=40, seed=0)
+
+
+@pytest.fixture(scope="session")
+def artifact(tmp_path_factory: pytest.TempPathFactory, checkpoint: Checkpoint, evidence: Evidence) -> MakeArtifact:
+    """artifact(format, precision) -> its folder and manifest, made once in a session. Do not write into the folder."""
+    root = tmp_path_factory.mktemp("artifacts")
+    made: dict[Target, Manifest] = {}
+
+    def make(format: str, precision: str) -> tuple[Path, Manifest]:
+        target = Target(format, precision)  # type: ignore[arg-type]
+        if target not in made:
+            made[target] = convert(checkpoint, target, evidence, root / target.name)
+        return root / target.name, made[target]
+
+    return make

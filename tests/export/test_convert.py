@@ -1,0 +1,188 @@
+import errno
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from distill import checkpoint as checkpoints
+from distill.checkpoint import Checkpoint
+from distill.errors import UsageError, WorkFailed
+from export import convert as convert_module
+from export.artifact.manifest import read_artifact
+from export.artifact.runner import open_runner
+from export.convert import convert
+from export.evidence import Evidence, gather
+from export.formats import FORMATS, Target
+from export.staging import whole_folder
+
+RUNNABLE = ("eager", "torchscript", "executorch", "onnx", "litert")
+QUANTIZED = ("executorch", "onnx", "litert")
+
+
+@pytest.mark.parametrize("format", RUNNABLE)
+def test_every_fp32_artifact_agrees_with_eager_on_every_image(artifact, evidence: Evidence, format: str) -> None:
+    _, manifest = artifact(format, "fp32")
+    assert manifest.parity.verdict == "pass"
+    assert manifest.parity.top1_agreement == 1.0
+    assert manifest.parity.num_images == len(evidence.held_out.images) == 60
+    assert manifest.parity.accuracy == manifest.parity.eager_accuracy > 0.8
+    assert manifest.parity.max_abs_difference < 1e-3
+
+
+@pytest.mark.parametrize("format", QUANTIZED)
+def test_every_int8_artifact_runs_and_says_how_it_was_calibrated(artifact, format: str) -> None:
+    _, manifest = artifact(format, "int8")
+    _, full = artifact(format, "fp32")
+    assert manifest.parity.verdict == "pass"
+    assert 0.9 <= manifest.parity.top1_agreement <= 1.0
+    assert 0 < manifest.parity.mean_abs_difference
+    assert manifest.calibration is not None
+    assert manifest.calibration.num_images == 40
+    assert manifest.size_bytes < full.size_bytes
+    assert manifest.input.dtype == manifest.output.dtype == "float32"
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_core_ml_is_written_and_honestly_not_run(artifact, precision: str) -> None:
+    folder, manifest = artifact("coreml", precision)
+    assert manifest.parity.verdict == "not-run"
+    assert "cannot run on this machine" in manifest.parity.reason
+    assert manifest.parity.top1_agreement is None
+    assert {file.path for file in manifest.files if file.role == "model"} == {
+        "model.mlpackage/Manifest.json",
+        "model.mlpackage/Data/com.apple.CoreML/model.mlmodel",
+        "model.mlpackage/Data/com.apple.CoreML/weights/weight.bin",
+    }
+    with pytest.raises(UsageError, match="cannot run on this machine"):
+        open_runner(folder, manifest, threads=1)
+
+
+def test_core_ml_int8_weights_are_smaller(artifact) -> None:
+    assert artifact("coreml", "int8")[1].size_bytes < 0.6 * artifact("coreml", "fp32")[1].size_bytes
+
+
+@pytest.mark.parametrize("format", RUNNABLE)
+def test_pixels_in_0_to_1_go_in_because_normalisation_is_in_the_graph(
+    artifact, checkpoint: Checkpoint, format: str
+) -> None:
+    folder, manifest = artifact(format, "fp32")
+    pixels = np.random.default_rng(3).random((1, 3, 32, 32), dtype=np.float32)
+    with torch.inference_mode():
+        expected = checkpoint.model(torch.from_numpy(pixels)).numpy()
+        unnormalised = checkpoint.model.network(torch.from_numpy(pixels)).numpy()
+    found = open_runner(folder, manifest, threads=1).bind(pixels)()
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+    assert np.abs(found - unnormalised).max() > 1e-2
+
+
+@pytest.mark.parametrize(("format", "precision"), [(f, p) for f, entry in FORMATS.items() for p in entry.precisions])
+def test_golden_output_is_what_the_artifact_gives_for_the_golden_input(artifact, format: str, precision: str) -> None:
+    folder, manifest = artifact(format, precision)
+    image, logits = (np.load(folder / manifest.file(role)) for role in ("golden-input", "golden-output"))
+    assert (image.shape, logits.shape) == ((1, 3, 32, 32), (1, 4))
+    assert image.dtype == logits.dtype == np.float32
+    if format in RUNNABLE:
+        np.testing.assert_allclose(open_runner(folder, manifest, threads=1).bind(image)(), logits, atol=1e-4)
+    assert read_artifact(folder) == manifest
+
+
+def test_delegation_is_counted(artifact) -> None:
+    for format, precision in (("executorch", "fp32"), ("executorch", "int8"), ("litert", "fp32")):
+        delegation = artifact(format, precision)[1].delegation
+        assert delegation is not None
+        assert delegation.backend == "xnnpack"
+        assert delegation.pieces == 1, f"{format} {precision} fell apart: {delegation}"
+
+
+def test_a_one_channel_model_stays_in_one_piece(tmp_path: Path, grey_checkpoint_folder: Path) -> None:
+    grey = checkpoints.load(grey_checkpoint_folder)
+    evidence = gather(grey, num_parity=20, num_calibration=0, seed=0)
+    for format in ("executorch", "litert"):
+        manifest = convert(grey, Target(format, "fp32"), evidence, tmp_path / format)
+        assert manifest.input.shape == (1, 1, 32, 32)
+        assert manifest.parity.top1_agreement == 1.0
+        assert manifest.delegation.pieces == 1, f"{format} fell apart: {manifest.delegation}"
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_onnx_needs_only_the_conservative_opset_and_tells_nothing_of_the_machine(artifact, precision: str) -> None:
+    folder, manifest = artifact("onnx", precision)
+    model = onnx.load(folder / manifest.file("model"), load_external_data=False)
+    assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 18)]
+    assert model.ir_version == 8
+    assert not any(node.metadata_props or node.doc_string for node in model.graph.node)
+    text = model.SerializeToString()
+    assert b"site-packages" not in text
+    assert str(Path(__file__).parent.parent.parent).encode() not in text
+    assert [file.path for file in manifest.files if file.role == "model"] == ["model.onnx"]
+
+
+def test_a_model_without_data_is_compared_on_synthetic_images_and_has_no_accuracy(
+    tmp_path: Path, checkpoint: Checkpoint
+) -> None:
+    card = checkpoints.save(
+        tmp_path / "brought",
+        checkpoint.model,
+        name=checkpoint.card.model,
+        class_names=checkpoint.card.class_names,
+        preprocess=checkpoint.card.preprocess,
+        training=None,
+    )
+    brought = checkpoints.load(tmp_path / "brought")
+    evidence = gather(brought, num_parity=100, num_calibration=0, seed=0)
+    manifest = convert(brought, Target("torchscript", "fp32"), evidence, tmp_path / "artifact")
+    assert manifest.parity.accuracy is None
+    assert manifest.parity.verdict == "pass"
+    assert "synthetic" in manifest.parity.reason
+    assert manifest.dataset is None
+    assert manifest.checkpoint_sha256 == card.weights_sha256
+    with pytest.raises(UsageError, match="names no training data"):
+        convert(brought, Target("onnx", "int8"), evidence, tmp_path / "int8")
+
+
+def test_a_failing_verdict_is_written_into_the_artifact(
+    tmp_path: Path, checkpoint: Checkpoint, evidence: Evidence
+) -> None:
+    held_out = evidence.held_out
+    other = type(held_out)(held_out.images, held_out.labels, np.roll(held_out.eager_logits, 1, axis=1))
+    manifest = convert(checkpoint, Target("eager", "fp32"), Evidence(other, None), tmp_path / "artifact")
+    assert manifest.parity.verdict == "fail"
+    assert read_artifact(tmp_path / "artifact").parity.verdict == "fail"
+
+
+def test_a_failing_exporter_leaves_the_old_artifact_and_no_rubbish(
+    tmp_path: Path, checkpoint: Checkpoint, evidence: Evidence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = Target("eager", "fp32")
+    old = convert(checkpoint, target, evidence, tmp_path / "artifact")
+
+    class Broken:
+        def export(self, job):
+            (job.folder / "half.bin").write_bytes(b"half")
+            raise RuntimeError("no kernel for aten::made_up")
+
+    monkeypatch.setattr(convert_module, "exporter", lambda name: Broken())
+    with pytest.raises(RuntimeError, match="made_up"):
+        convert(checkpoint, target, evidence, tmp_path / "artifact")
+    assert read_artifact(tmp_path / "artifact") == old
+    assert [path.name for path in tmp_path.iterdir()] == ["artifact"]
+
+
+def test_a_newer_export_replaces_the_older_one_whole(tmp_path: Path) -> None:
+    folder = tmp_path / "artifact"
+    folder.mkdir()
+    (folder / "stale.bin").write_bytes(b"old")
+    with whole_folder(folder) as staging:
+        (staging / "new.bin").write_bytes(b"new")
+        assert (folder / "stale.bin").exists()
+    assert [path.name for path in folder.iterdir()] == ["new.bin"]
+    assert [path.name for path in tmp_path.iterdir()] == ["artifact"]
+
+
+def test_a_full_disk_is_said_in_words_and_changes_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "artifact"
+    with pytest.raises(WorkFailed, match="No space left on device"), whole_folder(folder):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert not list(tmp_path.iterdir())
