@@ -27,8 +27,8 @@ def demo() -> RunConfig:
         image=ImageSettings(size_px=64, mean=ECHO_MEAN, std=ECHO_STD),
         model="mobilenet_v3_small",
         teacher=TrainTeacher(model="resnet18", training=TrainingSettings(epochs=8, batch_size=64)),
-        method=HintonKDConfig(temperature=2.0, alpha=0.5),
-        training=TrainingSettings(epochs=12, batch_size=64, optimizer=AdamW(lr=2e-3)),
+        method=HintonKDConfig(temperature=4.0, alpha=0.9),
+        training=TrainingSettings(epochs=16, batch_size=64, optimizer=AdamW(lr=4e-3)),
     )
 
 

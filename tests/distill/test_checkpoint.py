@@ -6,7 +6,7 @@ import torch
 from distill import checkpoint
 from distill.checkpoint import Card, Checkpoint, DataIdentity, Metrics, Training
 from distill.errors import UsageError
-from distill.recipes import demo
+from distill.vision.datasets import EchoPhantom
 from distill.vision.models import build
 from distill.vision.preprocess import Preprocess
 
@@ -70,13 +70,12 @@ def test_missing_weights_and_missing_checkpoints_are_told_apart(tmp_path: Path) 
 def golden_card() -> Card:
     best = Metrics(epoch=10, accuracy=0.9125, macro_f1=0.91, ece=0.03, entropy_nats=0.25, loss=0.3)
     last = Metrics(epoch=12, accuracy=0.91, macro_f1=0.9, ece=0.04, entropy_nats=0.2, loss=0.31)
-    config = demo()
     training = Training(
         method="hinton_kd",
-        config=config.model_dump(mode="json"),
+        config={"name": "demo", "seed": 0},
         teacher_sha256="ab" * 32,
         data=DataIdentity(
-            config=config.dataset,
+            config=EchoPhantom(),
             train_sha256="01" * 32,
             validation_sha256="23" * 32,
             num_train=3600,

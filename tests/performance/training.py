@@ -24,7 +24,7 @@ from distill.vision.models import ImageClassifier, build
 from distill.vision.preprocess import Preprocess
 from tests.performance.side_by_side import Comparison, compare
 
-SIZE_PX, BATCH, STEPS, ROUNDS = 64, 64, 6, 9
+SIZE_PX, BATCH, STEPS, ROUNDS = 64, 64, 3, 7
 SMALL = Preprocess(size_px=SIZE_PX, channels=1, mean=(0.2,), std=(0.2,))
 NATIVE = SMALL.model_copy(update={"size_px": 112})
 DATA = EchoPhantom(train_patients=50, validation_patients=1)
