@@ -1,4 +1,4 @@
-"""python -m distill {run, evaluate, list}."""
+"""python -m distill {run, study, evaluate, list}."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from distill import terminal
-from distill.errors import UsageError
+from distill.errors import UsageError, WorkFailed
 
 if TYPE_CHECKING:
     from distill.checkpoint import Metrics
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Train small students from a large teacher.", no_args_is_help=True, add_completion=False)
 
 RUNS = Path("out/runs")
+STUDIES = Path("out/studies")
 
 
 @app.command()
@@ -47,6 +48,47 @@ def run(
         print(card.to_json())
     else:
         terminal.product(path, f"python -m export {path} --format all --precision fp32,int8")
+
+
+@app.command()
+def study(
+    name: Annotated[str, typer.Argument(metavar="STUDY", help="A study (see list).")],
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting of every cell.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Repeats of every cell.")] = 5,
+    students: Annotated[
+        str | None, typer.Option(help="Networks, e.g. resnet18,timm:NAME [default: the study's].")
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Runs at once; each gets its share of the cores.")] = 1,
+    out: Annotated[Path | None, typer.Option(help="Study folder [default: out/studies/STUDY].")] = None,
+) -> None:
+    """Run a grid of runs with repeats; finished cells are kept, so the same command goes on where it was."""
+    from distill.comparison import compare
+    from distill.config import with_overrides
+    from distill.studies import study_recipe
+    from distill.study import run_study
+    from distill.study_table import HEAD, MARKDOWN_FILE, cells_of, write_tables
+    from distill.vision.models import builder
+
+    recipe = study_recipe(name)
+    base = with_overrides(recipe.base(), assignments or [])
+    networks = students.split(",") if students else list(recipe.students)
+    for network in networks:
+        builder(network)
+    grid = recipe.grid(name, base, networks, seeds)
+    path = out or STUDIES / name
+    results = run_study(grid, path, jobs=jobs)
+    lines = compare(results, baseline=grid.baseline)
+    write_tables(path, name, grid.baseline, lines, results)
+    terminal.console.print(terminal.table(name, HEAD, [cells_of(line) for line in lines]))
+    failed = sum(result.card is None for result in results)
+    if failed:
+        raise WorkFailed(
+            f"{failed} of {len(results)} cells failed; {path / MARKDOWN_FILE} names each with its log. "
+            "The others are kept; the same command tries the failed ones again."
+        )
+    terminal.product(path / MARKDOWN_FILE, f"read {path / MARKDOWN_FILE}; table.csv beside it is for programs")
 
 
 @app.command(name="evaluate")
@@ -89,6 +131,7 @@ def list_(
     from distill.config import RunConfig
     from distill.methods import METHODS
     from distill.recipes import RECIPES
+    from distill.studies import STUDIES as KNOWN_STUDIES
     from distill.vision.datasets import DATASETS
     from distill.vision.models import MODELS
 
@@ -97,6 +140,7 @@ def list_(
         print(json.dumps({**names, "config_schema": RunConfig.model_json_schema()}, indent=2))
         return
     rows = [("recipe", name, _first_sentence(make)) for name, make in RECIPES.items()]
+    rows += [("study", name, _first_sentence(recipe.grid)) for name, recipe in KNOWN_STUDIES.items()]
     rows += [("method", name, _first_sentence(config)) for name, config in METHODS.items()]
     rows += [("data set", name, _first_sentence(kind)) for name, kind in DATASETS.items()]
     rows += [("model", name, _first_sentence(make)) for name, make in MODELS.items()]

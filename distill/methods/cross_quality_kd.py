@@ -6,13 +6,11 @@ is the run's `image.size_px` (student) against the teacher's own `teacher.image.
 
 from typing import Annotated, ClassVar, Literal
 
-import torch.nn.functional as F
 from pydantic import Field
-from torch import Tensor
 
 from distill.contract import Strict
-from distill.methods.hinton_kd import soft_target_loss
-from distill.methods.method import Method, Outputs
+from distill.methods.hinton_kd import HintonKD
+from distill.methods.method import Method
 
 
 class CrossQualityKDConfig(Strict):
@@ -32,18 +30,7 @@ class CrossQualityKDConfig(Strict):
         return CrossQualityKD(self)
 
 
-class CrossQualityKD(Method):
-    """Eq. 2, with the tau^2 that the paper's code has and its formula omits."""
+class CrossQualityKD(HintonKD):
+    """Eq. 2, with the tau^2 that the paper's code has and its formula omits: vanilla KD's loss on two resolutions."""
 
-    needs_teacher: ClassVar[bool] = True
     needs_larger_teacher_view: ClassVar[bool] = True
-
-    def forward(self, students: tuple[Outputs, ...], teacher: Outputs | None, labels: Tensor) -> dict[str, Tensor]:
-        """`soft` (times tau^2 and alpha) and `label` (times 1 - alpha), both >= 0."""
-        assert teacher is not None
-        (student,) = students
-        alpha, temperature = self.config.alpha, self.config.temperature
-        return {
-            "soft": alpha * soft_target_loss(student.logits, teacher.logits, temperature=temperature),
-            "label": (1 - alpha) * F.cross_entropy(student.logits, labels),
-        }

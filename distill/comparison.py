@@ -1,0 +1,162 @@
+"""What repeats allow to be said: means with intervals, and whether a technique differs from the baseline at all."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from distill.checkpoint import Training
+from distill.study import Result
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over seeds.
+
+    Attributes:
+        std: sample standard deviation; None for a single run.
+        half_width: of the 95 % t interval of the mean; None for a single run.
+    """
+
+    count: int
+    mean: float
+    std: float | None
+    half_width: float | None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A technique against the baseline, paired by seed.
+
+    Attributes:
+        mean: technique - baseline, averaged over the common seeds.
+        p_value: of the paired t test, Holm-corrected over the techniques of one student; None below two pairs.
+        verdict: "better", "worse" or "no difference shown".
+    """
+
+    mean: float
+    pairs: int
+    p_value: float | None
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Line:
+    """One student under one technique."""
+
+    student: str
+    technique: str
+    accuracy: Estimate
+    last_accuracy: Estimate
+    macro_f1: Estimate
+    ece: Estimate
+    entropy_nats: Estimate
+    against_baseline: Difference | None
+    num_parameters: int
+    failed: int
+
+
+def estimate(values: Sequence[float]) -> Estimate:
+    """Mean, standard deviation and t interval of independent repeats; at least one value."""
+    count, mean = len(values), float(np.mean(values))
+    if count < 2:
+        return Estimate(count, mean, None, None)
+    std = float(np.std(values, ddof=1))
+    return Estimate(count, mean, std, float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)) * std / count**0.5)
+
+
+def paired_p_value(differences: Sequence[float]) -> float | None:
+    """Two-sided paired t test of the mean difference against 0; None below two pairs."""
+    if len(differences) < 2:
+        return None
+    if np.ptp(differences) == 0:
+        return 1.0 if differences[0] == 0 else 0.0
+    return float(stats.ttest_1samp(differences, 0).pvalue)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down correction of a family of p values, in the given order, each in [0, 1]."""
+    order = np.argsort(p_values)
+    corrected = [0.0] * len(p_values)
+    largest = 0.0
+    for rank, index in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        corrected[index] = largest
+    return corrected
+
+
+def compare(results: Sequence[Result], *, baseline: str) -> list[Line]:
+    """One line per student and technique, in the study's order, with its paired difference from the baseline."""
+    students = list(dict.fromkeys(result.cell.config.model for result in results))
+    lines: list[Line] = []
+    for student in students:
+        of_student = [result for result in results if result.cell.config.model == student]
+        techniques = list(dict.fromkeys(result.cell.technique for result in of_student))
+        runs = {name: _by_seed(of_student, name) for name in techniques}
+        differences = _differences(runs, baseline)
+        for name in techniques:
+            if runs[name]:
+                failed = sum(result.card is None for result in of_student if result.cell.technique == name)
+                lines.append(_line(student, name, runs[name], differences.get(name), of_student, failed))
+    return lines
+
+
+def _by_seed(results: Sequence[Result], technique: str) -> dict[int, Training]:
+    return {
+        result.cell.config.seed: result.card.training
+        for result in results
+        if result.cell.technique == technique and result.card and result.card.training
+    }
+
+
+def _differences(runs: dict[str, dict[int, Training]], baseline: str) -> dict[str, Difference]:
+    base = runs.get(baseline, {})
+    pairs = {
+        name: [found[seed].best.accuracy - base[seed].best.accuracy for seed in sorted(found.keys() & base.keys())]
+        for name, found in runs.items()
+        if name != baseline
+    }
+    raw = {name: paired_p_value(values) for name, values in pairs.items()}
+    tested = [name for name, p in raw.items() if p is not None]
+    corrected = dict(zip(tested, holm([p for p in raw.values() if p is not None]), strict=True))
+    return {
+        name: Difference(
+            float(np.mean(values)), len(values), corrected.get(name), _verdict(values, corrected.get(name))
+        )
+        for name, values in pairs.items()
+        if values
+    }
+
+
+def _verdict(differences: Sequence[float], p_value: float | None) -> str:
+    if p_value is None or p_value > 1 - CONFIDENCE:
+        return "no difference shown"
+    return "better" if np.mean(differences) > 0 else "worse"
+
+
+def _line(
+    student: str,
+    technique: str,
+    runs: dict[int, Training],
+    difference: Difference | None,
+    results: Sequence[Result],
+    failed: int,
+) -> Line:
+    def over_seeds(value: Callable[[Training], float]) -> Estimate:
+        return estimate([value(training) for training in runs.values()])
+
+    return Line(
+        student=student,
+        technique=technique,
+        accuracy=over_seeds(lambda run: run.best.accuracy),
+        last_accuracy=over_seeds(lambda run: run.last.accuracy),
+        macro_f1=over_seeds(lambda run: run.best.macro_f1),
+        ece=over_seeds(lambda run: run.best.ece),
+        entropy_nats=over_seeds(lambda run: run.best.entropy_nats),
+        against_baseline=difference,
+        num_parameters=next(result.card.num_parameters for result in results if result.card),
+        failed=failed,
+    )

@@ -1,0 +1,109 @@
+"""Named studies: which cells a paper's grid has, built on a base run that can be changed like any other."""
+
+import difflib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+from distill.config import RunConfig, TrainTeacher
+from distill.errors import UsageError
+from distill.methods import MethodConfig
+from distill.methods.conditional_teacher_student import ConditionalTeacherStudentConfig
+from distill.methods.cross_quality_kd import CrossQualityKDConfig
+from distill.methods.curriculum_temperature import CurriculumTemperatureConfig
+from distill.methods.deep_mutual_learning import DeepMutualLearningConfig
+from distill.methods.hinton_kd import HintonKDConfig
+from distill.methods.scratch import ScratchConfig
+from distill.recipes import demo, echo_kd
+from distill.study import Cell, Study
+
+ECHO_STUDENTS = ("mobilenet_v3_small", "mobilenet_v3_large", "shufflenet_v2_x1_0", "ghostnet_100")
+CROSS_QUALITY_SIZES_PX = (224, 168, 112, 56, 42, 28)
+SUPERVISED = "scratch"
+
+
+@dataclass(frozen=True)
+class StudyRecipe:
+    """How a study is made.
+
+    Attributes:
+        base: the run that every cell starts from; `--set` changes it.
+        grid: the cells for a base, some students and a number of seeds.
+        students: the networks it is meant for.
+    """
+
+    base: Callable[[], RunConfig]
+    grid: Callable[[str, RunConfig, Sequence[str], int], Study]
+    students: tuple[str, ...]
+
+
+def echo_grid(name: str, base: RunConfig, students: Sequence[str], seeds: int) -> Study:
+    """The echo-view paper's grid: students x techniques x seeds."""
+    cells = [
+        Cell(technique, _cell(base, model=student, method=method, seed=seed))
+        for student, (technique, method), seed in product(students, echo_techniques(), range(seeds))
+    ]
+    return Study(name, SUPERVISED, tuple(cells))
+
+
+def echo_techniques() -> list[tuple[str, MethodConfig]]:
+    """Scratch, KD at T = 1, 2, 4, 8, conditional, and curriculum temperature linear and cosine, each alpha 0.5 and 0.9."""
+    techniques: list[tuple[str, MethodConfig]] = [(SUPERVISED, ScratchConfig())]
+    for alpha in (0.5, 0.9):
+        techniques += [
+            (f"KD T={temperature:g} α={alpha:g}", HintonKDConfig(temperature=temperature, alpha=alpha))
+            for temperature in (1.0, 2.0, 4.0, 8.0)
+        ]
+        techniques += [
+            (f"CTKD linear α={alpha:g}", CurriculumTemperatureConfig(schedule="linear", alpha=alpha)),
+            (f"CTKD cosine α={alpha:g}", CurriculumTemperatureConfig(schedule="cosine", alpha=alpha)),
+        ]
+    techniques.append(("conditional T=4", ConditionalTeacherStudentConfig(temperature=4.0)))
+    return techniques
+
+
+def cross_quality_grid(name: str, base: RunConfig, students: Sequence[str], seeds: int) -> Study:
+    """The cross-quality paper's grid: image sizes x {supervised, CQKD tau = 10 and 20, mutual learning} x seeds.
+
+    The teacher sees the base's own size; students see that size and the paper's smaller ones. At the teacher's own size
+    CQKD is plain KD.
+    """
+    full = base.image.size_px
+    sizes = [size for size in CROSS_QUALITY_SIZES_PX if size < full]
+    cells: list[Cell] = []
+    for student, size, seed in product(students, [full, *sizes], range(seeds)):
+        image = base.image.model_copy(update={"size_px": size})
+        methods: list[tuple[str, MethodConfig]] = [(SUPERVISED, ScratchConfig())]
+        for tau in (10.0, 20.0):
+            config = HintonKDConfig if size == full else CrossQualityKDConfig
+            methods.append((f"CQKD τ={tau:g}", config(temperature=tau, alpha=0.5)))
+        methods.append(("mutual learning m=3", DeepMutualLearningConfig(cohort=3)))
+        for technique, method in methods:
+            run = _cell(base, model=student, method=method, seed=seed)
+            teacher = run.teacher
+            if isinstance(teacher, TrainTeacher):
+                teacher = teacher.model_copy(update={"image": base.image})
+            changed = run.model_copy(update={"image": image, "teacher": teacher})
+            cells.append(Cell(f"{technique} at {size} px", changed))
+    return Study(name, f"{SUPERVISED} at {full} px", tuple(cells))
+
+
+def _cell(base: RunConfig, *, model: str, method: MethodConfig, seed: int) -> RunConfig:
+    teacher = base.teacher if method.build().needs_teacher else None
+    return base.model_copy(update={"model": model, "method": method, "seed": seed, "teacher": teacher})
+
+
+STUDIES: dict[str, StudyRecipe] = {
+    "echo-study": StudyRecipe(echo_kd, echo_grid, ECHO_STUDENTS),
+    "demo-study": StudyRecipe(demo, echo_grid, ("mobilenet_v3_small", "shufflenet_v2_x1_0")),
+    "cross-quality-study": StudyRecipe(echo_kd, cross_quality_grid, ("resnet18",)),
+}
+
+
+def study_recipe(name: str) -> StudyRecipe:
+    """A study by name; raises UsageError naming the nearest known ones."""
+    if name not in STUDIES:
+        near = difflib.get_close_matches(name, STUDIES, n=2)
+        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        raise UsageError(f"unknown study {name!r}.{hint} Known: {', '.join(STUDIES)}.")
+    return STUDIES[name]
