@@ -74,7 +74,7 @@ def paired_p_value(differences: Sequence[float]) -> float | None:
         return None
     if np.ptp(differences) == 0:
         return 1.0 if differences[0] == 0 else 0.0
-    return float(stats.ttest_1samp(differences, 0).pvalue)
+    return float(stats.ttest_1samp(differences, 0).pvalue)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -85,13 +85,11 @@ def train_teachers(cells: Sequence[Cell], path: Path, jobs: int) -> None:
     """Train each teacher once; two cells must not both find it missing. A failure shows again in its students."""
     runs = [cell.config.teacher_run() for cell in cells if isinstance(cell.config.teacher, TrainTeacher)]
     missing = {run.identity(): run for run in runs if RunFolder(path / CELLS / run.name, run).finished() is None}
-    commands = [(run, path / CELLS / run.name) for run in missing.values()]
+    threads = threads_per_job(min(jobs, len(missing)))
     with ThreadPoolExecutor(jobs) as pool:
-        for run, _ in commands:
+        for run in missing.values():
             say(f"training the teacher first: {run.model}")
-        list(
-            pool.map(lambda command: run_process(*command, threads=threads_per_job(min(jobs, len(commands)))), commands)
-        )
+            pool.submit(run_process, run, path / CELLS / run.name, threads=threads)
 
 
 def run_side_by_side(cells: Sequence[Cell], path: Path, jobs: int) -> Iterator[tuple[Cell, str | None]]:
