@@ -1,12 +1,14 @@
 # Every target sets up what it needs. `make` alone lists them.
 PYTHON ?= python3
 OUT ?= out
+BUNDLE ?= $(OUT)/bundle
+ENGINES ?=
 VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo distill export bench report test check format perf lock clean
+.PHONY: help setup demo distill export bench report app app-check app-test test check format perf lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +36,15 @@ bench: export ## measure every artifact on this machine's CPU
 
 report: $(READY) ## turn the measurements into one HTML page
 	$(RUN) -m bench report --measurements $(OUT)/measurements.jsonl --out $(OUT)/report.html
+
+app: ## the demo app with its runtimes (needs Gradle and an Android SDK)
+	android_demo/app.sh $(BUNDLE) $(ENGINES)
+
+app-check: ## build and verify the demo app with Debian's tools alone
+	android_demo/check.sh
+
+app-test: $(READY) ## the demo app's tests on the JVM
+	PYTHON=$(abspath $(RUN)) android_demo/test.sh
 
 test: $(READY) ## run the tests
 	$(RUN) -m pytest

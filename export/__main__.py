@@ -1,20 +1,22 @@
-"""python -m export CHECKPOINT: a checkpoint into artifacts, each proven against eager PyTorch."""
+"""python -m export CHECKPOINT: a checkpoint into artifacts, each proven against eager PyTorch; bundle: for the app."""
 
 import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from typer.core import TyperGroup
 
 from distill import terminal
 from distill.errors import WorkFailed
 from distill.terminal import console
 from export import formats, pool
 from export.artifact.manifest import MANIFEST_FILE, Manifest
+from export.bundle import bundle
 from export.formats import Plan
 from export.pool import Outcome, Task
 
@@ -22,7 +24,19 @@ if TYPE_CHECKING:  # they import torch; --help should not wait for it
     from distill.checkpoint import Checkpoint
     from export.evidence import Evidence
 
-app = typer.Typer(add_completion=False, help=__doc__)
+
+class ExportByDefault(TyperGroup):
+    """Takes `python -m export CHECKPOINT` for `python -m export export CHECKPOINT`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the command in front where none is named."""
+        if not args or args[0] not in (*self.commands, "--help"):
+            args = ["export", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(cls=ExportByDefault, add_completion=False, help=__doc__)
+app.command()(bundle)
 
 COLUMNS = ("artifact", "size", "parity", "agrees", "accuracy", "max Δ", "time s")
 """Fits 80 columns. `agrees`: top-1 agreement with eager; `max Δ`: largest difference of a logit from eager's."""

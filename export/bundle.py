@@ -68,10 +68,12 @@ class _Subject(_Part):
 class _Device(_Part):
     kind: str
     name: str
+    instrument: str | None = None
+    emulated: bool = False
 
 
 class _Row(_Part):
-    schema_version: Literal[1, 2]
+    schema_version: Literal[1]
     utc_time: str
     subject: _Subject
     device: _Device
@@ -85,7 +87,8 @@ def bundle(
     artifacts: Annotated[list[Path], typer.Argument(help="artifact folders, or folders that hold some")],
     out: Annotated[Path, typer.Option(help="the bundle's folder; an older one is replaced")] = DEFAULT_OUT,
     measurements: Annotated[
-        Path | None, typer.Option(help="journal whose phone rows the app shows", show_default=f"{JOURNAL} if it is there")
+        Path | None,
+        typer.Option(help="journal whose phone rows the app shows", show_default=f"{JOURNAL} if it is there"),
     ] = None,
 ) -> None:
     """Put artifacts into a folder for the demo app: then `make app`."""
@@ -160,7 +163,7 @@ def _copy(folder: Path, staging: Path, number: int) -> BundledArtifact:
 
 
 def read_medians(journal: Path) -> tuple[BundledMedian, ...]:
-    """The latest valid phone row of each artifact, device and number of threads at batch 1.
+    """The latest row of each artifact, phone and number of threads: valid, at batch 1, measured inside the app.
 
     A last line that a crash cut off is passed over, as the report does.
 
@@ -172,7 +175,7 @@ def read_medians(journal: Path) -> tuple[BundledMedian, ...]:
     latest: dict[tuple[str, str, int], BundledMedian] = {}
     for number, line in enumerate(journal.read_bytes().splitlines(), start=1):
         row = _row(line, f"{journal} line {number}")
-        if row and row.device.kind == "android" and row.validity == "valid" and row.batch == 1 and row.samples_ms:
+        if row is not None and _is_felt_on_a_phone(row):
             key = (row.subject.manifest_sha256, row.device.name, row.threads)
             latest[key] = BundledMedian(
                 manifest_sha256=row.subject.manifest_sha256,
@@ -182,6 +185,12 @@ def read_medians(journal: Path) -> tuple[BundledMedian, ...]:
                 utc_time=row.utc_time,
             )
     return tuple(latest.values())
+
+
+def _is_felt_on_a_phone(row: _Row) -> bool:
+    device = row.device
+    in_app = device.kind == "android" and device.instrument == "app" and not device.emulated
+    return in_app and row.validity == "valid" and row.batch == 1 and bool(row.samples_ms)
 
 
 def _row(line: bytes, source: str) -> _Row | None:

@@ -1,4 +1,4 @@
-"""TorchScript: a frozen trace, for apps on the legacy PyTorch Android runtime (deprecated by PyTorch as a whole)."""
+"""TorchScript: a frozen trace for the lite interpreter of the legacy PyTorch Android runtime (deprecated by PyTorch)."""
 
 from pathlib import Path
 from typing import Literal
@@ -8,21 +8,22 @@ import torch
 from distill.checkpoint import versions
 from export.job import ExportedModel, ExportJob
 
-MODEL_FILE = "model.pt"
+MODEL_FILE = "model.ptl"
 
 
 def export(job: ExportJob) -> ExportedModel:
-    """Write `model.pt`: traced at batch 1 and frozen, which folds batch normalisation into the convolutions.
+    """Write `model.ptl`: traced at batch 1 and frozen, which folds batch normalisation into the convolutions.
 
     Input float32 [B, C, H, W] in [0, 1], output logits [B, classes]. Two exports are not byte-identical (libtorch
     mangles class names).
     """
     with torch.no_grad():
         frozen = torch.jit.freeze(torch.jit.trace(job.model, job.example, check_trace=False))
-    torch.jit.save(frozen, job.folder / MODEL_FILE)
+    # The lite interpreter's file: the Android runtime loads nothing else, and libtorch loads it too.
+    frozen._save_for_lite_interpreter(str(job.folder / MODEL_FILE))
     return ExportedModel(
         files=(Path(MODEL_FILE),),
-        scheme="float32, frozen trace",
+        scheme="float32, frozen trace for the lite interpreter",
         batch=_batch(frozen, job),
         versions=versions("torch"),
     )

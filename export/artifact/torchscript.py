@@ -37,7 +37,7 @@ class TorchScriptRunner:
 
 
 def open_model(folder: Path, manifest: Manifest, *, threads: int) -> TorchScriptRunner:
-    """Load `model.pt`."""
+    """Load `model.ptl`."""
     with warnings.catch_warnings():
         # TorchScript is deprecated as a whole; it is here because apps with the legacy Android runtime need it.
         warnings.filterwarnings("ignore", message=r".*torch\.jit\.", category=DeprecationWarning)

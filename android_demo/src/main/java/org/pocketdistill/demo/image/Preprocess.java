@@ -1,0 +1,138 @@
+package org.pocketdistill.demo.image;
+
+import java.nio.FloatBuffer;
+
+/**
+ * From a decoded picture to a network's input: the rule of {@code distill.vision.preprocess.Preprocess}, bit for bit.
+ *
+ * <p>Greyscale conversion comes first, then the centre square if the rule is CROP, then the bilinear resize in two
+ * passes, rounded to 8 bits in between; then a division by 255. Mean and standard deviation are inside the model.
+ * Not safe for use by several threads: buffers are kept from picture to picture, so that a camera stream of one
+ * resolution allocates nothing.
+ */
+public final class Preprocess {
+    /** How a picture that is not square becomes one. */
+    public enum Resize {
+        /** Scale both sides. */
+        STRETCH,
+        /** Cut the centre square, then scale it. */
+        CROP
+    }
+
+    public final int sizePx;
+    public final Resize resize;
+    public final int channels;
+
+    private Bilinear across;
+    private Bilinear down;
+    private int widthPx;
+    private int heightPx;
+    private byte[] cut = new byte[0];
+    private byte[] between = new byte[0];
+    private final byte[] plane;
+
+    /**
+     * @param sizePx the network sees sizePx x sizePx.
+     * @param channels 1 = greyscale, 3 = RGB.
+     */
+    public Preprocess(int sizePx, Resize resize, int channels) {
+        if (sizePx < 1 || (channels != 1 && channels != 3)) {
+            throw new IllegalArgumentException("no rule for " + sizePx + " px and " + channels + " channels");
+        }
+        this.sizePx = sizePx;
+        this.resize = resize;
+        this.channels = channels;
+        this.plane = new byte[sizePx * sizePx];
+    }
+
+    /** How many values {@link #toInput} writes. */
+    public int inputLength() {
+        return channels * sizePx * sizePx;
+    }
+
+    /**
+     * Writes the input of one picture, channels x size x size values in [0, 1], from position 0 of {@code input} on.
+     */
+    public void toInput(Picture picture, FloatBuffer input) {
+        int left = 0;
+        int top = 0;
+        int width = picture.widthPx;
+        int height = picture.heightPx;
+        if (resize == Resize.CROP) {
+            int side = Math.min(width, height);
+            left = (width - side) / 2;
+            top = (height - side) / 2;
+            width = side;
+            height = side;
+        }
+        prepare(width, height);
+        for (int channel = 0; channel < channels; channel++) {
+            cutChannel(picture, left, top, channel);
+            resizePlane();
+            writePlane(input, channel * plane.length);
+        }
+    }
+
+    private void prepare(int width, int height) {
+        if (across != null && width == widthPx && height == heightPx) {
+            return;
+        }
+        widthPx = width;
+        heightPx = height;
+        across = new Bilinear(width, sizePx);
+        down = new Bilinear(height, sizePx);
+        cut = new byte[width * height];
+        between = new byte[sizePx * (isDownFirst() ? width : height)];
+    }
+
+    private void cutChannel(Picture picture, int left, int top, int channel) {
+        int shift = 16 - 8 * channel;
+        for (int y = 0; y < heightPx; y++) {
+            int from = (top + y) * picture.widthPx + left;
+            for (int x = 0; x < widthPx; x++) {
+                int pixel = picture.argb[from + x];
+                cut[y * widthPx + x] = (byte) (channels == 1 ? luminance(pixel) : pixel >> shift);
+            }
+        }
+    }
+
+    /** ITU-R 601 luma in 16-bit fixed point, as Pillow's conversion to "L". */
+    private static int luminance(int pixel) {
+        int red = pixel >> 16 & 0xff;
+        int green = pixel >> 8 & 0xff;
+        int blue = pixel & 0xff;
+        return (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16;
+    }
+
+    /**
+     * Pillow's order of the passes, from version 13 on: across, then down, unless the height loses more than twice the
+     * pixels that the width loses. The rounding in between makes a difference of one level here and there.
+     */
+    private boolean isDownFirst() {
+        return heightPx > sizePx && heightPx - sizePx > 2 * (widthPx - sizePx);
+    }
+
+    private void resizePlane() {
+        if (isDownFirst()) {
+            for (int x = 0; x < widthPx; x++) {
+                down.resize(cut, x, widthPx, between, x, widthPx);
+            }
+            for (int y = 0; y < sizePx; y++) {
+                across.resize(between, y * widthPx, 1, plane, y * sizePx, 1);
+            }
+            return;
+        }
+        for (int y = 0; y < heightPx; y++) {
+            across.resize(cut, y * widthPx, 1, between, y * sizePx, 1);
+        }
+        for (int x = 0; x < sizePx; x++) {
+            down.resize(between, x, sizePx, plane, x, sizePx);
+        }
+    }
+
+    private void writePlane(FloatBuffer input, int start) {
+        for (int i = 0; i < plane.length; i++) {
+            input.put(start + i, (plane[i] & 0xff) / 255f);
+        }
+    }
+}

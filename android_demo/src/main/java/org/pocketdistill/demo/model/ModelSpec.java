@@ -1,0 +1,44 @@
+package org.pocketdistill.demo.model;
+
+import java.io.File;
+
+/** What an engine must know to open a model. */
+public final class ModelSpec {
+    /** The toolkit's name of the format: executorch, onnx, litert or torchscript. */
+    public final String format;
+    public final File file;
+    public final String inputName;
+    /** [batch, channels, height, width]. */
+    public final long[] inputShape;
+    public final String outputName;
+    /** [batch, classes]. */
+    public final long[] outputShape;
+
+    public ModelSpec(
+            String format, File file, String inputName, long[] inputShape, String outputName, long[] outputShape) {
+        this.format = format;
+        this.file = file;
+        this.inputName = inputName;
+        this.inputShape = inputShape.clone();
+        this.outputName = outputName;
+        this.outputShape = outputShape.clone();
+    }
+
+    /** Number of input values. */
+    public int inputLength() {
+        return length(inputShape);
+    }
+
+    /** Number of output values. */
+    public int outputLength() {
+        return length(outputShape);
+    }
+
+    private static int length(long[] shape) {
+        long product = 1;
+        for (long side : shape) {
+            product *= side;
+        }
+        return (int) product;
+    }
+}

@@ -1,0 +1,78 @@
+package org.pocketdistill.demo.model;
+
+import static org.junit.Assert.assertArrayEquals;
+import static org.junit.Assert.assertEquals;
+import static org.junit.Assert.assertTrue;
+import static org.junit.Assert.fail;
+
+import java.io.File;
+import java.io.IOException;
+
+import org.junit.Test;
+import org.pocketdistill.demo.image.Preprocess;
+import org.pocketdistill.demo.json.JsonException;
+
+/** Against the golden file of the toolkit's own contract. */
+public final class ManifestTest {
+    private static String golden() throws IOException {
+        return WholeFile.text(WholeFile.read(new File(System.getProperty("project"), "tests/export/golden/manifest.json")));
+    }
+
+    @Test
+    public void theGoldenManifestIsUnderstood() throws IOException, JsonException {
+        Manifest manifest = Manifest.parse(golden(), "golden");
+        assertEquals("onnx", manifest.format);
+        assertEquals("int8", manifest.precision);
+        assertEquals(1528106, manifest.parameterCount);
+        assertEquals(1802291, manifest.modelSizeBytes());
+        assertEquals(10, manifest.classNames.size());
+        assertEquals(0.802, manifest.accuracy, 0);
+        ModelSpec spec = manifest.spec(new File("folder"));
+        assertArrayEquals(new long[] {1, 1, 64, 64}, spec.inputShape);
+        assertEquals(new File("folder/model.onnx"), spec.file);
+        Preprocess preprocess = manifest.preprocess();
+        assertEquals(64, preprocess.sizePx);
+        assertEquals(Preprocess.Resize.STRETCH, preprocess.resize);
+        assertEquals(1, preprocess.channels);
+    }
+
+    @Test
+    public void whatTheAppDoesNotKnowIsRefused() throws IOException {
+        String[][] changes = {
+            {"\"schema_version\": 1", "\"schema_version\": 2"},
+            {"\"schema_version\": 1,", ""},
+            {"\"scheme\":", "\"sceme\":"},
+            {"\"method\": \"scratch\",", ""},
+            {"\"num_parameters\": 1528106", "\"num_parameters\": \"many\""},
+            {"\"path\": \"model.onnx\"", "\"path\": \"../model.onnx\""},
+            {"\"path\": \"model.onnx\"", "\"path\": \"/model.onnx\""},
+            {"\"resize\": \"stretch\"", "\"resize\": \"letterbox\""},
+            {"\"channels\": 1", "\"channels\": 3"},
+            {"\"layout\": \"NCHW\"", "\"layout\": \"NHWC\""},
+            {"1.0\n    ]", "255.0\n    ]"},
+            {"\"a2c\",", ""},
+            {"\"accuracy\": 0.802", "\"accuracy\": true"},
+        };
+        String text = golden();
+        for (String[] change : changes) {
+            String changed = text.replace(change[0], change[1]);
+            assertTrue("the change changes something: " + change[0], !changed.equals(text));
+            try {
+                Manifest.parse(changed, "changed");
+                fail("was accepted: " + change[1]);
+            } catch (JsonException expected) {
+                assertTrue(expected.getMessage(), expected.getMessage().startsWith("changed: "));
+            }
+        }
+    }
+
+    @Test
+    public void anotherVersionIsNamed() throws IOException {
+        try {
+            Manifest.parse(golden().replace("\"schema_version\": 1", "\"schema_version\": 9"), "m");
+            fail();
+        } catch (JsonException error) {
+            assertTrue(error.getMessage(), error.getMessage().contains("schema version 9, this app reads 1"));
+        }
+    }
+}
