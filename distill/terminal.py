@@ -5,6 +5,7 @@ People read stderr (log, progress, tables, errors); programs read stdout (the pa
 
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import typer
 import typer.exceptions
@@ -21,6 +22,7 @@ from rich.progress import (
 )
 from rich.table import Table
 from rich.text import Text
+from typer.core import TyperGroup
 
 from distill.errors import ToolError
 
@@ -74,6 +76,18 @@ def product(path: object, next_step: str) -> None:
 def show_error(message: str) -> None:
     """Print an error as one framed paragraph on stderr."""
     console.print(Panel(Text(message), title="error", title_align="left", border_style="red"))
+
+
+def takes_for_granted(command: str) -> type[TyperGroup]:
+    """A group of commands in which `command` may be left out: `python -m bench X` is `python -m bench measure X`."""
+
+    class Group(TyperGroup):
+        def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+            if not args or args[0] not in (*self.commands, "--help"):
+                args = [command, *args]
+            return super().parse_args(ctx, args)
+
+    return Group
 
 
 def run(app: typer.Typer) -> None:

@@ -4,12 +4,11 @@ import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from typer.core import TyperGroup
 
 from distill import terminal
 from distill.errors import WorkFailed
@@ -25,17 +24,7 @@ if TYPE_CHECKING:  # they import torch; --help should not wait for it
     from export.evidence import Evidence
 
 
-class ExportByDefault(TyperGroup):
-    """Takes `python -m export CHECKPOINT` for `python -m export export CHECKPOINT`."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put the command in front where none is named."""
-        if not args or args[0] not in (*self.commands, "--help"):
-            args = ["export", *args]
-        return super().parse_args(ctx, args)
-
-
-app = typer.Typer(cls=ExportByDefault, add_completion=False, help=__doc__)
+app = typer.Typer(cls=terminal.takes_for_granted("export"), add_completion=False, help=__doc__)
 app.command()(bundle)
 
 COLUMNS = ("artifact", "size", "parity", "agrees", "accuracy", "max Δ", "time s")

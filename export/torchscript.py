@@ -1,4 +1,4 @@
-"""TorchScript: a frozen trace for the lite interpreter of the legacy PyTorch Android runtime (deprecated by PyTorch)."""
+"""TorchScript: a frozen trace for the lite interpreter, PyTorch's legacy (and deprecated) Android runtime."""
 
 from pathlib import Path
 from typing import Literal
