@@ -1,42 +1,42 @@
-"""`python -m bench [ARTIFACT …]` measures; `python -m bench report` makes the page."""
+"""`python -m bench [ARTIFACT …]` measures; `report` makes the page; `doctor` and `restore` look after phones."""
 
 import json
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.markup import escape
-from typer.core import TyperGroup
 
 from bench import machine
+from bench.android.fleet import Fleet
+from bench.android.options import PhoneOptions
+from bench.android.phones import LAUNCHES, PhoneBench
+from bench.android.sustained import per_minute
 from bench.cells import NotMeasured, Plan, find_artifacts, plan
-from bench.devices import open_device
+from bench.devices import CellBench, Options, SessionBench, open_device
 from bench.record import Measurement, read_journal
+from bench.resume import resume
 from bench.rows import compare
 from bench.session import run_session
 from bench.table import show_table
 from bench.timing import Limits
 from distill.errors import UsageError, WorkFailed
-from distill.terminal import product, run, say
+from distill.terminal import console, product, run, say, table, takes_for_granted
 
 ARTIFACTS = Path("out/artifacts")
 JOURNAL = Path("out/measurements.jsonl")
 REPORT = Path("out/report.html")
 
-
-class MeasureByDefault(TyperGroup):
-    """Takes `python -m bench ARTIFACT …` for `python -m bench measure ARTIFACT …`."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put the command in front where none is named."""
-        if not args or args[0] not in (*self.commands, "--help"):
-            args = ["measure", *args]
-        return super().parse_args(ctx, args)
+AdbOption = Annotated[str | None, typer.Option(help="Phones: the adb program.", show_default="$ADB or found")]
+SerialOption = Annotated[
+    str | None, typer.Option(help="Phones: which one.", show_default="$ANDROID_SERIAL or the only one")
+]
 
 
 app = typer.Typer(
-    cls=MeasureByDefault,
+    cls=takes_for_granted("measure"),
     add_completion=False,
     rich_markup_mode=None,
     help="Measure exported models, and report. `measure` may be left out: python -m bench [ARTIFACT …] [OPTIONS]",
@@ -53,26 +53,75 @@ def measure(
     batch: Annotated[str, typer.Option(help="Images per call, e.g. 1,8. Latency is per call.")] = "1",
     threads: Annotated[str, typer.Option(help="Threads of the runtime, e.g. 1,2.")] = "1",
     out: Annotated[Path, typer.Option(help="Journal; every finished row is appended at once.")] = JOURNAL,
-    timeout: Annotated[float, typer.Option(help="Seconds one row may take.", min=1)] = 120.0,
+    timeout: Annotated[float, typer.Option(help="Seconds one process may take.", min=1)] = 120.0,
+    go_on: Annotated[bool, typer.Option("--resume", help="Measure only what the last session did not finish.")] = False,
+    adb: AdbOption = None,
+    serial: SerialOption = None,
+    all_devices: Annotated[bool, typer.Option(help="Phones: all that are connected, at once.")] = False,
+    instrument: Annotated[str, typer.Option(help="Phones: what measures: app, native or python.")] = "app",
+    launches: Annotated[int, typer.Option(help="Phones: processes per row.", min=1)] = LAUNCHES,
+    sustained: Annotated[str | None, typer.Option(help="Phones: run each without a pause, e.g. 10m.")] = None,
+    allow_hot: Annotated[bool, typer.Option(help="Phones: measure even if it does not cool down.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout instead of the table.")] = False,
 ) -> None:
     """Measure exported models (the default).
 
     Each runs in its own process; every finished row is one line of the journal, with its raw samples.
     """
-    bench = open_device(device, limits=Limits(), timeout_s=timeout)
-    batches, thread_counts = numbers(batch, "--batch"), within_cores(numbers(threads, "--threads"))
+    phone = PhoneOptions(adb, serial, all_devices, instrument, launches, allow_hot, sustained)
+    bench = open_device(device, Options(Limits(), timeout, phone))
+    batches, thread_counts = numbers(batch, "--batch"), numbers(threads, "--threads")
+    if not isinstance(bench, SessionBench):
+        within_cores(thread_counts)
+        refuse_phone_options(phone, device)
     folders = find_artifacts(artifacts or [ARTIFACTS])
     todo = plan(folders, batches=batches, threads=thread_counts, refusal=bench.refusal)
     tell_not_measured(todo.not_measured)
     refuse_empty(todo)
-    rows = run_session(todo, bench, out)
+    todo, run_id = unfinished(todo, bench, out, device) if go_on else (todo, None)
+    rows = run_session(todo, bench, out, run_id=run_id)
     if as_json:
         print(as_document(rows, todo.not_measured, out))
     else:
         show_table(compare(rows))
+        if sustained is not None:
+            tell_minutes(rows)
         product(out, f"python -m bench report --measurements {out}")
     raise_failures(rows, todo.not_measured, out)
+
+
+@app.command()
+def restore(adb: AdbOption = None, serial: SerialOption = None) -> None:
+    """Put phones back as they were.
+
+    For a session that was cut off before it could: settings, folders and processes it left behind.
+    """
+    from bench.adb import Adb
+    from bench.android.mend import restore_phones
+
+    restore_phones(Adb.find(adb), serial)
+
+
+@app.command()
+def doctor(
+    device: Annotated[str, typer.Option(help="What to examine; android.")] = "android",
+    adb: AdbOption = None,
+    serial: SerialOption = None,
+) -> None:
+    """Say what a phone supports and how far its numbers can be trusted. Nothing is changed on it."""
+    from bench.adb import Adb
+    from bench.android.doctor import examine
+
+    if device != "android":
+        raise UsageError(f"only phones can be examined, found --device {device}. Use --device android.")
+    found = Adb.find(adb)
+    findings = examine(found, found.choose(serial))
+    style = {"good": "green", "fair": "yellow", "bad": "red"}
+    cells = [[one.topic, f"[{style[one.grade]}]{one.grade}[/]", escape(one.found)] for one in findings]
+    console.print(table("This phone as a measuring device", ["what", "grade", "found"], cells))
+    for one in findings:
+        if one.advice:
+            say(f"{escape(one.topic)}: {escape(one.advice)}")
 
 
 @app.command()
@@ -120,6 +169,36 @@ def within_cores(threads: list[int]) -> list[int]:
             f"--threads {max(threads)} is more than the {cores} cores this process may use. Use at most {cores}."
         )
     return threads
+
+
+def unfinished(todo: Plan, bench: CellBench | SessionBench, journal: Path, device: str) -> tuple[Plan, str]:
+    """What the journal's last session left to do, and its run id.
+
+    Raises:
+        UsageError: it left nothing, or was on another device.
+    """
+    if isinstance(bench, Fleet):
+        raise UsageError("--resume goes on with one phone. Name it with --serial instead of --all-devices.")
+    serial, instrument = (bench.phone.serial, bench.instrument.name) if isinstance(bench, PhoneBench) else (None, None)
+    left, run_id = resume(todo, read_journal(journal).measurements, kind=device, serial=serial, instrument=instrument)
+    if not left.cells:
+        raise UsageError(f"nothing is left to measure: the last session in {journal} finished every row asked for.")
+    return left, run_id
+
+
+def tell_minutes(rows: Sequence[Measurement]) -> None:
+    """The median of every minute of a sustained run, per row."""
+    for row in rows:
+        medians = [f"{one.median_ms:.3f}" for one in per_minute(row.samples_ms)]
+        name = f"{row.subject.name} {row.subject.format} {row.subject.precision}"
+        say(f"{escape(name)}, median ms by minute: {' '.join(medians) or 'none'}")
+
+
+def refuse_phone_options(phone: PhoneOptions, device: str) -> None:
+    """Raise UsageError if something is asked of a phone and none is measured."""
+    given = [f"--{one.name.replace('_', '-')}" for one in fields(phone) if getattr(phone, one.name) != one.default]
+    if given:
+        raise UsageError(f"{', '.join(given)} is for phones and has no effect on {device}. Leave it out.")
 
 
 def refuse_empty(todo: Plan) -> None:

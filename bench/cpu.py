@@ -74,6 +74,10 @@ class CpuBench:
             cpu_mhz_before=mhz,
             cpu_mhz_after=seen.cpu_mhz_after if seen else None,
             temperature_celsius=celsius,
+            thermal_status=None,
+            battery_celsius=None,
+            battery_percent=None,
+            hot_start=False,
         )
         verdict = label(seen.samples_ms) if seen else Label("failed", outcome.failure or "the worker gave no reason")
         return _row(cell, seen, verdict, conditions=conditions, began=began, run_id=run_id, device=machine.identify())
@@ -172,6 +176,7 @@ def _row(
         warmup_count=seen.warmup_count if seen else 0,
         warmup_s=seen.warmup_s if seen else 0.0,
         samples_ms=seen.samples_ms if seen else (),
+        launch_counts=(),
         load_ms=seen.load_ms if seen else None,
         first_inference_ms=seen.first_inference_ms if seen else None,
         peak_memory_bytes=seen.peak_memory_bytes if seen else None,

@@ -16,7 +16,16 @@ THERMAL_ZONES = Path("/sys/class/thermal")
 
 def identify() -> Device:
     """This machine as a CPU device."""
-    return Device(kind="cpu", name=_processor(), os=_system(), cores=usable_cores(), memory_bytes=_memory_bytes())
+    return Device(
+        kind="cpu",
+        name=_processor(),
+        os=_system(),
+        cores=usable_cores(),
+        memory_bytes=_memory_bytes(),
+        instrument=None,
+        serial=None,
+        emulated=False,
+    )
 
 
 def usable_cores() -> int:

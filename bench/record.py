@@ -47,6 +47,10 @@ class Device(Strict):
         os: operating system and version.
         cores: logical cores this process may use.
         memory_bytes: of the whole machine.
+        instrument: what ran the loop on a phone: app, native or python; None where the toolkit itself did. Rows of
+            different instruments are never compared.
+        serial: tells two phones of one model apart; None for this machine.
+        emulated: True if its times say nothing about any product.
     """
 
     kind: DeviceKind
@@ -54,15 +58,29 @@ class Device(Strict):
     os: str
     cores: int
     memory_bytes: int
+    instrument: str | None
+    serial: str | None
+    emulated: bool
 
 
 class Conditions(Strict):
-    """The state of the machine around the run; None where the machine does not tell."""
+    """The state of the machine around the run; None where the machine does not tell.
+
+    Attributes:
+        temperature_celsius: the hottest sensor before the run.
+        thermal_status: Android's, 0 (none) to 6 (shutdown): the highest seen during the run.
+        battery_celsius, battery_percent: before the run.
+        hot_start: True if the run began though the phone had not cooled down.
+    """
 
     load_average_before: float | None
     cpu_mhz_before: float | None
     cpu_mhz_after: float | None
     temperature_celsius: float | None
+    thermal_status: int | None
+    battery_celsius: float | None
+    battery_percent: int | None
+    hot_start: bool
 
 
 class Measurement(Contract):
@@ -78,6 +96,7 @@ class Measurement(Contract):
         input: the artifact's golden input (then its output was checked too), or seeded random values in [0, 1].
         warmup_count, warmup_s: calls made and time spent before the first sample.
         samples_ms: every timed call, in order, none removed.
+        launch_counts: how many of the samples belong to each process launch, in order; empty if there was one launch.
         load_ms, first_inference_ms: opening the model, and the first call.
         peak_memory_bytes: highest resident memory of the measuring process, runtime and libraries included.
         validity, reason: label of the row and what led to it; `failed` rows have no samples.
@@ -105,6 +124,7 @@ class Measurement(Contract):
     warmup_count: int
     warmup_s: float
     samples_ms: tuple[float, ...]
+    launch_counts: tuple[int, ...]
     load_ms: float | None
     first_inference_ms: float | None
     peak_memory_bytes: int | None

@@ -1,38 +1,63 @@
 """One `python -m bench` call: measure every cell, write each row to the journal as it is done."""
 
 import uuid
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from rich.markup import escape
 
 from bench.cells import Cell, Plan
-from bench.devices import DeviceBench
+from bench.devices import CellBench, SessionBench
 from bench.record import Measurement, append
 from bench.statistics import summarize
 from distill.terminal import progress, say
 
 
-def run_session(plan: Plan, bench: DeviceBench, journal: Path) -> list[Measurement]:
-    """Measure all cells in order. A failed cell is a row like any other; Ctrl-C keeps the rows that are done.
+def run_session(
+    plan: Plan, bench: CellBench | SessionBench, journal: Path, *, run_id: str | None = None
+) -> list[Measurement]:
+    """Measure all cells. A failed cell is a row like any other; Ctrl-C keeps the rows that are done.
+
+    Args:
+        plan: the cells.
+        bench: the device.
+        journal: every row is appended to it as it is done.
+        run_id: of the session that is continued; None for a new one.
 
     Raises:
         WorkFailed: the journal cannot be written.
     """
-    run_id = uuid.uuid4().hex
+    run_id = run_id or uuid.uuid4().hex
     caution = bench.caution()
     if caution:
         say(f"[yellow]caution:[/] {escape(caution)}")
     rows: list[Measurement] = []
     with progress(unit="rows") as display:
         task = display.add_task("starting", total=len(plan.cells), note="")
-        for cell in plan.cells:
-            display.update(task, description=f"{cell.manifest.format} {cell.manifest.precision}")
-            row = bench.measure(cell, run_id=run_id)
-            append(journal, row)
-            rows.append(row)
-            display.advance(task)
-            say(_one_line(cell, row))
+
+        def tell(text: str) -> None:
+            display.update(task, description=escape(text))
+
+        # Closed at once on Ctrl-C: a phone gets its settings back before anything else happens.
+        with closing(_measured(bench, plan.cells, run_id, tell)) as measured:
+            for cell, row in measured:
+                append(journal, row)
+                rows.append(row)
+                display.advance(task)
+                say(_one_line(cell, row))
     return rows
+
+
+def _measured(
+    bench: CellBench | SessionBench, cells: Sequence[Cell], run_id: str, tell: Callable[[str], None]
+) -> Generator[tuple[Cell, Measurement]]:
+    if isinstance(bench, SessionBench):
+        yield from bench.measure_all(cells, run_id=run_id, tell=tell)
+        return
+    for cell in cells:
+        tell(f"{cell.manifest.format} {cell.manifest.precision}")
+        yield cell, bench.measure(cell, run_id=run_id)
 
 
 def describe(cell: Cell) -> str:

@@ -45,7 +45,8 @@ def file_entry(folder: Path, name: str, role: Any) -> ArtifactFile:
 
 @pytest.fixture
 def make_artifact(tmp_path: Path, make_artifact_in: MakeArtifact) -> MakeArtifact:
-    """make_artifact(name, format="onnx", model_bytes=None, golden=True, **manifest fields) -> folder."""
+    """make_artifact(name, format="onnx", model_bytes=None, golden=True, weights=None, **manifest fields)
+    -> folder."""
     return partial(make_artifact_in, tmp_path)
 
 
@@ -60,12 +61,14 @@ def make_artifact_in() -> MakeArtifact:
         format: str = "onnx",
         model_bytes: bytes | None = None,
         golden: bool = True,
+        weights: np.ndarray | None = None,
         **fields: Any,
     ) -> Path:
         folder = root / "artifacts" / name
         folder.mkdir(parents=True)
         rng = np.random.default_rng(7)
-        weights = rng.normal(size=(3 * SIZE_PX**2, len(CLASSES))).astype(np.float32)
+        random_weights = rng.normal(size=(3 * SIZE_PX**2, len(CLASSES))).astype(np.float32)
+        weights = random_weights if weights is None else weights
         images = rng.random((1, 3, SIZE_PX, SIZE_PX), dtype=np.float32)
         if model_bytes is None:
             write_onnx(folder / "model.bin", weights, batch=1)
@@ -143,9 +146,25 @@ def make_measurement() -> MakeMeasurement:
             "run_id": "run",
             "utc_time": "2026-01-02T03:04:05+00:00",
             "toolkit_version": "0.1.0",
-            "device": Device(kind="cpu", name="Test CPU", os="Test OS 1", cores=2, memory_bytes=2**33),
+            "device": Device(
+                kind="cpu",
+                name="Test CPU",
+                os="Test OS 1",
+                cores=2,
+                memory_bytes=2**33,
+                instrument=None,
+                serial=None,
+                emulated=False,
+            ),
             "conditions": Conditions(
-                load_average_before=0.5, cpu_mhz_before=2500.0, cpu_mhz_after=None, temperature_celsius=None
+                load_average_before=0.5,
+                cpu_mhz_before=2500.0,
+                cpu_mhz_after=None,
+                temperature_celsius=None,
+                thermal_status=None,
+                battery_celsius=None,
+                battery_percent=None,
+                hot_start=False,
             ),
             "runtime": "onnxruntime",
             "runtime_version": "1.31.1",
@@ -158,6 +177,7 @@ def make_measurement() -> MakeMeasurement:
             "warmup_count": 10,
             "warmup_s": 0.5,
             "samples_ms": (1.0, 2.0, 3.0),
+            "launch_counts": (),
             "load_ms": 12.0,
             "first_inference_ms": 4.0,
             "peak_memory_bytes": 2**28,

@@ -75,11 +75,15 @@ def test_a_broken_artifact_fails_the_command_and_not_the_others(make_artifact, t
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["--device", "android"], "Phones cannot be measured by this version yet"),
+        (["--device", "android", "--adb", "/no/adb"], "--adb names '/no/adb', which is not a program"),
+        (["--device", "android", "--instrument", "stopwatch"], "there is no instrument 'stopwatch'"),
+        (["--device", "android", "--sustained", "long"], "'long' is not a duration"),
         (["--device", "cuda"], "GPUs cannot be measured by this version yet"),
-        (["--device", "abacus"], "There is no device 'abacus'. Devices of this version: cpu"),
+        (["--device", "abacus"], "There is no device 'abacus'. Devices of this version: cpu, android"),
         (["nowhere"], "nowhere does not exist. Make artifacts with: python -m export"),
         (["empty"], "empty holds no artifact: there is no manifest.json"),
+        (["empty", "--serial", "x", "--launches", "5"], "--serial, --launches is for phones and has no effect on cpu"),
+        (["empty", "--resume", "--batch", "1,x"], "--batch '1,x' is not a list of whole numbers above 0"),
         (["empty", "--batch", "1,x"], "--batch '1,x' is not a list of whole numbers above 0"),
         (["empty", "--batch", "0"], "--batch '0' is not a list of whole numbers above 0"),
         (["empty", "--threads", "4096"], "--threads 4096 is more than the"),

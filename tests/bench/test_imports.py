@@ -4,7 +4,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = (
-    "bench.record, bench.statistics, bench.timing, bench.report, bench.cpu, bench.worker, bench.devices, bench.__main__"
+    "bench.adb, bench.android, bench.android.doctor, bench.android.mend, bench.android.options, bench.protocol, "
+    "bench.resume, bench.record, bench.statistics, bench.timing, bench.report, bench.cpu, bench.worker, "
+    "bench.devices, bench.__main__"
 )
 HEAVY = ("torch", "onnxruntime", "executorch", "ai_edge_litert", "plotly", "jinja2")
 

@@ -1,0 +1,106 @@
+"""Several phones at once: each has its own thread, its own journal, its own rows."""
+
+import queue
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from bench.android.launch import Tell
+from bench.android.phones import PhoneBench, unmeasured
+from bench.cells import Cell
+from bench.record import Measurement
+from distill.errors import ToolError
+from export.artifact.manifest import Manifest
+
+Row = tuple[Cell, Measurement]
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """Phones that measure the same cells side by side. What goes wrong with one costs only its own rows."""
+
+    benches: tuple[PhoneBench, ...]
+
+    def refusal(self, manifest: Manifest) -> str | None:
+        """Why the instrument, which is the same on all, cannot run an artifact, or None."""
+        return self.benches[0].refusal(manifest)
+
+    def caution(self) -> str | None:
+        """What every phone has to say; one that cannot be measured gives failed rows later."""
+        told: list[str] = []
+        for bench in self.benches:
+            try:
+                caution = bench.caution()
+            except ToolError as error:
+                caution = str(error)
+            told += [f"{bench.phone.serial}: {caution}"] if caution else []
+        return "; ".join(told) or None
+
+    def measure_all(self, cells: Sequence[Cell], *, run_id: str, tell: Tell) -> Iterator[Row]:
+        """All cells on all phones; rows as they come. A defect in one thread is raised when all have ended."""
+        stop = threading.Event()
+        found: queue.Queue[Row | BaseException | None] = queue.Queue()
+        threads = [
+            threading.Thread(target=self._run, args=(bench, cells, run_id, tell, stop, found), daemon=True)
+            for bench in self.benches
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            yield from self._collect(found, stop)
+        finally:
+            # Each thread ends at its next word; its phone is still to be restored.
+            stop.set()
+            for thread in threads:
+                thread.join()
+
+    def _collect(self, found: "queue.Queue[Row | BaseException | None]", stop: threading.Event) -> Iterator[Row]:
+        running, failure = len(self.benches), None
+        while running:
+            try:
+                item = found.get()
+            except KeyboardInterrupt as error:
+                stop.set()
+                failure = error
+                continue
+            if item is None:
+                running -= 1
+            elif isinstance(item, BaseException):
+                failure = failure or item
+            else:
+                yield item
+        if failure:
+            raise failure
+
+    def _run(
+        self,
+        bench: PhoneBench,
+        cells: Sequence[Cell],
+        run_id: str,
+        tell: Tell,
+        stop: threading.Event,
+        found: "queue.Queue[Row | BaseException | None]",
+    ) -> None:
+        serial = bench.phone.serial
+
+        def heard(text: str) -> None:
+            if stop.is_set():
+                raise KeyboardInterrupt
+            tell(f"{serial}: {text}")
+
+        told: set[int] = set()
+        try:
+            bench.caution()
+            for cell, row in bench.measure_all(cells, run_id=run_id, tell=heard):
+                told.add(id(cell))
+                found.put((cell, row))
+        except ToolError as error:
+            for cell in cells:
+                if id(cell) not in told:
+                    found.put((cell, unmeasured(cell, bench, run_id, str(error))))
+        except KeyboardInterrupt:
+            pass
+        except BaseException as error:
+            found.put(error)
+        finally:
+            found.put(None)

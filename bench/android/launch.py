@@ -1,0 +1,379 @@
+"""One launch: push a model and its job, start the instrument, wait, collect, verify, clean up."""
+
+import hashlib
+import re
+import tempfile
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from bench.adb import AdbFailed, AdbTimeout, DeviceLost, Phone
+from bench.android.identity import Identity, boot_id
+from bench.android.instruments import Instrument
+from bench.android.quiet import RUNS_FOLDER, QuietPhone, remove_run
+from bench.android.state import THERMAL_WORDS, Gate, Snapshot, snapshot, throttling
+from bench.cells import Cell
+from bench.protocol import JOB_FILE, Job, JobModel, ModelResult, Result, progress_file, result_file
+from bench.timing import NS_PER_S, Limits
+from bench.worker import check_output, model_input
+from distill.contract import sha256_of_file, write_whole
+from distill.errors import ToolError, UsageError, WorkFailed
+from export.artifact.manifest import Manifest, read_artifact
+from export.artifact.runner import Batch
+
+MODEL_ID = "model_0"
+MODEL_FILE = "model_0.bin"
+INPUT_FILE = "input_0.bin"
+TELL_ABOVE_BYTES = 8_000_000
+FIRST_LINE_LIMIT_S = 30.0
+"""An instrument that was started and has not said a word by then will not."""
+
+RESTARTED = "{} restarted while it was measuring; what ran on it is lost"
+SPACE_FACTOR = 3
+"""The phone needs this many times the model's size: the file, the app's copy, a cache of packed weights."""
+
+Tell = Callable[[str], None]
+T = TypeVar("T")
+
+
+class LaunchFailed(WorkFailed):
+    """This launch gave no measurement; the phone is still there, and other cells go on."""
+
+
+class PhoneGone(WorkFailed):
+    """The phone went away and did not come back; nothing more can be measured on it."""
+
+
+@dataclass(frozen=True)
+class Launched:
+    """What one launch saw.
+
+    Attributes:
+        result: of the one model.
+        golden: True if the output was compared with the artifact's golden one.
+        before, after: the phone around it.
+        held_back: evidence of throttling in words, or None.
+        hot_start: it began though the phone had not cooled down.
+    """
+
+    result: ModelResult
+    golden: bool
+    before: Snapshot
+    after: Snapshot
+    held_back: str | None
+    hot_start: bool
+
+    @property
+    def thermal_status(self) -> int | None:
+        """The highest seen before, during and after."""
+        seen = [
+            self.before.thermal_status,
+            self.after.thermal_status,
+            *(one.thermal_status for one in self.result.readings),
+        ]
+        return max((one for one in seen if one is not None), default=None)
+
+
+@dataclass(frozen=True)
+class Launcher:
+    """Launches cells on one quieted phone.
+
+    Attributes:
+        quiet: the phone.
+        identity: who it was when the session began.
+        instrument: what measures.
+        limits: when warm-up and sampling stop.
+        timeout_s: limit of a launch from its start to its result.
+        gate: when the phone is cool enough to start.
+        poll_s: pause between two looks; every look costs the phone some work.
+        back_limit_s: how long to wait for a phone that went away.
+        tell: shows what is going on.
+    """
+
+    quiet: QuietPhone
+    identity: Identity
+    instrument: Instrument
+    limits: Limits
+    timeout_s: float
+    gate: Gate
+    poll_s: float
+    back_limit_s: float
+    tell: Tell
+
+    @property
+    def phone(self) -> Phone:
+        """The phone."""
+        return self.quiet.phone
+
+    def launch(self, cell: Cell, *, note: str) -> Launched:
+        """Wait until the phone is cool, then measure a cell once. `note` says in a word or two what is going on.
+
+        Raises:
+            LaunchFailed: this cell gave no measurement.
+            PhoneGone: the phone is away.
+        """
+        run_id = uuid.uuid4().hex
+        folder = f"{RUNS_FOLDER}/{run_id}"
+        try:
+            before, hot_start = self._when_cool(note)
+            self.quiet.note_launch(run_id)
+            self.tell(note)
+            return self._launch(cell, before, run_id, folder, note, hot_start=hot_start)
+        except (AdbFailed, UsageError) as error:
+            self._raise_if_gone(error)
+            raise LaunchFailed(str(error)) from error
+        finally:
+            self._clean(run_id)
+
+    def _when_cool(self, note: str) -> tuple[Snapshot, bool]:
+        before, objection = self.gate.wait(self.phone, tell=lambda text: self.tell(f"{note}: {text}"))
+        if objection is not None and not self.gate.allow_hot:
+            raise LaunchFailed(
+                f"the phone did not cool down within {self.gate.patience_s:.0f} s: {objection}. Let it rest, or "
+                "measure anyway with --allow-hot"
+            )
+        return before, objection is not None
+
+    def _launch(
+        self, cell: Cell, before: Snapshot, run_id: str, folder: str, note: str, *, hot_start: bool
+    ) -> Launched:
+        self._refuse_threads(cell)
+        manifest = read_artifact(cell.folder)
+        values, golden = model_input(cell.folder, manifest, batch=cell.batch)
+        self._refuse_full(manifest.size_bytes)
+        job_sha256, job = self._push(cell, manifest, values, run_id, folder)
+        try:
+            self.instrument.start(self.phone, folder, run_id)
+        except (DeviceLost, AdbTimeout) as error:
+            # Only the answer may be lost: if the instrument did start, its result comes.
+            self._wait_until_back(error, before.boot_id)
+        self._wait(folder, run_id, note, before.boot_id)
+        result = self._collect(folder, run_id, before.boot_id)
+        after = self._twice(lambda: snapshot(self.phone), before.boot_id)
+        if after.boot_id != before.boot_id:
+            raise LaunchFailed(RESTARTED.format(self.phone.serial))
+        model = verified(result, job, job_sha256, before, self.identity, self.instrument.name)
+        if model.error is not None:
+            needs = f" This artifact needs {manifest.minimum_runtime} or newer." if manifest.minimum_runtime else ""
+            raise LaunchFailed(f"the instrument says: {model.error}{needs}")
+        refuse_cut_samples(model)
+        check_golden(model, golden, manifest)
+        return Launched(model, golden is not None, before, after, held_back(model, before, after), hot_start)
+
+    def _refuse_threads(self, cell: Cell) -> None:
+        cores = len(self.identity.core_mhz)
+        if cores and cell.threads > cores:
+            raise LaunchFailed(
+                f"{cell.threads} threads are more than the {cores} cores of this phone. Use at most {cores}."
+            )
+
+    def _refuse_full(self, model_bytes: int) -> None:
+        answer = self.phone.shell(["df", "-k", RUNS_FOLDER.rsplit("/", 1)[0]])
+        found = re.search(r"\s(\d+)\s+\d+%", answer.stdout)
+        if found and int(found.group(1)) * 1024 < SPACE_FACTOR * model_bytes:
+            raise LaunchFailed(
+                f"{self.phone.serial} has {int(found.group(1)) / 1024:.1f} MB free, this model needs "
+                f"{SPACE_FACTOR * model_bytes / 2**20:.1f} MB. Free some storage and measure it again."
+            )
+
+    def _push(self, cell: Cell, manifest: Manifest, values: Batch, run_id: str, folder: str) -> tuple[str, Job]:
+        model = cell.folder / manifest.file("model")
+        self.phone.must(["mkdir", "-p", folder])
+        job = make_job(cell, manifest, values, run_id, self.limits)
+        with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
+            input_path, job_path = Path(scratch) / INPUT_FILE, Path(scratch) / JOB_FILE
+            write_whole(input_path, values.astype("<f4").tobytes())
+            job.write(job_path)
+            for path, name in ((model, MODEL_FILE), (input_path, INPUT_FILE), (job_path, JOB_FILE)):
+                size_bytes = path.stat().st_size
+                told = self._telling(name, size_bytes) if size_bytes > TELL_ABOVE_BYTES else None
+                self.phone.push(path, f"{folder}/{name}", sha256=sha256_of_file(path), told=told)
+            # The app is another user than the shell: it must be able to read, and nobody to write.
+            self.phone.must(["chmod", "0755", folder])
+            self.phone.script(f"chmod 0644 {folder}/*")
+            return sha256_of_file(job_path), job
+
+    def _telling(self, name: str, size_bytes: int) -> Callable[[int], None]:
+        return lambda arrived: self.tell(f"pushing {name}: {arrived / 1e6:.0f} of {size_bytes / 1e6:.0f} MB")
+
+    def _wait(self, folder: str, run_id: str, note: str, boot: str) -> None:
+        deadline = time.monotonic() + self.timeout_s
+        first_line_deadline = time.monotonic() + min(FIRST_LINE_LIMIT_S, self.timeout_s)
+        while True:
+            try:
+                seen = self._look(folder, run_id)
+            except (DeviceLost, AdbTimeout) as error:
+                self._wait_until_back(error, boot)
+                continue
+            if seen.finished:
+                return
+            if seen.stage and not seen.alive:
+                # It may have written the result and ended between the two questions of one look.
+                if self._look(folder, run_id).finished:
+                    return
+                raise LaunchFailed(f"the instrument ended without a result while {seen.stage}{self._log(folder)}")
+            now = time.monotonic()
+            if not seen.stage and now > first_line_deadline:
+                raise LaunchFailed(f"the instrument was started and said nothing{self._log(folder)}")
+            if now > deadline:
+                raise LaunchFailed(
+                    f"no result within {self.timeout_s:g} s, last seen {seen.stage or 'starting'}; it was stopped "
+                    f"(--timeout allows more){self._log(folder)}"
+                )
+            # Also where a stop is asked for: a tell that raises ends the launch.
+            self.tell(f"{note}: {seen.stage or 'starting'}")
+            time.sleep(self.poll_s)
+
+    def _look(self, folder: str, run_id: str) -> "Seen":
+        text = (
+            f"{self.instrument.look(folder)}\n"
+            f'has {result_file(run_id)} && echo finished; l=$(last {progress_file(run_id)}); echo "line $l"; '
+            'p=${l#*\'"pid":\'}; p=${p# }; p=${p%%[!0-9]*}; [ -n "$p" ] && [ -d /proc/$p ] && echo alive'
+        )
+        answer = self.phone.script(text).stdout
+        stage = re.search(r'"stage": ?"([a-z]+)"', answer)
+        return Seen(answer.startswith("finished"), stage.group(1) if stage else None, answer.rstrip().endswith("alive"))
+
+    def _wait_until_back(self, error: ToolError, boot: str) -> None:
+        self.tell("the phone does not answer; waiting for it")
+        if not self.phone.wait_until_back(timeout_s=self.back_limit_s):
+            raise PhoneGone(f"the phone went away while it was measuring and did not come back. {error}") from error
+        if boot_id(self.phone) != boot:
+            raise LaunchFailed(RESTARTED.format(self.phone.serial)) from error
+
+    def _twice(self, ask: Callable[[], T], boot: str) -> T:
+        """An answer, asked for once more if the phone was away for a while: what it measured is still there."""
+        try:
+            return ask()
+        except (DeviceLost, AdbTimeout) as error:
+            self._wait_until_back(error, boot)
+            return ask()
+
+    def _collect(self, folder: str, run_id: str, boot: str) -> Result:
+        data = self._twice(lambda: self.instrument.read(self.phone, folder, result_file(run_id)), boot)
+        try:
+            return Result.from_json(data, source="the phone's result")
+        except UsageError as error:
+            raise LaunchFailed(f"{error}{self._log(folder)}") from error
+
+    def _log(self, folder: str) -> str:
+        try:
+            tail = self.instrument.log_tail(self.phone, folder)
+        except AdbFailed:
+            return ""
+        return f"; last lines of its log: {tail}" if tail else "; its log is empty"
+
+    def _raise_if_gone(self, error: ToolError) -> None:
+        """A phone that was lost outside the wait gets the same chance to come back."""
+        if isinstance(error, DeviceLost | AdbTimeout) and not self.phone.wait_until_back(timeout_s=self.back_limit_s):
+            raise PhoneGone(f"the phone went away and did not come back. {error}") from error
+
+    def _clean(self, run_id: str) -> None:
+        try:
+            remove_run(self.phone, self.instrument, run_id)
+            self.quiet.forget_launch(run_id)
+        except AdbFailed as error:
+            # The journal still names this launch; restoring removes it.
+            self.tell(f"could not clean up: {error}")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One look at a launch: whether the result is there, the last stage told, whether its process lives."""
+
+    finished: bool
+    stage: str | None
+    alive: bool
+
+
+def make_job(cell: Cell, manifest: Manifest, values: Batch, run_id: str, limits: Limits) -> Job:
+    """The job of one cell."""
+    file = next(one for one in manifest.files if one.role == "model")
+    model = JobModel(
+        id=MODEL_ID,
+        format=manifest.format,  # pyright: ignore[reportArgumentType]
+        file=MODEL_FILE,
+        sha256=file.sha256,
+        size_bytes=file.size_bytes,
+        input_file=INPUT_FILE,
+        input_sha256=hashlib.sha256(values.astype("<f4").tobytes()).hexdigest(),
+        input_name=manifest.input.name,
+        input_shape=values.shape,
+        output_name=manifest.output.name,
+        output_shape=(cell.batch, *manifest.output.shape[1:]),
+    )
+    return Job(run_id=run_id, threads=cell.threads, batch=cell.batch, limits=limits, models=(model,))
+
+
+def verified(
+    result: Result, job: Job, job_sha256: str, before: Snapshot, identity: Identity, instrument: str
+) -> ModelResult:
+    """The one model's result, if the whole is the answer to this job from this phone.
+
+    Raises:
+        LaunchFailed: it is not, or it says that the job failed.
+    """
+    asked = job.models[0]
+    expectations = (
+        ("run id", result.run_id, job.run_id),
+        ("instrument", result.instrument, instrument),
+        ("boot id", result.boot_id or before.boot_id, before.boot_id),
+        ("job", result.job_sha256 or job_sha256, job_sha256),
+    )
+    for what, found, expected in expectations:
+        if found != expected:
+            raise LaunchFailed(f"this is the result of something else: {what} is {found!r}, expected {expected!r}")
+    if result.error is not None:
+        raise LaunchFailed(f"the instrument says: {result.error}")
+    if result.abi is not None and identity.abis and result.abi not in identity.abis[:1]:
+        raise LaunchFailed(
+            f"it was measured by a process of ABI {result.abi}, this phone's own is {identity.abis[0]}. Install the "
+            "build for that ABI."
+        )
+    # Uptime counts in hundredths of a second; an old result is older by far.
+    if result.began_ns < before.uptime_ns - NS_PER_S:
+        raise LaunchFailed("this result was begun before this launch; it is an old one")
+    if [one.id for one in result.models] != [asked.id]:
+        raise LaunchFailed(f"the result is about {[one.id for one in result.models]}, expected {[asked.id]}")
+    model = result.models[0]
+    if model.error is None and model.sha256 != asked.sha256:
+        raise LaunchFailed(f"another model was measured: SHA-256 {model.sha256}, expected {asked.sha256}")
+    return model
+
+
+def refuse_cut_samples(model: ModelResult) -> None:
+    """Raise LaunchFailed if samples are missing or impossible."""
+    if model.sample_count != len(model.samples_ns) or not model.samples_ns or min(model.samples_ns) <= 0:
+        raise LaunchFailed(
+            f"the samples are not whole: {len(model.samples_ns)} of {model.sample_count} are there, all must be above 0"
+        )
+
+
+def check_golden(model: ModelResult, golden: Batch | None, manifest: Manifest) -> None:
+    """Compare the output with the artifact's golden one.
+
+    Raises:
+        LaunchFailed: it is another; a fast wrong model is not fast.
+    """
+    if golden is None:
+        return
+    values = [np.nan if value is None else value for value in model.golden_output]
+    found = np.asarray(values, dtype=np.float32)
+    found = found.reshape(golden.shape) if found.size == golden.size else found
+    try:
+        check_output(lambda: found, golden, manifest)
+    except WorkFailed as error:
+        raise LaunchFailed(str(error)) from error
+
+
+def held_back(model: ModelResult, before: Snapshot, after: Snapshot) -> str | None:
+    """Evidence of throttling before, during or after the samples, or None."""
+    statuses = [one.thermal_status for one in model.readings if one.thermal_status]
+    if statuses:
+        return f"thermal status {THERMAL_WORDS[min(max(statuses), 6)]} while measuring"
+    return throttling(before, after)

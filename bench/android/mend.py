@@ -1,0 +1,33 @@
+"""Put phones back as they were after a session whose host died: `python -m bench restore`."""
+
+from bench.adb import Adb
+from bench.android.quiet import PhoneJournal, journal_folder, journal_path, only_session, restore
+from distill.errors import ToolError, UsageError, WorkFailed
+from distill.terminal import say
+
+
+def restore_phones(adb: Adb, serial: str | None) -> None:
+    """Restore every phone that a journal on this machine names, or only one.
+
+    Raises:
+        UsageError: there is no journal of the phone asked for, or a session is using it.
+        WorkFailed: a phone is not there or does not take its settings back; the others are restored.
+    """
+    journals = [PhoneJournal.read(path) for path in sorted(journal_folder().glob("*.json"))]
+    wanted = [one for one in journals if serial in (None, one.serial)]
+    if serial is not None and not wanted:
+        raise UsageError(f"nothing is to be restored on {serial}: {journal_path(serial)} does not exist.")
+    failures: list[str] = []
+    for journal in wanted:
+        try:
+            phone = adb.choose(journal.serial)
+            with only_session(journal.serial):
+                restore(phone)
+        except ToolError as error:
+            failures.append(str(error))
+        else:
+            say(f"restored {journal.serial}: {len(journal.settings)} settings, {len(journal.run_ids)} launches removed")
+    if failures:
+        raise WorkFailed(f"{len(failures)} of {len(wanted)} phones were not restored: {' '.join(failures)}")
+    if not wanted:
+        say("no phone is waiting to be restored")

@@ -1,0 +1,257 @@
+"""Measuring cells on one phone: launches interleaved over the cells, throttled cells measured once more."""
+
+import random
+import statistics as plain
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from bench.adb import Phone
+from bench.android.identity import identify
+from bench.android.instruments import App, Instrument
+from bench.android.launch import Launched, Launcher, LaunchFailed, PhoneGone, Tell
+from bench.android.quiet import quieted
+from bench.android.state import LOW_BATTERY_PERCENT, Gate, mean_mhz, snapshot
+from bench.cells import Cell, subject
+from bench.record import Conditions, Device, Measurement
+from bench.statistics import MAX_SPREAD, Label, label, summarize
+from bench.timing import NS_PER_MS, Limits
+from bench.version import toolkit_version
+from export.artifact.manifest import Manifest
+
+LAUNCHES = 3
+SEED = 0
+"""Of the order of cells in each round."""
+
+SEVERITY = ("valid", "noisy", "drifting")
+
+
+@dataclass
+class CellRun:
+    """What has been seen of one cell so far."""
+
+    cell: Cell
+    began: datetime = field(default_factory=lambda: datetime.now(UTC))
+    launches: list[Launched] = field(default_factory=list)
+    failure: str | None = None
+    told: bool = False
+
+
+@dataclass(frozen=True)
+class PhoneBench:
+    """Measures cells on one phone.
+
+    Attributes:
+        phone: chosen and reachable.
+        instrument: what measures on it.
+        limits: when warm-up and sampling stop.
+        timeout_s: limit of one launch.
+        launches: processes per cell.
+        gate: when the phone is cool enough.
+        poll_s: pause between two looks at a running launch.
+        back_limit_s: how long to wait for a phone that went away.
+    """
+
+    phone: Phone
+    instrument: Instrument = field(default_factory=App)
+    limits: Limits = field(default_factory=Limits)
+    timeout_s: float = 120.0
+    launches: int = LAUNCHES
+    gate: Gate = field(default_factory=Gate)
+    poll_s: float = 1.0
+    back_limit_s: float = 120.0
+
+    def refusal(self, manifest: Manifest) -> str | None:
+        """Why this instrument cannot run an artifact, or None."""
+        if manifest.format in self.instrument.formats:
+            return None
+        return f"the {self.instrument.name} instrument runs {', '.join(sorted(self.instrument.formats))} on a phone"
+
+    def caution(self) -> str | None:
+        """What about the phone's state will spoil the measurements, or None.
+
+        Raises:
+            UsageError: the phone cannot be measured with this instrument; nothing was changed on it.
+        """
+        self.instrument.prepare(self.phone, identify(self.phone))
+        now = snapshot(self.phone)
+        if now.battery_percent is not None and now.battery_percent < LOW_BATTERY_PERCENT:
+            return (
+                f"the battery is at {now.battery_percent} %; many phones cap their clocks below {LOW_BATTERY_PERCENT} %"
+            )
+        if now.powered is False:
+            return "the phone is not charging; its screen may go dark while it is measured"
+        if now.thermal_status is None and now.battery_celsius is None:
+            return "this phone reports no temperature; throttling can only be seen in its clocks and samples"
+        return None
+
+    def measure_all(self, cells: Sequence[Cell], *, run_id: str, tell: Tell) -> Iterator[tuple[Cell, Measurement]]:
+        """Measure all cells, each in several launches, in a new order in every round; rows come as cells are complete.
+
+        A cell that was throttled gives a row that says so, and is measured once more after the others. Ctrl-C and a
+        phone that goes away end the launches, not the rows of cells that have some.
+
+        Raises:
+            UsageError: the phone cannot be measured; nothing was started.
+        """
+        identity = identify(self.phone)
+        device = identity.device(self.instrument.name)
+        runs = [CellRun(cell) for cell in cells]
+        stopped: PhoneGone | KeyboardInterrupt | None = None
+        with quieted(self.phone, instrument=self.instrument.name) as quiet:
+            launcher = Launcher(
+                quiet,
+                identity,
+                self.instrument,
+                self.limits,
+                self.timeout_s,
+                self.gate,
+                self.poll_s,
+                self.back_limit_s,
+                tell,
+            )
+            try:
+                for run in self._rounds(runs, launcher):
+                    yield run.cell, self.row(run, device, run_id)
+            except (PhoneGone, KeyboardInterrupt) as error:
+                stopped = error
+        for run in (one for one in runs if stopped and not one.told):
+            if isinstance(stopped, PhoneGone) and not run.launches:
+                run.failure = str(stopped)
+            if run.launches or run.failure:
+                yield run.cell, self.row(run, device, run_id)
+        if isinstance(stopped, KeyboardInterrupt):
+            raise stopped
+
+    def _rounds(self, runs: list[CellRun], launcher: Launcher) -> Iterator[CellRun]:
+        """Launch every cell once per round; gives back each cell that is complete or has failed."""
+        shuffle = random.Random(SEED)
+        for number in range(1, self.launches + 1):
+            order = [run for run in runs if run.failure is None]
+            shuffle.shuffle(order)
+            for run in order:
+                _launch(run, launcher, f"launch {number} of {self.launches}")
+                if run.failure is not None or number == self.launches:
+                    yield run
+        for run in runs:
+            if run.failure is None and any(one.held_back for one in run.launches):
+                self._repeat(run, launcher)
+                yield run
+
+    def _repeat(self, run: CellRun, launcher: Launcher) -> None:
+        kept = [one for one in run.launches if not one.held_back]
+        run.launches, run.told, count = kept, False, len(run.launches) - len(kept)
+        for _ in range(count):
+            if run.failure is None:
+                _launch(run, launcher, "again after throttling")
+
+    def row(self, run: CellRun, device: Device, run_id: str) -> Measurement:
+        """What has been seen of a cell, as a measurement."""
+        run.told = True
+        launches = run.launches if run.failure is None else []
+        verdict = Label("failed", run.failure) if run.failure is not None else judge(launches, self.launches)
+        results = [one.result for one in launches]
+        first = launches[0] if launches else None
+        delegation = run.cell.manifest.delegation
+        return Measurement(
+            run_id=run_id,
+            utc_time=run.began.isoformat(timespec="seconds"),
+            toolkit_version=toolkit_version(),
+            subject=subject(run.cell),
+            device=device,
+            conditions=_conditions(launches),
+            runtime=results[0].runtime if results else None,
+            runtime_version=results[0].runtime_version if results else None,
+            threads=run.cell.threads,
+            threads_active=results[0].threads_active if results else None,
+            accelerator_requested=delegation.backend if delegation else None,
+            accelerator_active=results[0].accelerator_active if results else None,
+            batch=run.cell.batch,
+            input=("golden" if first.golden else "random") if first else None,
+            warmup_count=results[0].warmup_count if results else 0,
+            warmup_s=results[0].warmup_s if results else 0.0,
+            samples_ms=tuple(ns / NS_PER_MS for one in results for ns in one.samples_ns),
+            launch_counts=tuple(len(one.samples_ns) for one in results),
+            load_ms=_median([one.load_ms for one in results]),
+            first_inference_ms=_median([one.first_inference_ms for one in results]),
+            peak_memory_bytes=max((one.peak_memory_bytes for one in results if one.peak_memory_bytes), default=None),
+            validity=verdict.validity,
+            reason=verdict.reason,
+        )
+
+
+def unmeasured(cell: Cell, bench: PhoneBench, run_id: str, reason: str) -> Measurement:
+    """A failed row of a phone that could not even be asked who it is."""
+    device = Device(
+        kind="android",
+        name=bench.phone.serial,
+        os="unknown",
+        cores=1,
+        memory_bytes=0,
+        instrument=bench.instrument.name,
+        serial=bench.phone.serial,
+        emulated=False,
+    )
+    return bench.row(CellRun(cell, failure=reason), device, run_id)
+
+
+def judge(launches: Sequence[Launched], wanted: int) -> Label:
+    """The verdict on a cell: the worst of its launches, throttling first, and how far apart the launches lie."""
+    medians = [summarize(samples_ms(one)).median_ms for one in launches]
+    spread = (max(medians) - min(medians)) / plain.median(medians)
+    counted = f"{len(launches)} launches" if len(launches) == wanted else f"only {len(launches)} of {wanted} launches"
+    told = (
+        f"{counted}, medians {min(medians):.3f} to {max(medians):.3f} ms, median of them "
+        f"{plain.median(medians):.3f} ms, {100 * spread:.1f} % apart"
+    )
+    if hot := [one.held_back for one in launches if one.held_back]:
+        return Label("throttled", f"{hot[0]}; {told}")
+    verdicts = [label(samples_ms(one)) for one in launches]
+    worst = max(verdicts, key=lambda one: SEVERITY.index(one.validity))
+    if worst.validity == "valid" and (spread > MAX_SPREAD or len(launches) < wanted):
+        return Label("noisy", told)
+    return Label(worst.validity, f"{told}; {worst.reason}")
+
+
+def samples_ms(launched: Launched) -> list[float]:
+    """The samples of one launch in milliseconds."""
+    return [ns / NS_PER_MS for ns in launched.result.samples_ns]
+
+
+def _launch(run: CellRun, launcher: Launcher, note: str) -> None:
+    manifest = run.cell.manifest
+    try:
+        run.launches.append(launcher.launch(run.cell, note=f"{manifest.format} {manifest.precision} {note}"))
+    except LaunchFailed as error:
+        run.failure = str(error)
+
+
+def _conditions(launches: Sequence[Launched]) -> Conditions:
+    if not launches:
+        return Conditions(
+            load_average_before=None,
+            cpu_mhz_before=None,
+            cpu_mhz_after=None,
+            temperature_celsius=None,
+            thermal_status=None,
+            battery_celsius=None,
+            battery_percent=None,
+            hot_start=False,
+        )
+    first, last = launches[0], launches[-1]
+    before = first.before
+    return Conditions(
+        load_average_before=None,
+        cpu_mhz_before=mean_mhz(first.before, first.after),
+        cpu_mhz_after=mean_mhz(last.before, last.after),
+        temperature_celsius=before.hottest_celsius,
+        thermal_status=max((one.thermal_status for one in launches if one.thermal_status is not None), default=None),
+        battery_celsius=before.battery_celsius,
+        battery_percent=before.battery_percent,
+        hot_start=any(one.hot_start for one in launches),
+    )
+
+
+def _median(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return plain.median(known) if known else None

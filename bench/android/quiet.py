@@ -1,0 +1,216 @@
+"""A quiet phone while it is measured, and its own settings back afterwards, whatever happens in between.
+
+What is changed is written to a file on this machine first: if this process dies, `python -m bench restore` mends the
+phone from it.
+"""
+
+import fcntl
+import os
+import re
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from bench.adb import Phone
+from bench.android.identity import ask_sections
+from bench.android.instruments import Instrument, find_instrument
+from bench.protocol import InstrumentName
+from distill.contract import Contract, Strict
+from distill.errors import ToolError, UsageError, WorkFailed
+from distill.terminal import say
+
+Namespace = Literal["global", "system", "secure"]
+
+QUIET: tuple[tuple[Namespace, str, str], ...] = (
+    ("global", "stay_on_while_plugged_in", "7"),
+    ("global", "low_power", "0"),
+    ("system", "screen_brightness_mode", "0"),
+    ("system", "screen_brightness", "10"),
+)
+"""(namespace, key, value while measuring): screen on, no battery saver, a dim screen that stays as it is."""
+
+RUNS_FOLDER = "/data/local/tmp/pocket-distill"
+
+
+class Setting(Strict):
+    """A setting as it was found; None if it was not set."""
+
+    namespace: Namespace
+    key: str
+    value: str | None
+
+
+class PhoneJournal(Contract):
+    """What is to be put back on one phone, written before it is changed.
+
+    Attributes:
+        serial: what adb calls the phone.
+        settings: as they were.
+        run_ids: launches that may have left a folder or a process.
+        instrument: what measured; it knows what else it leaves.
+    """
+
+    SCHEMA_VERSION: ClassVar[int] = 1
+
+    schema_version: Literal[1] = 1
+    serial: str
+    settings: tuple[Setting, ...]
+    run_ids: tuple[str, ...]
+    instrument: InstrumentName
+
+
+def journal_folder() -> Path:
+    """Where journals of phones lie."""
+    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(base) / "pocket-distill" / "phones"
+
+
+def journal_path(serial: str) -> Path:
+    """The journal of one phone; any serial gives one plain file name."""
+    plain = re.sub(r"[^A-Za-z0-9.-]", lambda found: f"_{ord(found.group()):x}_", serial)
+    return journal_folder() / f"{plain}.json"
+
+
+class QuietPhone:
+    """A phone whose settings are ours for now; its journal names every launch."""
+
+    def __init__(self, phone: Phone, journal: PhoneJournal) -> None:
+        self.phone = phone
+        self.journal = journal
+
+    def note_launch(self, run_id: str) -> None:
+        """Write down a launch before it leaves anything on the phone."""
+        self._write(run_ids=(*self.journal.run_ids, run_id))
+
+    def forget_launch(self, run_id: str) -> None:
+        """A launch left nothing."""
+        self._write(run_ids=tuple(one for one in self.journal.run_ids if one != run_id))
+
+    def _write(self, *, run_ids: tuple[str, ...]) -> None:
+        self.journal = self.journal.model_copy(update={"run_ids": run_ids})
+        self.journal.write(journal_path(self.phone.serial))
+
+
+@contextmanager
+def quieted(phone: Phone, *, instrument: InstrumentName) -> Generator[QuietPhone]:
+    """Quiet the phone; on the way out, put back what was changed, even after Ctrl-C.
+
+    A journal left by a session that died is used first. What cannot be put back stays in the journal.
+
+    Raises:
+        UsageError: another session is measuring this phone, or its screen is locked.
+    """
+    with only_session(phone.serial):
+        path = journal_path(phone.serial)
+        if path.is_file():
+            say(f"[yellow]{phone.serial}:[/] an earlier session was cut off; putting back what it had changed")
+            restore(phone)
+        journal = PhoneJournal(serial=phone.serial, settings=_settings_now(phone), run_ids=(), instrument=instrument)
+        journal.write(path)
+        quiet = QuietPhone(phone, journal)
+        try:
+            _quiet(phone, journal)
+            yield quiet
+        finally:
+            _restore_and_tell(phone)
+
+
+def restore(phone: Phone) -> PhoneJournal | None:
+    """Put back what the phone's journal says, and remove the journal; None if there is none.
+
+    Raises:
+        WorkFailed: something could not be put back; the journal stays.
+    """
+    path = journal_path(phone.serial)
+    if not path.is_file():
+        return None
+    journal = PhoneJournal.read(path)
+    for run_id in journal.run_ids:
+        remove_run(phone, find_instrument(journal.instrument), run_id)
+    failed = [setting for setting in journal.settings if not _put(phone, setting)]
+    if failed:
+        names = ", ".join(f"{one.namespace} {one.key}={one.value}" for one in failed)
+        raise WorkFailed(
+            f"{phone.serial} did not take back {names}. Set them by hand (adb shell settings put NAMESPACE KEY VALUE), "
+            f"then delete {path}."
+        )
+    path.unlink()
+    return journal
+
+
+def remove_run(phone: Phone, instrument: Instrument, run_id: str) -> None:
+    """End what a launch left running and remove its files on the phone."""
+    folder = f"{RUNS_FOLDER}/{run_id}"
+    instrument.clean(phone, folder, run_id)
+    # The instrument's first progress line names its process; a process that does not know the folder is another one.
+    phone.script(
+        f"for f in {folder}/*.progress.jsonl; do "
+        "pid=$(sed -n '1s/.*\"pid\": *\\([0-9]*\\).*/\\1/p' $f 2>/dev/null); "
+        f'[ -n "$pid" ] && grep -q {run_id} /proc/$pid/cmdline 2>/dev/null && kill -9 $pid; done; rm -rf {folder}; '
+        f"rmdir {RUNS_FOLDER} 2>/dev/null"
+    )
+
+
+def _settings_now(phone: Phone) -> tuple[Setting, ...]:
+    found = ask_sections(
+        phone, {f"{namespace}_{key}": f"settings get {namespace} {key}" for namespace, key, _ in QUIET}
+    )
+    return tuple(
+        Setting(namespace=namespace, key=key, value=_value(found[f"{namespace}_{key}"]))
+        for namespace, key, _ in QUIET
+        if found[f"{namespace}_{key}"].strip()
+    )
+
+
+def _value(text: str) -> str | None:
+    return None if text.strip() == "null" else text.strip()
+
+
+def _put(phone: Phone, setting: Setting) -> bool:
+    name = [setting.namespace, setting.key]
+    change = ["settings", "delete", *name] if setting.value is None else ["settings", "put", *name, setting.value]
+    phone.shell(change)
+    return _value(phone.shell(["settings", "get", *name]).stdout) == setting.value
+
+
+def _quiet(phone: Phone, journal: PhoneJournal) -> None:
+    known = {(setting.namespace, setting.key) for setting in journal.settings}
+    for namespace, key, value in QUIET:
+        # A board without Android has no settings at all.
+        if (namespace, key) in known and not _put(phone, Setting(namespace=namespace, key=key, value=value)):
+            say(f"[yellow]{phone.serial}:[/] it does not let us set {namespace} {key} to {value}; measuring anyway")
+    phone.script("input keyevent KEYCODE_WAKEUP; wm dismiss-keyguard")
+    found = ask_sections(phone, {"power": "dumpsys power", "window": "dumpsys window policy"})
+    asleep = re.search(r"mWakefulness=(Asleep|Dozing|Dreaming)", found["power"])
+    locked = re.search(r"(?:isKeyguardShowing|mDreamingLockscreen|^\s+showing)=true", found["window"], re.MULTILINE)
+    if asleep or locked:
+        what = (
+            "its screen is locked and asks for a PIN" if locked else f"its screen is off ({asleep and asleep.group(1)})"
+        )
+        raise UsageError(
+            f"{phone.serial}: {what}. Apps get slower cores then; unlock it and run the same command again."
+        )
+
+
+def _restore_and_tell(phone: Phone) -> None:
+    try:
+        restore(phone)
+    except ToolError as error:
+        say(f"[red]not restored:[/] {error} When it is back, run: python -m bench restore --serial {phone.serial}")
+
+
+@contextmanager
+def only_session(serial: str) -> Generator[None]:
+    """Keep a phone to this process while the block runs; UsageError if another has it."""
+    path = journal_path(serial).with_suffix(".lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UsageError(
+                f"another session on this machine is measuring {serial}; two at once would disturb each other. "
+                "Wait for it."
+            ) from error
+        yield

@@ -1,0 +1,86 @@
+"""The C++ instrument, built from the libraries of executorch's own package, on a loopback phone."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.adb import Phone
+from bench.android.instruments import NativeRunner
+from bench.instruments.native.build import build
+from distill.errors import UsageError
+from tests.bench.android.conftest import measure
+from tests.loopback_phone.image import cache_folder
+
+VERSION = "1.5.1"
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def package() -> Path:
+    """An executorch package with libraries; fetched once, kept beside the loopback phone's image."""
+    folder = cache_folder() / f"executorch-{VERSION}"
+    if not (folder / "executorch/lib").is_dir():
+        uv = shutil.which("uv")
+        if uv is None:
+            pytest.skip("there is no uv on this machine to fetch executorch's libraries with")
+        command = [uv, "pip", "install", "--quiet", "--no-deps", "--python", sys.executable, "--target", folder]
+        done = subprocess.run([*command, f"executorch=={VERSION}"], capture_output=True, text=True, timeout=300)
+        if done.returncode != 0:
+            pytest.skip(f"executorch {VERSION} cannot be fetched: {done.stderr[-200:]}")
+    return folder / "executorch"
+
+
+def test_before_it_is_built_it_is_said_how(start_phone, adb, make_bench, make_artifact, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    bench = make_bench(start_phone(), instrument=NativeRunner())
+    with pytest.raises(UsageError, match=r"is not built for x86_64\. Build it: python -m bench\.instruments\.native"):
+        measure(bench, make_artifact("one", format="executorch"))
+
+
+def test_a_package_without_libraries_and_a_missing_compiler_are_named(tmp_path):
+    with pytest.raises(UsageError, match=r"has no lib/libexecutorch\.so\. Give the folder"):
+        build(tmp_path)
+    with pytest.raises(UsageError, match="there is no compiler 'no-such-compiler'"):
+        build(tmp_path, compiler="no-such-compiler")
+
+
+def test_it_measures_without_app_or_python_and_its_output_is_the_golden_one(
+    start_phone, make_bench, make_artifact, package, executorch_program
+):
+    build(package)
+    phone = start_phone(has_app=False)
+    phone.replace_program("python3", "exit 127")
+    good = make_artifact("good", format="executorch", model_bytes=executorch_program[0], weights=executorch_program[1])
+    wrong = make_artifact(
+        "wrong", format="executorch", model_bytes=executorch_program[0], weights=executorch_program[1] + 1
+    )
+    broken = make_artifact("broken", format="executorch", model_bytes=b"no program")
+    rows = measure(make_bench(phone, instrument=NativeRunner()), good, wrong, broken)
+    by_name = {row.subject.name: row for row in rows}
+    row = by_name["good"]
+    assert row.validity != "failed", row.reason
+    assert (row.runtime, row.runtime_version, row.threads_active) == ("executorch", VERSION, 1)
+    assert (row.device.instrument, len(row.samples_ms), row.input) == ("native", 30, "golden")
+    assert (row.load_ms or 0) > 0
+    assert (row.peak_memory_bytes or 0) > 1_000_000
+    assert "logits differ from the golden ones" in by_name["wrong"].reason
+    assert "the instrument says: ExecuTorch error" in by_name["broken"].reason
+    assert not (phone.tmp / "pocket-distill").exists()
+
+
+def test_a_job_it_cannot_read_gives_an_error_result(start_phone, adb, package):
+    folder = build(package)
+    loopback = start_phone()
+    phone = Phone(adb, loopback.serial)
+    place = "/data/local/tmp/0123456789abcdef0123456789abcdef"
+    phone.must(["mkdir", place])
+    for path in folder.iterdir():
+        shutil.copy2(path, loopback.files / place[1:])
+    for number, text in enumerate(("{", '{"schema_version": 2}', '{"schema_version": 1}', "[1, 2", '"', "")):
+        (loopback.files / place[1:] / "job.json").write_text(text)
+        assert phone.shell([f"{place}/runner", f"{place}/job.json", place]).exit_code == 0, number
+        result = (loopback.files / place[1:] / f"{Path(place).name}.result.json").read_text()
+        assert '"error":"the job' in result, (text, result)

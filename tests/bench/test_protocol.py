@@ -1,0 +1,95 @@
+"""The device protocol: its records, the schemas written from them, and the one instrument that is written in Python."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from bench import timing
+from bench.instruments import agent
+from bench.protocol import FOLDER, RECORDS, Job, Progress, Result, schema
+from bench.timing import Limits
+from distill.errors import UsageError
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_the_schemas_on_disk_are_those_of_the_records(name: str):
+    assert json.loads((FOLDER / f"{name}.schema.json").read_text()) == schema(name)
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_every_field_says_what_it_means(name: str):
+    def undescribed(node: dict, path: str) -> list[str]:
+        found = [
+            f"{path}.{key}"
+            for key, value in node.get("properties", {}).items()
+            if "description" not in value and "$ref" not in value
+        ]
+        return found + [one for key, value in node.get("$defs", {}).items() for one in undescribed(value, key)]
+
+    limits_are_described_as_a_whole = {"Limits." + field for field in Limits.model_fields}
+    assert set(undescribed(schema(name), name)) <= limits_are_described_as_a_whole
+
+
+def test_the_examples_are_valid():
+    job = Job.read(FOLDER / "job.example.json")
+    result = Result.read(FOLDER / "result.example.json")
+    lines = (FOLDER / "progress.example.jsonl").read_text().splitlines()
+    progress = [Progress.from_json(line, source="example") for line in lines]
+    assert {job.run_id, result.run_id, *(one.run_id for one in progress)} == {job.run_id}
+    assert [one.stage for one in progress] == ["loading", "measuring", "checking", "done"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("file", "../job.json"), ("file", "a b"), ("file", "-rf"), ("id", "x;reboot"), ("input_file", "$(id)")],
+)
+def test_file_names_of_a_job_are_plain(field: str, value: str):
+    raw = json.loads((FOLDER / "job.example.json").read_text())
+    raw["models"][0][field] = value
+    with pytest.raises(UsageError, match=rf"models\.0\.{field}"):
+        Job.from_json(json.dumps(raw), source="job")
+
+
+def test_a_result_whose_time_goes_backwards_is_refused():
+    raw = json.loads((FOLDER / "result.example.json").read_text())
+    raw["ended_ns"] = raw["began_ns"] - 1
+    with pytest.raises(UsageError, match="lies before began_ns"):
+        Result.from_json(json.dumps(raw), source="result")
+
+
+class Clock:
+    """Advances by a fixed step at every reading and by more in every call."""
+
+    def __init__(self, call_ns: int) -> None:
+        self.now = 0
+        self.call_ns = call_ns
+
+    def __call__(self) -> int:
+        self.now += 1_000
+        return self.now
+
+    def work(self) -> None:
+        self.now += self.call_ns
+
+
+@pytest.mark.parametrize("call_ns", [1_000, 2_000_000, 400_000_000, 20_000_000_000])
+@pytest.mark.parametrize(
+    "limits",
+    [
+        Limits(),
+        Limits(warmup_count=1, warmup_s=0.0, min_count=1, min_s=0.0, max_count=1),
+        Limits(min_count=50, max_count=60, min_s=0.1, max_s=2.0, warmup_cap_s=1.0),
+    ],
+)
+def test_the_agent_stops_where_the_loop_of_the_desk_stops(call_ns: int, limits: Limits):
+    def run(measure: Callable[[Clock], object]) -> object:
+        return measure(Clock(call_ns))
+
+    desk = run(lambda clock: timing.measure(clock.work, limits=limits, clock=clock))
+    found = run(lambda clock: agent.time_calls(clock.work, limits.model_dump(), clock))
+    assert isinstance(desk, timing.Timing)
+    assert isinstance(found, dict)
+    assert found["samples_ns"] == [round(ms * timing.NS_PER_MS) for ms in desk.samples_ms]
+    assert (found["warmup_count"], found["warmup_s"]) == (desk.warmup_count, desk.warmup_s)
+    assert found["first_inference_ms"] == desk.first_ms

@@ -1,0 +1,112 @@
+"""The read-only root of every loopback phone: Debian's real adbd, mksh as `sh`, toybox as the tools.
+
+It is composed once and kept in a cache folder. Android's own programs (getprop, dumpsys, …) are stand-ins, put on top
+of it by each phone.
+"""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from tests.loopback_phone.packages import Unavailable, fetch
+
+SUITE = "trixie"
+PACKAGES = ["adbd", "mksh", "toybox", "busybox-static", "libcrypt1"]
+KEEP = r"adbd|android-.*|lib.*|gcc-.*-base|zlib1g"
+TRIPLET = "x86_64-linux-gnu"
+LOADER = "ld-linux-x86-64.so.2"
+NOT_IN_DEBIANS_TOYBOX = ("awk", "dd", "tr", "expr", "diff", "gzip")
+PROPERTIES_SOURCE = Path(__file__).with_name("adbd_properties.cpp")
+REVISION = "1"
+"""Raise it when this file composes the image in another way."""
+
+
+def cache_folder() -> Path:
+    """Where images are kept; `$LOOPBACK_PHONE_CACHE` names another place.
+
+    Not below `$XDG_CACHE_HOME`: tests give every session a fresh one, and an image costs a download.
+    """
+    named = os.environ.get("LOOPBACK_PHONE_CACHE")
+    return Path(named) if named else Path.home() / ".cache" / "pocket-distill" / "loopback-phone"
+
+
+def image() -> Path:
+    """The image, composed if need be.
+
+    Raises:
+        Unavailable: this machine cannot make one; says why.
+    """
+    if os.uname().machine != "x86_64":
+        raise Unavailable(f"the image is for x86-64, this machine is {os.uname().machine}")
+    cache = cache_folder()
+    ready = cache / f"image-{REVISION}"
+    if not ready.is_dir():
+        cache.mkdir(parents=True, exist_ok=True)
+        packages, unfinished = cache / f"unpacked-{os.getpid()}" / "root", cache / f"unfinished-{os.getpid()}"
+        try:
+            fetch(PACKAGES, suite=SUITE, keep=KEEP, into=packages)
+            _compose(packages, unfinished)
+            _build_properties(unfinished / "system/lib64/adbd_properties.so")
+            unfinished.rename(ready)
+        except OSError as error:
+            if not ready.is_dir():
+                raise Unavailable(f"the image could not be composed: {error}") from error
+        finally:
+            shutil.rmtree(packages.parent, ignore_errors=True)
+            shutil.rmtree(unfinished, ignore_errors=True)
+    return ready
+
+
+def _compose(packages: Path, root: Path) -> None:
+    libraries = root / "usr/lib" / TRIPLET
+    shutil.copytree(packages / "usr/lib" / TRIPLET, libraries, symlinks=True, ignore=shutil.ignore_patterns("gconv"))
+    (root / "lib64").mkdir()
+    (root / "lib64" / LOADER).symlink_to(f"/usr/lib/{TRIPLET}/{LOADER}")
+    (root / "lib").symlink_to("usr/lib")
+    programs = root / "system/bin"
+    programs.mkdir(parents=True)
+    shutil.copy2(packages / "usr/lib/android-sdk/platform-tools/adbd", programs / "adbd")
+    for source, name in (("mksh", "sh"), ("toybox", "toybox"), ("busybox", "busybox")):
+        shutil.copy2(packages / "usr/bin" / source, programs / name)
+    command = [libraries / LOADER, "--library-path", libraries, programs / "toybox"]
+    for name in subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.split():
+        if not (programs / name).exists():
+            (programs / name).symlink_to("toybox")
+    for name in NOT_IN_DEBIANS_TOYBOX:
+        (programs / name).symlink_to("busybox")
+    _folders(root)
+
+
+def _folders(root: Path) -> None:
+    for name in (
+        "proc",
+        "dev",
+        "sys",
+        "tmp",
+        "data/local/tmp",
+        "data/app",
+        "data/data",
+        "data/system",
+        "storage/emulated/0",
+    ):
+        (root / name).mkdir(parents=True)
+    (root / "data/local/tmp").chmod(0o777)
+    (root / "sdcard").symlink_to("storage/emulated/0")
+    (root / "bin").symlink_to("system/bin")
+    (root / "usr/bin").symlink_to("../system/bin")
+    (root / "etc").mkdir()
+    (root / "etc/passwd").write_text(
+        "root:x:0:0::/:/system/bin/sh\nshell:x:2000:2000::/data/local/tmp:/system/bin/sh\n"
+    )
+    (root / "etc/group").write_text("root:x:0:\nshell:x:2000:\n")
+
+
+def _build_properties(target: Path) -> None:
+    if shutil.which("g++") is None:
+        raise Unavailable("there is no g++ on this machine to build adbd's properties with")
+    target.parent.mkdir(parents=True)
+    command = ["g++", "-std=c++17", "-O1", "-shared", "-fPIC", "-o", target, PROPERTIES_SOURCE, "-ldl"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    if done.returncode != 0:
+        raise Unavailable(f"adbd's properties could not be built: {done.stderr[-300:]}")
