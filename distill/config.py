@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, ValidationError
 
 from distill.contract import Strict, explain, sha256_of_json
 from distill.errors import UsageError
@@ -289,8 +289,3 @@ def differences(left: Mapping[str, Any], right: Mapping[str, Any], prefix: str =
         elif a != b:
             lines.append(f"{prefix}{key}: {a!r} -> {b!r}")
     return lines
-
-
-def allowed_values(model: Any) -> Any:
-    """The JSON schema of a settings class, for `python -m distill list --json`."""
-    return TypeAdapter(model).json_schema()
