@@ -67,7 +67,7 @@ class Emulator:
             Unavailable: it cannot be had on this machine.
         """
         base = cache_folder() / "arm64"
-        emulator = cls(base / "emulator/root/usr/bin/qemu-aarch64", base / "python/root", base / "packages")
+        emulator = cls(base / "emulator" / "root" / "usr/bin/qemu-aarch64", base / "python/root", base / "packages")
         if not emulator.program.is_file():
             fetch(["qemu-user"], suite="trixie", keep="nothing-else", into=base / "emulator/root")
         if not (emulator.root / "usr/bin/python3.11").exists():
