@@ -37,19 +37,26 @@ class StudyRecipe:
     students: tuple[str, ...]
 
 
-def echo_grid(name: str, base: RunConfig, students: Sequence[str], seeds: int) -> Study:
+def echo_grid(
+    name: str, base: RunConfig, students: Sequence[str], seeds: int, *, alphas: Sequence[float] = (0.5, 0.9)
+) -> Study:
     """The echo-view paper's grid: students x techniques x seeds."""
     cells = [
         Cell(technique, _cell(base, model=student, method=method, seed=seed))
-        for student, (technique, method), seed in product(students, echo_techniques(), range(seeds))
+        for student, (technique, method), seed in product(students, echo_techniques(alphas), range(seeds))
     ]
     return Study(name, SUPERVISED, tuple(cells))
 
 
-def echo_techniques() -> list[tuple[str, MethodConfig]]:
-    """Scratch, conditional, and at alpha 0.5 and 0.9 KD at T = 1, 2, 4, 8 and both curricula of temperature."""
+def small_echo_grid(name: str, base: RunConfig, students: Sequence[str], seeds: int) -> Study:
+    """The echo-view paper's grid at alpha 0.5 alone: every technique, on two cores."""
+    return echo_grid(name, base, students, seeds, alphas=(0.5,))
+
+
+def echo_techniques(alphas: Sequence[float]) -> list[tuple[str, MethodConfig]]:
+    """Scratch, conditional, and at each alpha KD at T = 1, 2, 4, 8 and both curricula of temperature."""
     techniques: list[tuple[str, MethodConfig]] = [(SUPERVISED, ScratchConfig())]
-    for alpha in (0.5, 0.9):
+    for alpha in alphas:
         techniques += [
             (f"KD T={temperature:g} α={alpha:g}", HintonKDConfig(temperature=temperature, alpha=alpha))
             for temperature in (1.0, 2.0, 4.0, 8.0)
@@ -62,14 +69,21 @@ def echo_techniques() -> list[tuple[str, MethodConfig]]:
     return techniques
 
 
-def cross_quality_grid(name: str, base: RunConfig, students: Sequence[str], seeds: int) -> Study:
+def cross_quality_grid(
+    name: str,
+    base: RunConfig,
+    students: Sequence[str],
+    seeds: int,
+    *,
+    smaller_px: Sequence[int] = CROSS_QUALITY_SIZES_PX,
+) -> Study:
     """The cross-quality paper's grid: image sizes x {supervised, CQKD tau = 10 and 20, mutual learning} x seeds.
 
     The teacher sees the base's own size; students see that size and the paper's smaller ones. At the teacher's own size
     CQKD is plain KD.
     """
     full = base.image.size_px
-    sizes = [size for size in CROSS_QUALITY_SIZES_PX if size < full]
+    sizes = [size for size in smaller_px if size < full]
     cells: list[Cell] = []
     for student, size, seed in product(students, [full, *sizes], range(seeds)):
         image = base.image.model_copy(update={"size_px": size})
@@ -88,6 +102,17 @@ def cross_quality_grid(name: str, base: RunConfig, students: Sequence[str], seed
     return Study(name, f"{SUPERVISED} at {full} px", tuple(cells))
 
 
+def small_cross_quality_grid(name: str, base: RunConfig, students: Sequence[str], seeds: int) -> Study:
+    """The cross-quality paper's grid at the base's size and two smaller ones: every technique, on two cores."""
+    return cross_quality_grid(name, base, students, seeds, smaller_px=(42, 28))
+
+
+def short_demo() -> RunConfig:
+    """The demo at half its epochs, for studies."""
+    run = demo()
+    return run.model_copy(update={"training": run.training.model_copy(update={"epochs": 8})})
+
+
 def _cell(base: RunConfig, *, model: str, method: MethodConfig, seed: int) -> RunConfig:
     teacher = base.teacher if method.build().needs_teacher else None
     return base.model_copy(update={"model": model, "method": method, "seed": seed, "teacher": teacher})
@@ -95,8 +120,9 @@ def _cell(base: RunConfig, *, model: str, method: MethodConfig, seed: int) -> Ru
 
 STUDIES: dict[str, StudyRecipe] = {
     "echo-study": StudyRecipe(echo_kd, echo_grid, ECHO_STUDENTS),
-    "demo-study": StudyRecipe(demo, echo_grid, ("mobilenet_v3_small", "shufflenet_v2_x1_0")),
+    "demo-study": StudyRecipe(short_demo, small_echo_grid, ("mobilenet_v3_small", "shufflenet_v2_x1_0")),
     "cross-quality-study": StudyRecipe(echo_kd, cross_quality_grid, ("resnet18",)),
+    "demo-cross-quality-study": StudyRecipe(short_demo, small_cross_quality_grid, ("mobilenet_v3_small",)),
 }
 
 

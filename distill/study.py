@@ -122,8 +122,8 @@ def run_process(config: RunConfig, folder: Path, *, threads: int) -> str | None:
 
 
 def threads_per_job(jobs: int) -> int:
-    """An equal share of the cores."""
-    return max(1, (os.cpu_count() or 1) // max(jobs, 1))
+    """An equal share of the cores this process may use."""
+    return max(1, len(os.sched_getaffinity(0)) // max(jobs, 1))
 
 
 def finished(cell: Cell, path: Path) -> Card | None:

@@ -22,6 +22,7 @@ from distill.errors import UsageError
 from distill.loss_watch import LossWatch, Meter
 from distill.methods import Method, Outputs
 from distill.run_folder import RunFolder, State, to_cpu
+from distill.step_clock import StepClock
 from distill.teacher import Teacher, TeacherAnswers, resized
 from distill.terminal import progress, say
 from distill.vision.datasets import Split
@@ -70,12 +71,15 @@ def train(config: RunConfig, path: Path, *, resume: bool = False, restart: bool 
         while state.epoch < settings.epochs and not stale(state, settings):
             method.start_epoch(state.epoch + 1)
             started = time.perf_counter()
-            losses = train_epoch(step, batches, config, state.epoch, Meter(display, bar))
+            clock = StepClock(fabric.device)
+            losses = train_epoch(step, batches, config, state.epoch, Meter(display, bar), clock)
+            batch_ms = clock.median_ms()
             seconds = time.perf_counter() - started
             rate = len(batches) * batches.batch_size / seconds
             found = [evaluate.evaluate(student, validation, epoch=state.epoch + 1) for student in students]
             leader = leading(found)
             row = {"losses": losses, **method.scalars(), "seconds": seconds, "images_per_s": rate}
+            row["median_batch_ms"] = batch_ms
             advance(state, found[leader], row)
             capture(state, cohort, method, optimizer)
             if state.best is state.last:
@@ -151,7 +155,9 @@ class Step:
         return {name: loss.detach() for name, loss in losses.items()}
 
 
-def train_epoch(step: Step, batches: Batches, config: RunConfig, epoch: int, meter: "Meter") -> dict[str, float]:
+def train_epoch(
+    step: Step, batches: Batches, config: RunConfig, epoch: int, meter: Meter, clock: StepClock
+) -> dict[str, float]:
     """One pass over the training images; returns the mean of each named loss.
 
     Raises:
@@ -163,6 +169,7 @@ def train_epoch(step: Step, batches: Batches, config: RunConfig, epoch: int, met
     for index, batch in enumerate(batches.epoch(epoch)):
         set_learning_rate(step.optimizer, config.training, epoch + index / len(batches))
         watch.add(index, step(batch))
+        clock.tick()
         if watch.due(index, len(batches)):
             meter.show(watch.check(), (index + 1) * batches.batch_size, index + 1)
     return watch.means()
