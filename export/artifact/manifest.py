@@ -13,7 +13,11 @@ from distill.vision.preprocess import Preprocess
 MANIFEST_FILE = "manifest.json"
 
 FormatName = Literal["eager", "torchscript", "executorch", "onnx", "coreml", "litert"]
-PrecisionName = Literal["fp32", "int8"]
+PrecisionName = Literal[
+    "fp32", "fp16", "int8", "int8-dynamic", "int8-weights", "int16x8", "palette8", "palette6", "palette4"
+]
+"""`int8` has static ranges for activations; `int8-dynamic` finds them at run time; `int8-weights` computes in float;
+`int16x8` has 16-bit activations; `paletteN` keeps weights as N-bit indices into a table of values."""
 Verdict = Literal["pass", "fail", "not-run"]
 
 
