@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from distill.config import Augment
+from distill.errors import UsageError
 from distill.vision.datasets import Split
 
 
@@ -32,18 +33,59 @@ class Batch:
     indices: Tensor
 
 
+@dataclass(frozen=True)
+class Share:
+    """One process's part of every batch: part `number` (from 0) of `count` equal ones."""
+
+    number: int = 0
+    count: int = 1
+
+    def of(self, batch: Tensor) -> Tensor:
+        """The part of a tensor [B, ...] that is this process's: [B / count, ...]."""
+        size = len(batch) // self.count
+        return batch[self.number * size : (self.number + 1) * size]
+
+    def check(self, batch_size: int) -> None:
+        """Raises UsageError if a batch cannot be divided evenly (the parts' mean would not be the batch's)."""
+        if batch_size % self.count:
+            whole = max(round(batch_size / self.count), 1) * self.count
+            raise UsageError(
+                f"a batch of {batch_size} images cannot be divided evenly among {self.count} processes. "
+                f"Set training.batch_size to a multiple of {self.count}, e.g. {whole}, or start another number of them."
+            )
+
+
+WHOLE = Share()
+"""Of a run in one process."""
+
+
 class Batches:
     """Batches of one split on one device.
 
     The last, incomplete batch of an epoch is dropped (batch normalisation dislikes tiny batches, and a constant shape
     is what compilers like); a split smaller than one batch is one batch.
+
+    Attributes:
+        batch_size: of the whole batch, of which `epoch` yields the part that is `share`.
+
+    Raises:
+        UsageError: a batch cannot be shared evenly.
     """
 
     def __init__(
-        self, split: Split, *, batch_size: int, device: torch.device, augment: Augment | None = None, seed: int = 0
+        self,
+        split: Split,
+        *,
+        batch_size: int,
+        device: torch.device,
+        augment: Augment | None = None,
+        seed: int = 0,
+        share: Share = WHOLE,
     ) -> None:
         self.split = split
         self.batch_size = min(batch_size, len(split))
+        share.check(self.batch_size)
+        self.share = share
         self.augment = augment or Augment()
         self.seed = seed
         self.device = device
@@ -59,8 +101,9 @@ class Batches:
         """The batches of one epoch; order and views depend on (seed, number) only."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
         order = torch.randperm(len(self.split), generator=generator)[: len(self) * self.batch_size]
-        for indices, pixels in self._pixels(order.split(self.batch_size)):
-            views = random_views(pixels, self.augment, generator)
+        chunks = tuple(self.share.of(chunk) for chunk in order.split(self.batch_size))
+        for indices, pixels in self._pixels(chunks):
+            views = random_views(pixels, self.augment, generator, self.share)
             yield Batch(to_unit_range(views), self.labels[indices], indices)
 
     def in_order(self) -> Iterator[Batch]:
@@ -71,7 +114,7 @@ class Batches:
     def _pixels(self, chunks: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, Tensor]]:
         if self.images is not None:
             for chunk in chunks:
-                indices = chunk.to(self.device, non_blocking=True)
+                indices = without_waiting(chunk, self.device)
                 yield indices, self.images[indices]
             return
         loader = DataLoader(
@@ -104,22 +147,28 @@ def to_unit_range(pixels: Tensor) -> Tensor:
     return pixels.permute(0, 3, 1, 2).to(torch.float32).div_(255)
 
 
-def random_views(pixels: Tensor, augment: Augment, generator: torch.Generator) -> Tensor:
+def random_views(pixels: Tensor, augment: Augment, generator: torch.Generator, share: Share = WHOLE) -> Tensor:
     """Random crops and mirror images of uint8 [B, H, W, C], one gather for the whole batch.
 
-    The random numbers are drawn on the CPU, so a run sees the same views on every device.
+    The random numbers are drawn on the CPU and for the batch of all processes, so a run sees the same views on every
+    device and on any number of them.
     """
     if not augment.active:
         return pixels
     batch, height, width, _ = pixels.shape
-    padding = augment.crop_padding_px
-    top, left = torch.randint(0, 2 * padding + 1, (2, batch, 1), generator=generator)
-    rows = (torch.arange(height) + top).to(pixels.device, non_blocking=True)
-    columns = torch.arange(width).expand(batch, width)
+    device, padding = pixels.device, augment.crop_padding_px
+    top, left = torch.randint(0, 2 * padding + 1, (2, batch * share.count, 1), generator=generator)
+    columns = torch.arange(width, device=device).expand(batch, width)
     if augment.horizontal_flip:
-        mirrored = torch.rand(batch, 1, generator=generator) < 0.5
-        columns = torch.where(mirrored, width - 1 - columns, columns)
-    columns = (columns + left).to(pixels.device, non_blocking=True)
+        mirrored = torch.rand(batch * share.count, 1, generator=generator) < 0.5
+        columns = torch.where(without_waiting(share.of(mirrored), device), width - 1 - columns, columns)
+    rows = torch.arange(height, device=device) + without_waiting(share.of(top), device)
+    columns = columns + without_waiting(share.of(left), device)
     padded = torch.nn.functional.pad(pixels, (0, 0, padding, padding, padding, padding))
-    samples = torch.arange(batch, device=pixels.device)
+    samples = torch.arange(batch, device=device)
     return padded[samples[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+def without_waiting(tensor: Tensor, device: torch.device) -> Tensor:
+    """A CPU tensor on the device; a copy to a GPU starts from pinned memory, so that the host goes on at once."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)

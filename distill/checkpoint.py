@@ -3,18 +3,17 @@
 import importlib.metadata
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import JsonValue
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from safetensors.torch import save as serialize
 
 from distill.contract import Contract, Strict, sha256_of_file, write_whole
 from distill.errors import UsageError
 from distill.vision.datasets import DatasetConfig
-from distill.vision.models import ImageClassifier, build
 from distill.vision.preprocess import Preprocess
+
+if TYPE_CHECKING:  # cards are read by commands that should answer before torch is loaded
+    from distill.vision.models import ImageClassifier
 
 CARD_FILE = "card.json"
 WEIGHTS_FILE = "weights.safetensors"
@@ -100,13 +99,13 @@ class Checkpoint:
     """A loaded checkpoint: the card, the classifier in eval mode on the CPU, and where it lies."""
 
     card: Card
-    model: ImageClassifier
+    model: "ImageClassifier"
     folder: Path
 
 
 def save(
     folder: Path,
-    model: ImageClassifier,
+    model: "ImageClassifier",
     *,
     name: str,
     class_names: tuple[str, ...],
@@ -120,6 +119,8 @@ def save(
     Raises:
         WorkFailed: full disk or unwritable folder.
     """
+    from safetensors.torch import save as serialize
+
     weights = {key: value.detach().cpu().contiguous() for key, value in model.network.state_dict().items()}
     write_whole(folder / WEIGHTS_FILE, serialize(weights))
     card = Card(
@@ -152,13 +153,12 @@ def find(path: Path) -> Path:
     )
 
 
-def load(path: Path) -> Checkpoint:
-    """Read a checkpoint after verifying that the weights are the ones the card speaks of.
+def read_card(folder: Path) -> Card:
+    """The card of a checkpoint folder, after verifying that the weights are the ones it speaks of; needs no torch.
 
     Raises:
-        UsageError: no checkpoint, a broken card, weights that do not match the card, or an unknown network.
+        UsageError: a broken card, or weights that do not match it.
     """
-    folder = find(path)
     card = Card.read(folder / CARD_FILE)
     weights_file = folder / WEIGHTS_FILE
     if not weights_file.is_file():
@@ -169,6 +169,23 @@ def load(path: Path) -> Checkpoint:
             f"{weights_file} does not match its card: SHA-256 is {found[:12]}…, the card says "
             f"{card.weights_sha256[:12]}…. The file was changed or cut off; copy it again or train again."
         )
+    return card
+
+
+def load(path: Path) -> Checkpoint:
+    """Read a checkpoint after verifying that the weights are the ones the card speaks of.
+
+    Raises:
+        UsageError: no checkpoint, a broken card, weights that do not match the card, or an unknown network.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from distill.vision.models import build
+
+    folder = find(path)
+    card = read_card(folder)
+    weights_file = folder / WEIGHTS_FILE
     model = build(card.model, num_classes=len(card.class_names), preprocess=card.preprocess)
     try:
         model.network.load_state_dict(load_file(weights_file))

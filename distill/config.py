@@ -187,7 +187,8 @@ class RunConfig(Strict):
 
     Attributes:
         name: names the run folder; no influence on the result.
-        device: `auto` takes the GPU if there is one; `cuda` demands it.
+        device: `auto` takes the GPU if there is one; `cuda` demands it. How many is said when a run is started, not
+            here: `torchrun --nproc-per-node 4 -m distill run ...` divides each batch among four (`distill.processes`).
         model: the student (or the only network), a name of `distill.vision.models`.
         teacher: None for methods that need none.
     """
@@ -243,7 +244,8 @@ def parse(raw: str | bytes, *, source: str) -> RunConfig:
 def with_overrides(config: RunConfig, assignments: Iterable[str]) -> RunConfig:
     """A copy with `dotted.path=value` assignments applied; values are JSON, or plain text if they are not.
 
-    Setting a `kind` to another value drops the keys that belonged to the old one.
+    A number in the path counts in a list from 0, as in `method.parts.1.weight=0.5`. Setting a `kind` to another value
+    drops the keys that belonged to the old one.
 
     Raises:
         UsageError: a malformed assignment, an unknown key, or a value that is not allowed.
@@ -259,17 +261,30 @@ def with_overrides(config: RunConfig, assignments: Iterable[str]) -> RunConfig:
 
 def _assign(raw: dict[str, Any], path: list[str], value: Any, assignment: str) -> None:
     *parents, last = path
+    group: Any = raw
     for depth, key in enumerate(parents, start=1):
-        if not isinstance(raw.get(key), dict):
-            if key in raw and raw[key] is None:
-                raw[key] = {}
-            else:
-                where = ".".join(parents[:depth])
-                raise UsageError(f"--set {assignment!r}: there is no group {where!r}. Known here: {', '.join(raw)}.")
-        raw = raw[key]
-    if last == "kind" and raw.get("kind") != value:
-        raw.clear()
-    raw[last] = value
+        if isinstance(group, dict) and key in group and group[key] is None:
+            group[key] = {}
+        inner = _entry(group, key)
+        if not isinstance(inner, dict | list):
+            known = group if isinstance(group, dict) else map(str, range(len(group)))
+            where = ".".join(parents[:depth])
+            raise UsageError(f"--set {assignment!r}: there is no group {where!r}. Known here: {', '.join(known)}.")
+        group = inner
+    if isinstance(group, list):
+        if _entry(group, last) is None:
+            raise UsageError(f"--set {assignment!r}: {'.'.join(parents)} has {len(group)} entries, counted from 0.")
+        group[int(last)] = value
+        return
+    if last == "kind" and group.get("kind") != value:
+        group.clear()
+    group[last] = value
+
+
+def _entry(group: dict[str, Any] | list[Any], key: str) -> Any:
+    if isinstance(group, dict):
+        return group.get(key)
+    return group[int(key)] if key.isdecimal() and int(key) < len(group) else None
 
 
 def _value(text: str) -> Any:

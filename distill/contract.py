@@ -44,7 +44,7 @@ class Contract(Strict):
         """
         try:
             raw: object = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UsageError(f"{source} is not valid JSON ({error}). It may be cut off; make it again.") from error
         found = cast("dict[str, object]", raw).get("schema_version") if isinstance(raw, dict) else None
         if found != cls.SCHEMA_VERSION:

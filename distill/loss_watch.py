@@ -8,20 +8,26 @@ from torch import Tensor
 
 from distill.config import RunConfig
 from distill.errors import WorkFailed
+from distill.reduction import mean_over_processes, minimum_over_processes
 
 CUDA_STEPS_BETWEEN_READS = 20
 """On a GPU losses are read (which makes the host wait) only every so many steps."""
 
+NEVER = torch.iinfo(torch.int64).max
+
 
 class LossWatch:
-    """Means of the named losses, and the first step at which one was not finite, without making a GPU wait."""
+    """Means of the named losses, and the first step at which one was not finite, without making a GPU wait.
+
+    Where several processes share a batch, what is read is the whole batch's; all of them must read at the same steps.
+    """
 
     def __init__(self, config: RunConfig, epoch: int, device: torch.device) -> None:
         self.config = config
         self.epoch = epoch
         self.steps = 0
         self.sums: dict[str, Tensor] = {}
-        self.first_bad = torch.full((), -1, dtype=torch.int64, device=device)
+        self.first_bad = torch.full((), NEVER, dtype=torch.int64, device=device)
         self.every = CUDA_STEPS_BETWEEN_READS if device.type == "cuda" else 1
 
     def add(self, step: int, losses: dict[str, Tensor]) -> None:
@@ -30,7 +36,7 @@ class LossWatch:
         for name, loss in losses.items():
             self.sums[name] = self.sums[name] + loss if name in self.sums else loss.clone()
         bad = ~torch.isfinite(torch.stack(list(self.sums.values()))).all()
-        self.first_bad = torch.where(bad & (self.first_bad < 0), step, self.first_bad)
+        self.first_bad = torch.minimum(self.first_bad, torch.where(bad, step, NEVER))
 
     def due(self, step: int, steps: int) -> bool:
         """True if it is time to look."""
@@ -39,8 +45,8 @@ class LossWatch:
     def check(self) -> dict[str, float]:
         """Means so far; raises WorkFailed if a loss was not finite."""
         means = self.means()
-        step = int(self.first_bad)
-        if step >= 0:
+        step = int(minimum_over_processes(self.first_bad))
+        if step != NEVER:
             parts = ", ".join(f"{name} = {value:g}" for name, value in means.items())
             raise WorkFailed(
                 f"the loss is no longer finite since step {step + 1} of epoch {self.epoch + 1} "
@@ -52,7 +58,8 @@ class LossWatch:
 
     def means(self) -> dict[str, float]:
         """Mean of each named loss over the steps so far."""
-        return {name: float(total) / self.steps for name, total in self.sums.items()}
+        totals = mean_over_processes(torch.stack(list(self.sums.values()))).tolist()
+        return {name: total / self.steps for name, total in zip(self.sums, totals, strict=True)}
 
 
 class Meter:

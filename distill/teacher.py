@@ -25,6 +25,7 @@ from distill.terminal import progress
 from distill.vision.cache import cache_folder, cached_array
 from distill.vision.models import ImageClassifier, build
 from distill.vision.preprocess import Preprocess
+from distill.vision.weights import fill, read_weights
 
 
 @dataclass(frozen=True)
@@ -200,35 +201,8 @@ def _from_library(config: LibraryTeacher, channels: int, num_classes: int) -> Te
     path = _existing(config.weights)
     preprocess = config.image.preprocess(1 if channels == 1 else 3)
     model = build(config.model, num_classes=num_classes, preprocess=preprocess)
-    try:
-        model.network.load_state_dict(_read_weights(path))
-    except RuntimeError as error:
-        raise UsageError(
-            f"{path} does not fit {config.model} with {num_classes} classes: {str(error).splitlines()[0]} "
-            f"{' '.join(line.strip() for line in str(error).splitlines()[1:3])}"
-        ) from error
+    fill(model.network, read_weights(path), source=path, name=f"{config.model} with {num_classes} classes")
     return Teacher(_freeze(model), None, preprocess, None, sha256_of_file(path))
-
-
-def _read_weights(path: Path) -> dict[str, Tensor]:
-    import pickle
-
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise UsageError(
-            f"{path} cannot be read as weights: {str(error).splitlines()[0]} "
-            "Expected .safetensors, or a .pth that holds tensors only (saved with torch.save(model.state_dict(), …))."
-        ) from error
-    nested = found.get("state_dict", found.get("model", found)) if isinstance(found, dict) else found
-    if not isinstance(nested, dict) or not all(isinstance(value, Tensor) for value in nested.values()):
-        raise UsageError(f"{path} holds {type(nested).__name__}, not a state dict. Save model.state_dict() instead.")
-    return nested
 
 
 def _from_program(config: ProgramTeacher) -> Teacher:

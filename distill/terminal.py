@@ -3,6 +3,7 @@
 People read stderr (log, progress, tables, errors); programs read stdout (the path written, or `--json`).
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -28,13 +29,17 @@ from distill.errors import ToolError
 
 CTRL_C = 130
 
-console = Console(stderr=True, highlight=False)
+PROCESS = int(os.environ["RANK"]) if "TORCHELASTIC_RUN_ID" in os.environ else 0
+"""Of several processes that torchrun started for one piece of work only the first, 0, speaks; errors all may report."""
+
+console = Console(stderr=True, highlight=False, quiet=PROCESS != 0)
 
 
-def progress(*, unit: str = "") -> Progress:
+def progress(*, unit: str = "", estimate_over_s: float = 30) -> Progress:
     """A progress display: what, how far, time used, time left; nothing where stderr is no terminal.
 
-    Use as a context manager. A task needs the field `note`, shown behind the count.
+    Use as a context manager. A task needs the field `note`, shown behind the count. The time left is estimated from the
+    last `estimate_over_s` seconds, which must hold several advances.
     """
     return Progress(
         SpinnerColumn(),
@@ -46,8 +51,9 @@ def progress(*, unit: str = "") -> Progress:
         TextColumn("left"),
         TimeRemainingColumn(),
         console=console,
+        speed_estimate_period=estimate_over_s,
         transient=True,
-        disable=not console.is_terminal,
+        disable=not console.is_terminal or console.quiet,
     )
 
 
@@ -70,11 +76,20 @@ def say(text: str) -> None:
 def product(path: object, next_step: str) -> None:
     """Say where the product lies (last line on stdout) and what to do with it (stderr)."""
     say(f"[bold]next:[/] {next_step}")
-    print(path)
+    answer(str(path))
+
+
+def answer(text: str) -> None:
+    """Print what programs read on stdout."""
+    if PROCESS == 0:
+        print(text)
 
 
 def show_error(message: str) -> None:
-    """Print an error as one framed paragraph on stderr."""
+    """Print an error as one framed paragraph on stderr; as one line in any but the first of several processes."""
+    if PROCESS != 0:
+        print(f"process {PROCESS}: {message}", file=sys.stderr)
+        return
     console.print(Panel(Text(message), title="error", title_align="left", border_style="red"))
 
 

@@ -1,7 +1,8 @@
 """THE training loop: one for every method. Read `train` from top to bottom.
 
 Everything random in an epoch is seeded by (seed, epoch), so a run that was killed and resumed at an epoch's start ends
-with the weights of one that was not (bit for bit on the CPU).
+with the weights of one that was not (bit for bit on the CPU). Several processes may share the work of a run
+(`distill.processes`); every one of them goes through `train`.
 """
 
 import time
@@ -14,13 +15,14 @@ from torch import Tensor, nn
 
 from distill import calibration, evaluate
 from distill import teacher as teachers
-from distill.batches import Batch, Batches
+from distill.batches import Batch, Batches, Share
 from distill.checkpoint import Card, Metrics, Training
 from distill.config import SGD, CheckpointTeacher, RunConfig, TrainingSettings, TrainTeacher
 from distill.data import Data, load_data
 from distill.errors import UsageError
 from distill.loss_watch import LossWatch, Meter
 from distill.methods import Method, Outputs
+from distill.processes import Processes, start_processes
 from distill.run_folder import RunFolder, State, to_cpu
 from distill.step_clock import StepClock
 from distill.teacher import Teacher, TeacherAnswers, resized
@@ -38,20 +40,24 @@ def train(config: RunConfig, path: Path, *, resume: bool = False, restart: bool 
         UsageError: anything wrong with the request, found before the first step.
         WorkFailed: the loss is not finite, or the disk is full; the state of the last finished epoch is kept.
     """
+    processes = start_processes(config)
+    fabric = processes.fabric
     folder = RunFolder(path, config)
-    if not restart and (card := folder.finished()):
+    if not restart and (card := processes.first(folder.finished)):
         say(f"{path} is finished already; nothing to do (--restart trains it again)")
         return card
-    check(config)
-    fabric = start_fabric(config)
-    state = folder.open(resume=resume, restart=restart)
-    data = load_data(config)
-    teacher = prepare_teacher(config, data, path)
-    answers = TeacherAnswers(config, data, teacher, fabric)
+    check(config, processes.share)
+    state = processes.first(folder.open, resume=resume, restart=restart)
+    with processes.first_goes_ahead():
+        data = load_data(config)
+    teacher = prepare_teacher(config, data, path, processes)
+    with processes.first_goes_ahead():
+        answers = TeacherAnswers(config, data, teacher, fabric)
+        views = views_for_training(config, data, teacher)
 
     torch.manual_seed(config.seed)
     method = config.method.build()
-    students = build_students(config, method.num_students, num_classes=len(data.train.class_names))
+    students = build_students(config, method.num_students, len(data.train.class_names), processes)
     cohort = nn.ModuleList(students)
     optimizer = make_optimizer(config.training, cohort, method)
     restore(state, cohort, method, optimizer)
@@ -59,9 +65,13 @@ def train(config: RunConfig, path: Path, *, resume: bool = False, restart: bool 
     step = Step(fabric, objective, optimizer, answers, config.image.size_px)
 
     settings = config.training
-    views = views_for_training(config, data, teacher)
     batches = Batches(
-        views, batch_size=settings.batch_size, device=fabric.device, augment=settings.augment, seed=config.seed
+        views,
+        batch_size=settings.batch_size,
+        device=fabric.device,
+        augment=settings.augment,
+        seed=config.seed,
+        share=processes.share,
     )
     validation = Batches(data.validation, batch_size=256, device=fabric.device)
 
@@ -76,20 +86,30 @@ def train(config: RunConfig, path: Path, *, resume: bool = False, restart: bool 
             batch_ms = clock.median_ms()
             seconds = time.perf_counter() - started
             rate = len(batches) * batches.batch_size / seconds
-            found = [evaluate.evaluate(student, validation, epoch=state.epoch + 1) for student in students]
+            found = processes.first(measure, students, validation, state.epoch + 1)
             leader = leading(found)
             row = {"losses": losses, **method.scalars(), "seconds": seconds, "images_per_s": rate}
             row["median_batch_ms"] = batch_ms
             advance(state, found[leader], row)
             capture(state, cohort, method, optimizer)
-            if state.best is state.last:
-                folder.save_checkpoint(
-                    folder.best, students[leader], data.train.class_names, record(config, data, teacher, state)
-                )
-            folder.save_state(state)
+            processes.first(keep, folder, config, data, teacher, state, students[leader])
             say(epoch_line(config, state))
 
-    return finish(folder, config, data, teacher, state, students, validation)
+    return processes.first(finish, folder, config, data, teacher, state, students, validation)
+
+
+def measure(students: list[ImageClassifier], validation: Batches, epoch: int) -> list[Metrics]:
+    """Every student's metrics on the whole validation split after an epoch (1-based)."""
+    return [evaluate.evaluate(student, validation, epoch=epoch) for student in students]
+
+
+def keep(
+    folder: RunFolder, config: RunConfig, data: Data, teacher: Teacher | None, state: State, leader: ImageClassifier
+) -> None:
+    """Write what a finished epoch leaves: the state to resume from, and the product if it is the best so far."""
+    if state.best is state.last:
+        folder.save_checkpoint(folder.best, leader, data.train.class_names, record(config, data, teacher, state))
+    folder.save_state(state)
 
 
 def finish(
@@ -103,7 +123,7 @@ def finish(
 ) -> Card:
     """Save the last epoch (every member of a cohort, the best of them as `last`) and complete the product's card."""
     training = record(config, data, teacher, state, finished=True)
-    found = [evaluate.evaluate(student, validation, epoch=state.epoch) for student in students]
+    found = measure(students, validation, state.epoch)
     folder.save_checkpoint(folder.last, students[leading(found)], data.train.class_names, training)
     if len(students) > 1:
         for number, (student, metrics) in enumerate(zip(students, found, strict=True), start=1):
@@ -163,7 +183,8 @@ def train_epoch(
     Raises:
         WorkFailed: a loss is not finite.
     """
-    torch.manual_seed(config.seed * 1_000_003 + epoch)  # dropout and whatever else draws from the global state
+    # Of dropout and whatever else draws from the global state; every process draws its own.
+    torch.manual_seed((config.seed * 1_000_003 + epoch) * batches.share.count + batches.share.number)
     step.objective.train()
     watch = LossWatch(config, epoch, batches.device)
     for index, batch in enumerate(batches.epoch(epoch)):
@@ -175,11 +196,13 @@ def train_epoch(
     return watch.means()
 
 
-def check(config: RunConfig) -> None:
+def check(config: RunConfig, share: Share) -> None:
     """Raises UsageError for what can be known to be wrong before anything is loaded."""
     builder(config.model)
+    share.check(config.training.batch_size)
     if isinstance(config.teacher, TrainTeacher):
         builder(config.teacher.model)
+        share.check(config.teacher.training.batch_size)
     method, kind = config.method.build(), config.method.kind
     needs_teacher = method.needs_teacher
     if needs_teacher and config.teacher is None:
@@ -190,7 +213,7 @@ def check(config: RunConfig) -> None:
         raise UsageError(f"method {kind} has no use for a teacher. Remove it: --set teacher=null")
 
 
-def prepare_teacher(config: RunConfig, data: Data, path: Path) -> Teacher | None:
+def prepare_teacher(config: RunConfig, data: Data, path: Path, processes: Processes) -> Teacher | None:
     """Load the teacher, training it first if the run says so and it has not been done."""
     if config.teacher is None:
         return None
@@ -198,12 +221,12 @@ def prepare_teacher(config: RunConfig, data: Data, path: Path) -> Teacher | None
     if isinstance(source, TrainTeacher):
         teacher_run = config.teacher_run()
         teacher_path = path.parent / teacher_run.name
-        if RunFolder(teacher_path, teacher_run).finished() is None:
+        if processes.first(RunFolder(teacher_path, teacher_run).finished) is None:
             say(f"training the teacher first: {teacher_run.model} in {teacher_path}")
             train(teacher_run, teacher_path, resume=True)
-        link_teacher(path, teacher_path)
+        processes.first(link_teacher, path, teacher_path)
         if source.calibrate:
-            teacher_path = calibration.calibrate_run(teacher_path)
+            teacher_path = processes.first(calibration.calibrate_run, teacher_path)
         source = CheckpointTeacher(path=str(teacher_path))
     teacher = teachers.load(source, channels=config.dataset.channels, class_names=data.train.class_names)
     check_views(config, teacher)
@@ -231,9 +254,10 @@ def views_for_training(config: RunConfig, data: Data, teacher: Teacher | None) -
     return config.dataset.load("train", config.preprocess.model_copy(update={"size_px": size_px}))
 
 
-def build_students(config: RunConfig, count: int, *, num_classes: int) -> list[ImageClassifier]:
+def build_students(config: RunConfig, count: int, num_classes: int, processes: Processes) -> list[ImageClassifier]:
     """Freshly initialised students, each other than the next, channels last in memory."""
     students = [build(config.model, num_classes=num_classes, preprocess=config.preprocess) for _ in range(count)]
+    processes.share_statistics(students)
     for student in students:
         student.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     return students
@@ -245,21 +269,6 @@ def link_teacher(path: Path, teacher_path: Path) -> None:
     link = path / "teacher"
     link.unlink(missing_ok=True)
     link.symlink_to(Path("..") / teacher_path.name)
-
-
-def start_fabric(config: RunConfig) -> Fabric:
-    """Device and precision; raises UsageError if a GPU was demanded and there is none."""
-    has_gpu = torch.cuda.is_available()
-    if config.device == "cuda" and not has_gpu:
-        raise UsageError(
-            "device=cuda was demanded, but torch sees no CUDA GPU on this machine. "
-            "Use --set device=auto to train on the CPU, or check the driver with nvidia-smi."
-        )
-    on_gpu = has_gpu and config.device != "cpu"
-    precision = config.training.precision
-    if precision == "auto":
-        precision = "bf16-mixed" if on_gpu else "32-true"
-    return Fabric(accelerator="cuda" if on_gpu else "cpu", devices=1, precision=precision)
 
 
 def make_optimizer(settings: TrainingSettings, students: nn.Module, method: Method) -> torch.optim.Optimizer:

@@ -18,6 +18,7 @@ from distill.methods.method import Method, Outputs
 from distill.methods.scratch import ScratchConfig
 from distill.methods.spherical_kd import SphericalKDConfig
 from distill.methods.weighted_soft_labels import WeightedSoftLabelsConfig
+from distill.methods.weighted_sum import Part, WeightedSumConfig
 
 AnyMethod = (
     ScratchConfig
@@ -29,9 +30,14 @@ AnyMethod = (
     | SphericalKDConfig
     | WeightedSoftLabelsConfig
     | DecoupledKDConfig
+    | WeightedSumConfig
 )
 
 MethodConfig = Annotated[AnyMethod, Field(discriminator="kind")]
+
+# A part of a sum may be any method of this table, the ones that come after it in this file's imports included.
+Part.model_rebuild(_types_namespace={"MethodConfig": MethodConfig})
+WeightedSumConfig.model_rebuild()
 
 METHODS: dict[str, type[AnyMethod]] = {config.model_fields["kind"].default: config for config in get_args(AnyMethod)}
 """Name -> settings class."""

@@ -3,16 +3,15 @@
 Meng et al. 2019 (ICASSP, "Conditional teacher-student learning"); echo-view KD paper, section 3.
 """
 
-from typing import Annotated, ClassVar, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor
 
 from distill.contract import Strict
 from distill.methods.hinton_kd import soft_targets_per_image
-from distill.methods.method import Method, Outputs
+from distill.methods.method import Method, Outputs, Temperature
 
 
 class ConditionalTeacherStudentConfig(Strict):
@@ -23,7 +22,7 @@ class ConditionalTeacherStudentConfig(Strict):
     """
 
     kind: Literal["conditional_teacher_student"] = "conditional_teacher_student"
-    temperature: Annotated[float, Field(gt=0)] = 4.0
+    temperature: Temperature = 4.0
 
     def build(self) -> Method:
         """The module that computes it."""
@@ -33,7 +32,7 @@ class ConditionalTeacherStudentConfig(Strict):
 class ConditionalTeacherStudent(Method):
     """One mean over the batch of two kinds of terms, chosen per image."""
 
-    needs_teacher: ClassVar[bool] = True
+    needs_teacher = True
 
     def forward(self, students: tuple[Outputs, ...], teacher: Outputs | None, labels: Tensor) -> dict[str, Tensor]:
         """`soft` and `label`: the shares of the two branches in the batch's mean, both >= 0."""

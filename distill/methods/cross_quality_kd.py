@@ -4,13 +4,11 @@ Cross-quality KD paper (Čuk et al. 2023), Eq. 1-2. The loss is vanilla KD; what
 is the run's `image.size_px` (student) against the teacher's own `teacher.image.size_px`.
 """
 
-from typing import Annotated, ClassVar, Literal
-
-from pydantic import Field
+from typing import Literal
 
 from distill.contract import Strict
 from distill.methods.hinton_kd import HintonKD
-from distill.methods.method import Method
+from distill.methods.method import Balance, Method, Temperature
 
 
 class CrossQualityKDConfig(Strict):
@@ -22,8 +20,8 @@ class CrossQualityKDConfig(Strict):
     """
 
     kind: Literal["cross_quality_kd"] = "cross_quality_kd"
-    temperature: Annotated[float, Field(gt=0)] = 10.0
-    alpha: Annotated[float, Field(ge=0, le=1)] = 0.5
+    temperature: Temperature = 10.0
+    alpha: Balance = 0.5
 
     def build(self) -> Method:
         """The module that computes it."""
@@ -33,4 +31,4 @@ class CrossQualityKDConfig(Strict):
 class CrossQualityKD(HintonKD):
     """Eq. 2, with the tau^2 that the paper's code has and its formula omits: vanilla KD's loss on two resolutions."""
 
-    needs_larger_teacher_view: ClassVar[bool] = True
+    needs_larger_teacher_view = True

@@ -5,7 +5,7 @@ task harder epoch by epoch.
 """
 
 import math
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from distill.contract import Strict
 from distill.methods.hinton_kd import soft_target_loss
-from distill.methods.method import Method, Outputs
+from distill.methods.method import Balance, Method, Outputs
 
 
 class CurriculumTemperatureConfig(Strict):
@@ -28,7 +28,7 @@ class CurriculumTemperatureConfig(Strict):
     """
 
     kind: Literal["curriculum_temperature"] = "curriculum_temperature"
-    alpha: Annotated[float, Field(ge=0, le=1)] = 0.5
+    alpha: Balance = 0.5
     schedule: Literal["linear", "cosine"] = "cosine"
     lambda_min: Annotated[float, Field(ge=0)] = 0.0
     lambda_max: Annotated[float, Field(ge=0)] = 1.0
@@ -57,7 +57,7 @@ class CurriculumTemperature(Method):
     Theta starts at 1 as in the authors' code, so T starts at 15.62 with the default range.
     """
 
-    needs_teacher: ClassVar[bool] = True
+    needs_teacher = True
     theta: nn.Parameter
 
     def __init__(self, config: CurriculumTemperatureConfig) -> None:

@@ -1,6 +1,6 @@
 """decoupled_kd: KD split into "how sure of the label" and "what about the other classes" (Zhao et al. 2022)."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from distill.contract import Strict
 from distill.methods.hinton_kd import at_least_float32
-from distill.methods.method import Method, Outputs
+from distill.methods.method import Method, Outputs, Temperature
 
 
 class DecoupledKDConfig(Strict):
@@ -24,7 +24,7 @@ class DecoupledKDConfig(Strict):
     kind: Literal["decoupled_kd"] = "decoupled_kd"
     target_weight: Annotated[float, Field(ge=0)] = 1.0
     other_weight: Annotated[float, Field(ge=0)] = 8.0
-    temperature: Annotated[float, Field(gt=0)] = 4.0
+    temperature: Temperature = 4.0
     warmup_epochs: Annotated[int, Field(ge=0)] = 0
 
     def build(self) -> Method:
@@ -35,7 +35,7 @@ class DecoupledKDConfig(Strict):
 class DecoupledKD(Method):
     """Cross-entropy with the labels plus the two weighted parts."""
 
-    needs_teacher: ClassVar[bool] = True
+    needs_teacher = True
 
     def __init__(self, config: DecoupledKDConfig) -> None:
         super().__init__(config)
@@ -77,21 +77,28 @@ def decoupled_losses(student: Tensor, teacher: Tensor, labels: Tensor, *, temper
         Two scalars >= 0 in nats, means over the batch.
     """
     log_student, log_teacher = (F.log_softmax(at_least_float32(x) / temperature, dim=1) for x in (student, teacher))
-    is_label = F.one_hot(labels, student.shape[1]).bool()
-    target = _divergence(_label_against_rest(log_student, is_label), _label_against_rest(log_teacher, is_label))
-    other = _divergence(_rest(log_student, is_label), _rest(log_teacher, is_label))
+    others = _others(labels, student.shape[1])
+    target = _divergence(
+        _label_against_rest(log_student, labels, others), _label_against_rest(log_teacher, labels, others)
+    )
+    other = _divergence(_rest(log_student, others), _rest(log_teacher, others))
     return temperature**2 * target, temperature**2 * other
 
 
-def _label_against_rest(log_p: Tensor, is_label: Tensor) -> Tensor:
-    label = log_p[is_label]
-    rest = log_p.masked_fill(is_label, -torch.inf).logsumexp(dim=1)
-    return torch.stack([label, rest], dim=1)
+def _others(labels: Tensor, classes: int) -> Tensor:
+    """Every class but the label, [B, classes - 1]; no masks, whose size a GPU would have to tell the host."""
+    columns = torch.arange(classes - 1, device=labels.device)
+    return columns + (columns >= labels[:, None])
 
 
-def _rest(log_p: Tensor, is_label: Tensor) -> Tensor:
-    others = log_p[~is_label].view(log_p.shape[0], -1)
-    return F.log_softmax(others, dim=1)
+def _label_against_rest(log_p: Tensor, labels: Tensor, others: Tensor) -> Tensor:
+    label = log_p.gather(1, labels[:, None])
+    rest = log_p.gather(1, others).logsumexp(dim=1, keepdim=True)
+    return torch.cat([label, rest], dim=1)
+
+
+def _rest(log_p: Tensor, others: Tensor) -> Tensor:
+    return F.log_softmax(log_p.gather(1, others), dim=1)
 
 
 def _divergence(log_student: Tensor, log_teacher: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """deep_mutual_learning: a cohort of students that teach one another (Zhang et al. 2018, arXiv:1706.00384)."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
@@ -33,7 +33,7 @@ class DeepMutualLearning(Method):
     Deviation: all members take their step at once from the same predictions; the authors update one after another.
     """
 
-    needs_teacher: ClassVar[bool] = False
+    needs_teacher = False
 
     @property
     def num_students(self) -> int:

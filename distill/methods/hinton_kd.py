@@ -1,13 +1,12 @@
 """hinton_kd: vanilla knowledge distillation (Hinton et al. 2015, arXiv:1503.02531; echo-view KD paper, Eq. 1-4)."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Literal
 
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor
 
 from distill.contract import Strict
-from distill.methods.method import Method, Outputs
+from distill.methods.method import Balance, Method, Outputs, Temperature
 
 
 class HintonKDConfig(Strict):
@@ -19,8 +18,8 @@ class HintonKDConfig(Strict):
     """
 
     kind: Literal["hinton_kd"] = "hinton_kd"
-    temperature: Annotated[float, Field(gt=0)] = 2.0
-    alpha: Annotated[float, Field(ge=0, le=1)] = 0.5
+    temperature: Temperature = 2.0
+    alpha: Balance = 0.5
 
     def build(self) -> Method:
         """The module that computes it."""
@@ -30,7 +29,7 @@ class HintonKDConfig(Strict):
 class HintonKD(Method):
     """The joint loss of Eq. 4."""
 
-    needs_teacher: ClassVar[bool] = True
+    needs_teacher = True
 
     def forward(self, students: tuple[Outputs, ...], teacher: Outputs | None, labels: Tensor) -> dict[str, Tensor]:
         """`soft` (Eq. 3, times T^2 and alpha) and `label` (times 1 - alpha), both >= 0."""

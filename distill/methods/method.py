@@ -2,9 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any
 
+from pydantic import Field
 from torch import Tensor, nn
+
+Temperature = Annotated[float, Field(gt=0)]
+"""T by which logits are divided before the softmax."""
+
+Balance = Annotated[float, Field(ge=0, le=1)]
+"""Weight of the soft targets; the labels have the rest, 1 - alpha."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +31,8 @@ class Method(nn.Module):
         needs_larger_teacher_view: the teacher must see larger images than the student.
     """
 
-    needs_teacher: ClassVar[bool]
-    needs_larger_teacher_view: ClassVar[bool] = False
+    needs_teacher: bool
+    needs_larger_teacher_view: bool = False
 
     def __init__(self, config: Any) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
 """scratch: supervised training without a teacher, the baseline of every comparison."""
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -22,7 +22,7 @@ class ScratchConfig(Strict):
 class Scratch(Method):
     """Cross-entropy with the labels, mean over the batch."""
 
-    needs_teacher: ClassVar[bool] = False
+    needs_teacher = False
 
     def forward(self, students: tuple[Outputs, ...], teacher: Outputs | None, labels: Tensor) -> dict[str, Tensor]:
         """`label`: cross-entropy in nats, >= 0."""

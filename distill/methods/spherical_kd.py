@@ -1,14 +1,14 @@
 """spherical_kd: KD on logits of one length, so only their direction is taught (Guo et al. 2020, arXiv:2010.07485)."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Literal
 
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor
 
 from distill.contract import Strict
 from distill.methods.hinton_kd import at_least_float32, soft_target_loss
-from distill.methods.method import Method, Outputs
+from distill.methods.method import Balance, Method, Outputs, Temperature
+from distill.reduction import mean_over_processes
 
 
 class SphericalKDConfig(Strict):
@@ -20,8 +20,8 @@ class SphericalKDConfig(Strict):
     """
 
     kind: Literal["spherical_kd"] = "spherical_kd"
-    temperature: Annotated[float, Field(gt=0)] = 4.0
-    alpha: Annotated[float, Field(ge=0, le=1)] = 0.9
+    temperature: Temperature = 4.0
+    alpha: Balance = 0.9
 
     def build(self) -> Method:
         """The module that computes it."""
@@ -35,7 +35,7 @@ class SphericalKD(Method):
     student by standard deviations and leaves the teacher raw; their README has a third form.
     """
 
-    needs_teacher: ClassVar[bool] = True
+    needs_teacher = True
 
     def forward(self, students: tuple[Outputs, ...], teacher: Outputs | None, labels: Tensor) -> dict[str, Tensor]:
         """`soft` and `label`, weighted by alpha and 1 - alpha, both >= 0."""
@@ -54,5 +54,5 @@ def on_the_sphere(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
     """
     centred_student = at_least_float32(student) - at_least_float32(student).mean(dim=1, keepdim=True)
     centred_teacher = at_least_float32(teacher) - at_least_float32(teacher).mean(dim=1, keepdim=True)
-    radius = centred_teacher.norm(dim=1).mean()
+    radius = mean_over_processes(centred_teacher.norm(dim=1).mean())
     return F.normalize(centred_student, dim=1) * radius, F.normalize(centred_teacher, dim=1) * radius

@@ -3,7 +3,7 @@
 "Rethinking soft labels for knowledge distillation: a bias-variance tradeoff perspective", arXiv:2102.00650.
 """
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from distill.contract import Strict
 from distill.methods.hinton_kd import at_least_float32
-from distill.methods.method import Method, Outputs
+from distill.methods.method import Method, Outputs, Temperature
 
 
 class WeightedSoftLabelsConfig(Strict):
@@ -23,7 +23,7 @@ class WeightedSoftLabelsConfig(Strict):
     """
 
     kind: Literal["weighted_soft_labels"] = "weighted_soft_labels"
-    temperature: Annotated[float, Field(gt=0)] = 4.0
+    temperature: Temperature = 4.0
     alpha: Annotated[float, Field(ge=0)] = 2.25
 
     def build(self) -> Method:
@@ -34,7 +34,7 @@ class WeightedSoftLabelsConfig(Strict):
 class WeightedSoftLabels(Method):
     """Cross-entropy with the labels plus weighted cross-entropy with the soft targets."""
 
-    needs_teacher: ClassVar[bool] = True
+    needs_teacher = True
 
     def forward(self, students: tuple[Outputs, ...], teacher: Outputs | None, labels: Tensor) -> dict[str, Tensor]:
         """`soft` (times alpha) and `label`, both >= 0."""

@@ -3,8 +3,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from distill.batches import Batches, random_views, to_unit_range
+from distill.batches import Batches, Share, random_views, to_unit_range
 from distill.config import Augment
+from distill.errors import UsageError
 from distill.vision.datasets import Split
 
 CPU = torch.device("cpu")
@@ -95,3 +96,25 @@ def test_views_are_crops_of_the_padded_picture_or_of_its_mirror_image() -> None:
 def test_without_augmentation_the_pixels_are_not_touched() -> None:
     pixels = torch.randint(0, 256, (4, 6, 6, 1), dtype=torch.uint8)
     assert random_views(pixels, Augment(), torch.Generator()) is pixels
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_the_shares_of_several_processes_are_together_the_batch_of_one(streamed: bool) -> None:
+    split = numbered(20)
+    if streamed:
+        split = Split(OnDemand(split.images[np.arange(20)]), split.labels, split.class_names)
+    augment = Augment(crop_padding_px=1, horizontal_flip=True)
+
+    def epoch(share: Share) -> Batches:
+        return Batches(split, batch_size=6, device=CPU, augment=augment, share=share)
+
+    parts = zip(*(epoch(Share(number, 3)).epoch(1) for number in range(3)), strict=True)
+    for whole, of_batch in zip(epoch(Share()).epoch(1), parts, strict=True):
+        assert torch.equal(whole.images, torch.cat([part.images for part in of_batch]))
+        assert torch.equal(whole.indices, torch.cat([part.indices for part in of_batch]))
+        assert torch.equal(whole.labels, torch.cat([part.labels for part in of_batch]))
+
+
+def test_a_batch_that_cannot_be_shared_evenly_is_refused() -> None:
+    with pytest.raises(UsageError, match="a batch of 7 images cannot be divided evenly among 3 processes"):
+        Batches(numbered(7), batch_size=64, device=CPU, share=Share(0, 3))

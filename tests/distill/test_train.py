@@ -129,6 +129,22 @@ def test_every_member_of_a_cohort_is_saved_and_the_best_is_the_product(tmp_path:
     assert card.training.best.accuracy == max(row["accuracy"] for row in rows)
 
 
+def test_a_sum_of_methods_trains_and_is_recorded_by_their_names(tmp_path: Path) -> None:
+    parts = [
+        {"method": {"kind": "scratch"}, "weight": 0.5},
+        {"method": {"kind": "curriculum_temperature", "alpha": 1.0, "capped_epochs": 1}},
+    ]
+    config = tiny_kd("method.kind=weighted_sum", f"method.parts={json.dumps(parts)}", "training.epochs=2")
+    card = train(config, tmp_path / "run")
+    assert card.training is not None
+    assert card.training.method == "weighted_sum"
+    first, second = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    names = {"scratch.label", "curriculum_temperature.soft", "curriculum_temperature.label"}
+    assert first["losses"].keys() == names
+    assert second["losses"]["scratch.label"] < first["losses"]["scratch.label"]
+    assert first["curriculum_temperature.temperature"] != second["curriculum_temperature.temperature"]
+
+
 @pytest.mark.parametrize("padding", [0, 2])
 def test_the_student_of_a_cross_quality_run_takes_small_images_and_its_teacher_large_ones(
     tmp_path: Path, padding: int

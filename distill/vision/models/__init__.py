@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from distill.errors import UsageError
+from distill.vision.factory import find_factory
 from distill.vision.models import ghostnet, mobilenet_v3, resnet, shufflenet_v2
 from distill.vision.preprocess import Preprocess
 
@@ -57,7 +58,7 @@ def build(name: str, *, num_classes: int, preprocess: Preprocess) -> ImageClassi
     """A freshly initialised classifier; the weights follow torch's global random state.
 
     Args:
-        name: a key of `MODELS`, `timm:NAME` or `torchvision:NAME`.
+        name: a key of `MODELS`, `timm:NAME`, `torchvision:NAME` or `python:package.module:factory`.
         num_classes: width of the output.
         preprocess: what its input looks like.
 
@@ -76,9 +77,11 @@ def builder(name: str) -> Builder:
         return _from_timm(inner)
     if separator and library == "torchvision":
         return _from_torchvision(inner)
+    if separator and library == "python":
+        return find_factory(inner)
     raise UsageError(
         f"unknown model {name!r}{_did_you_mean(name, MODELS)} Known: {', '.join(MODELS)}; "
-        "any other as timm:NAME or torchvision:NAME."
+        "any other as timm:NAME, torchvision:NAME or python:package.module:factory."
     )
 
 

@@ -41,3 +41,10 @@ def test_a_teacher_that_is_always_wrong_is_plain_supervision(logits: Draw) -> No
     losses = ConditionalTeacherStudentConfig().build()((Outputs(student),), Outputs(teacher), labels)
     assert losses["soft"].item() == 0
     assert losses["label"].item() == pytest.approx(torch.nn.functional.cross_entropy(student, labels).item())
+
+
+def test_the_soft_branch_vanishes_where_the_student_says_what_the_teacher_says(logits: Draw) -> None:
+    same, labels = logits(9, 4, seed=6), torch.arange(9) % 4
+    soft, label = conditional_losses(same + 3, same, labels, temperature=4.0)
+    assert soft.item() == pytest.approx(0, abs=1e-10)
+    assert label.item() > 0

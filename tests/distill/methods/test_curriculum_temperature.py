@@ -1,5 +1,6 @@
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,12 +13,16 @@ Draw = Callable[..., torch.Tensor]
 
 def test_the_cosine_of_equation_7_has_its_end_points_and_its_cap() -> None:
     config = CurriculumTemperatureConfig(lambda_min=0.2, lambda_max=1.2, capped_epochs=10)
-    assert config.curriculum(0) == pytest.approx(0.2)
-    assert config.curriculum(5) == pytest.approx(0.7)
-    assert config.curriculum(10) == pytest.approx(1.2)
+    assert config.curriculum(0) == pytest.approx(0.2, abs=1e-10)
+    assert config.curriculum(5) == pytest.approx(0.7, abs=1e-10)
+    assert config.curriculum(10) == pytest.approx(1.2, abs=1e-10)
     assert config.curriculum(200) == config.curriculum(10)
-    # Eq. 7 is the exact negative of the authors' schedule, which goes from 0 to -1 and starts at epoch 1.
-    assert CurriculumTemperatureConfig().curriculum(1) == pytest.approx(0.0244717, abs=1e-6)
+
+
+def test_the_cosine_of_equation_7_is_the_negative_of_the_authors_schedule() -> None:
+    for epoch in range(1, 14):
+        authors = (np.cos(min(epoch, 10) * np.pi / 10) + 1) / 2 - 1
+        assert CurriculumTemperatureConfig().curriculum(epoch) == pytest.approx(-authors, abs=1e-10)
 
 
 def test_the_linear_schedule_reaches_its_maximum() -> None:
@@ -26,11 +31,44 @@ def test_the_linear_schedule_reaches_its_maximum() -> None:
 
 
 def test_temperature_starts_where_the_authors_start_and_stays_in_range() -> None:
-    method = CurriculumTemperatureConfig().build()
-    assert method.scalars()["temperature"] == pytest.approx(15.6212, abs=1e-4)
+    method = CurriculumTemperatureConfig().build().double()
+    assert method.scalars()["temperature"] == pytest.approx(1 + 20 / (1 + np.exp(-1)), abs=1e-10)
     for theta, bound in ((-50.0, 1.0), (50.0, 21.0)):
         torch.nn.init.constant_(method.theta, theta)  # type: ignore[arg-type]
-        assert method.scalars()["temperature"] == pytest.approx(bound, abs=1e-4)
+        assert method.scalars()["temperature"] == pytest.approx(bound, abs=1e-10)
+
+
+def test_equals_the_slow_numpy_twin(
+    logits: Draw, softmax: Callable[..., np.ndarray], divergence: Callable[..., float]
+) -> None:
+    student, teacher, labels = logits(7, 4, seed=6), logits(7, 4, seed=7), torch.arange(7) % 4
+    temperature = 1 + 20 / (1 + np.exp(-1))
+    rows = list(zip(student.numpy(), teacher.numpy(), labels.tolist(), strict=True))
+    soft = np.mean([divergence(softmax(t, temperature), softmax(s, temperature)) for s, t, _ in rows])
+    label = np.mean([-np.log(softmax(s)[y]) for s, _, y in rows])
+    found = CurriculumTemperatureConfig(alpha=0.3).build().double()((Outputs(student),), Outputs(teacher), labels)
+    assert found["soft"].item() == pytest.approx(0.3 * temperature**2 * soft, abs=1e-10)
+    assert found["label"].item() == pytest.approx(0.7 * label, abs=1e-10)
+
+
+def test_the_adversarys_gradient_comes_from_both_places_of_the_temperature(
+    logits: Draw, softmax: Callable[..., np.ndarray]
+) -> None:
+    """Minus lambda times d(T^2 KL)/d(theta), T inside and outside: NumPy's by a complex step, exact to rounding."""
+    student, teacher, labels = logits(7, 4, seed=8), logits(7, 4, seed=9), torch.zeros(7, dtype=torch.int64)
+    method = CurriculumTemperatureConfig(alpha=1.0).build().double()
+    method.start_epoch(5)
+    method((Outputs(student),), Outputs(teacher), labels)["soft"].backward()
+
+    temperature = 1 + 20 / (1 + np.exp(-(1 + 1e-30j)))
+    total = 0j
+    for s, t in zip(student.numpy(), teacher.numpy(), strict=True):
+        p_s, p_t = softmax(s, temperature), softmax(t, temperature)
+        total += temperature**2 * (p_t * (np.log(p_t) - np.log(p_s))).sum() / 7
+    theta = method.theta
+    assert isinstance(theta, torch.nn.Parameter)
+    assert theta.grad is not None
+    assert theta.grad.item() == pytest.approx(-0.5 * total.imag / 1e-30, abs=1e-10)
 
 
 def step(logits: Draw, curriculum_epoch: int) -> tuple[float, float, torch.Tensor]:
@@ -53,6 +91,18 @@ def test_a_descent_step_of_the_optimizer_raises_the_loss_through_theta(logits: D
     before, after, gradient = step(logits, 10)
     assert gradient != 0
     assert after > before
+
+
+def test_the_same_descent_step_lowers_the_loss_through_the_student(logits: Draw) -> None:
+    method = CurriculumTemperatureConfig().build().double()
+    method.start_epoch(10)
+    student, teacher, labels = logits(16, 5, seed=0).requires_grad_(), logits(16, 5, seed=1), torch.arange(16) % 5
+    arguments = Outputs(teacher), labels
+    before = torch.stack(list(method((Outputs(student),), *arguments).values())).sum()
+    before.backward()
+    assert student.grad is not None
+    after = torch.stack(list(method((Outputs(student - 1e-2 * student.grad),), *arguments).values())).sum()
+    assert after.item() < before.item()
 
 
 def test_lambda_scales_the_adversarys_gradient_and_not_the_students(logits: Draw) -> None:

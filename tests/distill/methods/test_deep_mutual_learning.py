@@ -28,6 +28,18 @@ def test_renaming_the_members_changes_nothing(logits: Draw) -> None:
     assert mutual_loss([a, b, c]).item() == pytest.approx(mutual_loss([c, a, b]).item(), abs=1e-12)
 
 
+def test_a_renamed_member_learns_the_same(logits: Draw) -> None:
+    def gradients(order: tuple[int, ...]) -> dict[int, torch.Tensor]:
+        members = {seed: logits(5, 4, seed=seed).requires_grad_() for seed in range(3)}
+        labels = torch.arange(5) % 4
+        losses = DeepMutualLearningConfig(cohort=3).build()(tuple(Outputs(members[i]) for i in order), None, labels)
+        torch.stack(list(losses.values())).sum().backward()
+        return {seed: member.grad for seed, member in members.items() if member.grad is not None}
+
+    one, other = gradients((0, 1, 2)), gradients((2, 0, 1))
+    assert all(torch.allclose(one[seed], other[seed], atol=1e-10) for seed in range(3))
+
+
 def test_members_that_agree_have_nothing_to_teach(logits: Draw) -> None:
     same = logits(5, 4, seed=0)
     assert mutual_loss([same, same + 1, same - 2]).item() == pytest.approx(0, abs=1e-12)

@@ -42,6 +42,22 @@ def test_at_high_temperature_it_is_half_the_mean_squared_difference_of_centred_l
     assert soft_target_loss(student, teacher, temperature=1e4).item() == pytest.approx(limit.item(), rel=1e-3)
 
 
+def test_the_error_of_that_limit_falls_as_one_over_the_temperature() -> None:
+    student, teacher = logits(8, 10, seed=3), logits(8, 10, seed=4)
+    centred = (student - student.mean(1, keepdim=True)) - (teacher - teacher.mean(1, keepdim=True))
+    limit = (centred.pow(2).sum(1) / (2 * 10)).mean()
+    errors = [(soft_target_loss(student, teacher, temperature=t) - limit).item() for t in (1e3, 1e4)]
+    assert errors[0] / errors[1] == pytest.approx(10, rel=1e-2)
+
+
+def test_at_low_temperature_it_is_what_the_student_prefers_to_the_teachers_choice_times_the_temperature() -> None:
+    """KL -> -log p_s(argmax teacher) -> (max student - student(argmax teacher)) / T, so T^2 KL / T -> that margin."""
+    student, teacher = logits(8, 10, seed=3), logits(8, 10, seed=4)
+    margin = student.max(1).values - student.gather(1, teacher.argmax(1, keepdim=True))[:, 0]
+    found = soft_target_loss(student, teacher, temperature=1e-3) / 1e-3
+    assert found.item() == pytest.approx(margin.mean().item(), abs=1e-10)
+
+
 def test_alpha_balances_soft_targets_and_labels_as_in_equation_4() -> None:
     student, teacher, labels = logits(6, 4, seed=5), logits(6, 4, seed=6), torch.tensor([0, 1, 2, 3, 0, 1])
     losses = HintonKDConfig(temperature=2.0, alpha=0.3).build()((Outputs(student),), Outputs(teacher), labels)

@@ -51,6 +51,18 @@ def test_decoupled_parts_stay_finite_for_a_very_sure_student() -> None:
     assert torch.isfinite(sure.grad).all()
 
 
+def test_the_methods_weights_multiply_the_decoupled_parts(logits: Draw) -> None:
+    student, teacher = logits(7, 4, seed=0), logits(7, 4, seed=1)
+    found = DecoupledKDConfig(target_weight=0.5, other_weight=3.0, temperature=2.0).build()(
+        (Outputs(student),), Outputs(teacher), LABELS
+    )
+    target, other = decoupled_losses(student, teacher, LABELS, temperature=2.0)
+    label = torch.nn.functional.cross_entropy(student, LABELS)
+    assert [found[name].item() for name in ("target", "other", "label")] == pytest.approx(
+        [0.5 * target.item(), 3.0 * other.item(), label.item()], abs=1e-10
+    )
+
+
 def test_decoupled_warm_up_grows_linearly(logits: Draw) -> None:
     method = DecoupledKDConfig(warmup_epochs=4).build()
     arguments = (Outputs(logits(7, 4, seed=0)),), Outputs(logits(7, 4, seed=1)), LABELS
@@ -76,12 +88,51 @@ def test_an_image_the_student_already_knows_needs_no_soft_label(logits: Draw) ->
     assert weighted_soft_label_loss(student, logits(7, 4, seed=4), LABELS, temperature=4.0).item() == 0
 
 
+def test_a_student_like_its_teacher_still_pays_the_entropy_of_the_soft_labels(logits: Draw, softmax: Softmax) -> None:
+    """w is 1 - exp(-1) but for the 1e-7, and a cross-entropy is the divergence (zero) plus the teacher's entropy."""
+    same, expected = logits(7, 4, seed=15), 0.0
+    for row, label in zip(same.numpy(), LABELS.tolist(), strict=True):
+        p, loss = softmax(row, 3), -np.log(softmax(row)[label])
+        expected += 9 * (1 - np.exp(-loss / (loss + 1e-7))) * -(p * np.log(p)).sum() / 7
+    found = weighted_soft_label_loss(same + 1, same, LABELS, temperature=3.0)
+    assert found.item() == pytest.approx(expected, abs=1e-10)
+
+
+def test_the_weights_carry_no_gradient(logits: Draw) -> None:
+    student, teacher = logits(7, 4, seed=16).requires_grad_(), logits(7, 4, seed=17)
+    weighted_soft_label_loss(student, teacher, LABELS, temperature=3.0).backward()
+    with torch.no_grad():
+        label_loss = torch.nn.functional.cross_entropy(student, LABELS, reduction="none")
+        teachers = torch.nn.functional.cross_entropy(teacher, LABELS, reduction="none") + 1e-7
+        weights = 1 - torch.exp(-label_loss / teachers)
+        expected = 3 * weights[:, None] * ((student / 3).softmax(1) - (teacher / 3).softmax(1)) / 7
+    assert student.grad is not None
+    assert torch.allclose(student.grad, expected, atol=1e-10)
+
+
 def test_labels_have_weight_one_beside_weighted_soft_labels(logits: Draw) -> None:
     student, teacher = logits(7, 4, seed=5), logits(7, 4, seed=6)
     losses = WeightedSoftLabelsConfig(alpha=2.0).build()((Outputs(student),), Outputs(teacher), LABELS)
     assert losses["label"].item() == pytest.approx(torch.nn.functional.cross_entropy(student, LABELS).item())
     single = weighted_soft_label_loss(student, teacher, LABELS, temperature=4.0)
     assert losses["soft"].item() == pytest.approx(2 * single.item())
+
+
+def test_spherical_losses_equal_the_slow_numpy_twin(logits: Draw, softmax: Softmax, divergence: Divergence) -> None:
+    student, teacher = logits(7, 4, seed=7), logits(7, 4, seed=8)
+    radius = np.mean([np.linalg.norm(row - row.mean()) for row in teacher.numpy()])
+
+    def scaled(row: np.ndarray) -> np.ndarray:
+        return (row - row.mean()) / np.linalg.norm(row - row.mean()) * radius
+
+    soft, label = 0.0, 0.0
+    for s, t, y in zip(student.numpy(), teacher.numpy(), LABELS.tolist(), strict=True):
+        soft += 9 * divergence(softmax(scaled(t), 3), softmax(scaled(s), 3)) / 7
+        label += -np.log(softmax(scaled(s))[y]) / 7
+    method = SphericalKDConfig(temperature=3.0, alpha=0.8).build()
+    found = method((Outputs(student),), Outputs(teacher), LABELS)
+    assert found["soft"].item() == pytest.approx(0.8 * soft, abs=1e-10)
+    assert found["label"].item() == pytest.approx(0.2 * label, abs=1e-10)
 
 
 def test_on_the_sphere_all_logits_have_the_teachers_mean_length(logits: Draw) -> None:

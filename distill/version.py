@@ -1,4 +1,4 @@
-"""Which version of this package wrote a measurement."""
+"""Which version of this package is running."""
 
 import tomllib
 from functools import cache

@@ -1,0 +1,132 @@
+"""One run in several processes: `torchrun --nproc-per-node 4 -m distill run RECIPE`, on one machine or many.
+
+How many there are is no setting of a run and does not change its identity. Every batch of the configured size is
+divided evenly among the processes, gradients are averaged over them (DDP), and so are the losses that are shown. The
+first process evaluates, writes and prints; the others learn of it. All must see the same disk.
+
+What is computed is what one process computes with the same batches, up to rounding, but for two things that depend on
+how a batch is divided: dropout draws its masks per process, and on the CPU batch normalisation sees only a process's
+own share (on CUDA its statistics are those of the whole batch).
+"""
+
+import logging
+import os
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import ParamSpec, TypeVar
+
+import torch
+import torch.distributed
+from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
+from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
+
+from distill.batches import Share
+from distill.config import RunConfig
+from distill.errors import ToolError, UsageError
+from distill.terminal import say
+from distill.vision.models import ImageClassifier
+
+LONGEST_WAIT = timedelta(hours=12)
+"""For the first process, while it evaluates or asks the teacher. A process that dies is noticed at once by torchrun."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Processes:
+    """The processes that compute one run together; usually there is one.
+
+    Attributes:
+        fabric: device, precision and gradients of this process.
+        share: this process's part of every batch.
+    """
+
+    def __init__(self, fabric: Fabric) -> None:
+        self.fabric = fabric
+        self.share = Share(fabric.global_rank, fabric.world_size)
+
+    def first(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Let the first process do some work; all return what it returns, or raise its error if it is for the user."""
+        if self.share.count == 1:
+            return work(*args, **kwargs)
+        result, error = None, None
+        if self.share.number == 0:
+            try:
+                result = work(*args, **kwargs)
+            except ToolError as found:
+                error = found
+        result, error = self.fabric.broadcast((result, error))
+        if error is not None:
+            raise error
+        return result  # pyright: ignore[reportReturnType]
+
+    @contextmanager
+    def first_goes_ahead(self) -> Generator[None]:
+        """The first process goes through the block alone; the others find in the cache what it made."""
+        if self.share.number != 0:
+            self.fabric.barrier()
+        try:
+            yield
+        finally:
+            if self.share.number == 0:
+                self.fabric.barrier()
+
+    def share_statistics(self, students: Sequence[ImageClassifier]) -> None:
+        """Let batch normalisation see the whole batch; on the CPU torch cannot, which is said."""
+        layers = [layer for student in students for layer in student.modules() if isinstance(layer, _BatchNorm)]
+        if self.share.count == 1 or not layers:
+            return
+        if self.fabric.device.type == "cuda":
+            # torch's own conversion loses the activation inside timm's normalisation layers.
+            from timm.layers.norm_act import convert_sync_batchnorm
+
+            for student in students:
+                student.network = convert_sync_batchnorm(student.network)
+            return
+        say(
+            f"on the CPU batch normalisation sees only a process's own share (1/{self.share.count}) of a batch, "
+            "so the result is not quite that of one process"
+        )
+
+
+def start_processes(config: RunConfig) -> Processes:
+    """Device, precision, and the other processes if torchrun started some.
+
+    Raises:
+        UsageError: a GPU was demanded and there is none, or there are fewer than processes.
+    """
+    has_gpu = torch.cuda.is_available()
+    if config.device == "cuda" and not has_gpu:
+        raise UsageError(
+            "device=cuda was demanded, but torch sees no CUDA GPU on this machine. "
+            "Use --set device=auto to train on the CPU, or check the driver with nvidia-smi."
+        )
+    on_gpu = has_gpu and config.device != "cpu"
+    everywhere, here = started_by_torchrun()
+    if on_gpu and here > torch.cuda.device_count():
+        raise UsageError(
+            f"torchrun started {here} processes on this machine, but torch sees {torch.cuda.device_count()} GPU(s). "
+            f"Use --nproc-per-node {torch.cuda.device_count()}, or --set device=cpu."
+        )
+    precision = config.training.precision
+    if precision == "auto":
+        precision = "bf16-mixed" if on_gpu else "32-true"
+    accelerator = "cuda" if on_gpu else "cpu"
+    if everywhere == 1:
+        return Processes(Fabric(accelerator=accelerator, devices=1, precision=precision))
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    strategy = DDPStrategy(timeout=LONGEST_WAIT)
+    fabric = Fabric(
+        accelerator=accelerator, devices=here, num_nodes=everywhere // here, strategy=strategy, precision=precision
+    )
+    fabric.launch()
+    return Processes(fabric)
+
+
+def started_by_torchrun() -> tuple[int, int]:
+    """How many processes there are, and how many of them on this machine: 1 and 1 without torchrun."""
+    if not torch.distributed.is_torchelastic_launched():
+        return 1, 1
+    return int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_WORLD_SIZE"])
