@@ -1,0 +1,81 @@
+"""The folder of figures: PNG and SVG of each, and `figures.json`, which lists them."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from matplotlib.figure import Figure
+from pydantic import Field, TypeAdapter
+
+from distill.contract import Strict, write_whole
+
+INDEX_FILE = "figures.json"
+PNG_DPI = 200
+
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+
+
+class Entry(Strict):
+    """One figure of `figures.json`, which is a list of these in the order to show them.
+
+    Attributes:
+        name: stem of the file names, unique in the list, stable from one drawing of a study to the next.
+        title: a few words, for a heading or an `alt` text.
+        caption: data, seeds, epochs, what bars mean and, where there are times, the device they are of.
+        png, svg: file names in the folder of `figures.json`.
+    """
+
+    name: FileName
+    title: str
+    caption: str
+    png: FileName
+    svg: FileName
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure that was drawn but not written."""
+
+    name: str
+    title: str
+    caption: str
+    figure: Figure
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A figure that this study has nothing for; `reason` says what is missing."""
+
+    name: str
+    reason: str
+
+
+INDEX = TypeAdapter(tuple[Entry, ...])
+
+
+def write_drawing(folder: Path, drawing: Drawing) -> Entry:
+    """Write the two pictures of a figure; the same figure gives the same bytes."""
+    write_whole(folder / f"{drawing.name}.png", _rendered(drawing.figure, "png", {"Software": None}))
+    write_whole(folder / f"{drawing.name}.svg", _rendered(drawing.figure, "svg", {"Date": None, "Creator": None}))
+    return Entry(
+        name=drawing.name,
+        title=drawing.title,
+        caption=drawing.caption,
+        png=f"{drawing.name}.png",
+        svg=f"{drawing.name}.svg",
+    )
+
+
+def write_index(folder: Path, entries: Sequence[Entry]) -> Path:
+    """Write `figures.json`; to be called after every picture it names."""
+    path = folder / INDEX_FILE
+    write_whole(path, INDEX.dump_json(tuple(entries), indent=2) + b"\n")
+    return path
+
+
+def _rendered(figure: Figure, kind: str, metadata: dict[str, None]) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=kind, dpi=PNG_DPI, metadata=metadata)
+    return buffer.getvalue()
