@@ -1,39 +1,21 @@
-"""`python -m bench [ARTIFACT …]` measures; `report` makes the page; `doctor` and `restore` look after phones."""
+"""`python -m bench [ARTIFACT …]` measures; the other commands plan, compare, choose, report and mend."""
 
-import json
-from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.markup import escape
 
-from bench import machine
-from bench.android.fleet import Fleet
-from bench.android.options import PhoneOptions
-from bench.android.phones import LAUNCHES, PhoneBench
-from bench.android.sustained import per_minute
-from bench.cells import NotMeasured, Plan, find_artifacts, plan
-from bench.devices import CellBench, Options, SessionBench, open_device
-from bench.record import Measurement, read_journal
-from bench.resume import resume
-from bench.rows import compare
-from bench.session import run_session
-from bench.table import show_table
-from bench.timing import Limits
-from distill.errors import UsageError, WorkFailed
+from bench.choose_command import choose_command
+from bench.compare import compare
+from bench.history import history
+from bench.measure import JOURNAL, AdbOption, SerialOption, measure
+from bench.plan import plan
+from bench.record import read_journal
+from distill.errors import UsageError
 from distill.terminal import console, product, run, say, table, takes_for_granted
 
-ARTIFACTS = Path("out/artifacts")
-JOURNAL = Path("out/measurements.jsonl")
 REPORT = Path("out/report.html")
-
-AdbOption = Annotated[str | None, typer.Option(help="Phones: the adb program.", show_default="$ADB or found")]
-SerialOption = Annotated[
-    str | None, typer.Option(help="Phones: which one.", show_default="$ANDROID_SERIAL or the only one")
-]
-
 
 app = typer.Typer(
     cls=takes_for_granted("measure"),
@@ -43,51 +25,11 @@ app = typer.Typer(
 )
 
 
-@app.command()
-def measure(
-    artifacts: Annotated[
-        list[Path] | None,
-        typer.Argument(help="Artifact folders, or folders that hold some.", show_default=str(ARTIFACTS)),
-    ] = None,
-    device: Annotated[str, typer.Option(help="What to measure on.")] = "cpu",
-    batch: Annotated[str, typer.Option(help="Images per call, e.g. 1,8. Latency is per call.")] = "1",
-    threads: Annotated[str, typer.Option(help="Threads of the runtime, e.g. 1,2.")] = "1",
-    out: Annotated[Path, typer.Option(help="Journal; every finished row is appended at once.")] = JOURNAL,
-    timeout: Annotated[float, typer.Option(help="Seconds one process may take.", min=1)] = 120.0,
-    go_on: Annotated[bool, typer.Option("--resume", help="Measure only what the last session did not finish.")] = False,
-    adb: AdbOption = None,
-    serial: SerialOption = None,
-    all_devices: Annotated[bool, typer.Option(help="Phones: all that are connected, at once.")] = False,
-    instrument: Annotated[str, typer.Option(help="Phones: what measures: app, native or python.")] = "app",
-    launches: Annotated[int, typer.Option(help="Phones: processes per row.", min=1)] = LAUNCHES,
-    sustained: Annotated[str | None, typer.Option(help="Phones: run each without a pause, e.g. 10m.")] = None,
-    allow_hot: Annotated[bool, typer.Option(help="Phones: measure even if it does not cool down.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout instead of the table.")] = False,
-) -> None:
-    """Measure exported models (the default).
-
-    Each runs in its own process; every finished row is one line of the journal, with its raw samples.
-    """
-    phone = PhoneOptions(adb, serial, all_devices, instrument, launches, allow_hot, sustained)
-    bench = open_device(device, Options(Limits(), timeout, phone))
-    batches, thread_counts = numbers(batch, "--batch"), numbers(threads, "--threads")
-    if not isinstance(bench, SessionBench):
-        within_cores(thread_counts)
-        refuse_phone_options(phone, device)
-    folders = find_artifacts(artifacts or [ARTIFACTS])
-    todo = plan(folders, batches=batches, threads=thread_counts, refusal=bench.refusal)
-    tell_not_measured(todo.not_measured)
-    refuse_empty(todo)
-    todo, run_id = unfinished(todo, bench, out, device) if go_on else (todo, None)
-    rows = run_session(todo, bench, out, run_id=run_id)
-    if as_json:
-        print(as_document(rows, todo.not_measured, out))
-    else:
-        show_table(compare(rows))
-        if sustained is not None:
-            tell_minutes(rows)
-        product(out, f"python -m bench report --measurements {out}")
-    raise_failures(rows, todo.not_measured, out)
+app.command()(measure)
+app.command()(compare)
+app.command()(history)
+app.command("choose")(choose_command)
+app.command()(plan)
 
 
 @app.command()
@@ -128,112 +70,28 @@ def doctor(
 def report(
     measurements: Annotated[Path, typer.Option(help="Journal to read.")] = JOURNAL,
     out: Annotated[Path, typer.Option(help="Page to write.")] = REPORT,
+    figures: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder of a study's figures, as written by `python -m distill figures`; repeatable."),
+    ] = None,
 ) -> None:
     """Write the report page.
 
-    One HTML file that needs no network: speed-up against accuracy, latencies, the table, conditions.
+    One HTML file that needs no network: accuracy against latency with limits to set, the table, every row's samples,
+    conditions.
     """
     from bench.report import write_report
+    from bench.study_figures import read_figures
 
     journal = read_journal(measurements)
+    pictures = [picture for folder in figures or () for picture in read_figures(folder)]
     for number in journal.cut_lines:
         say(
             f"[yellow]left out:[/] {escape(str(measurements))} line {number} was cut off, probably by a crash; "
             "measure that artifact again."
         )
-    write_report(journal.measurements, out)
+    write_report(journal.measurements, out, pictures)
     product(out, f"open {out} in a browser; it is one file and can be sent as it is")
-
-
-def numbers(text: str, option: str) -> list[int]:
-    """Whole numbers above 0 from "1,8", in order, none twice.
-
-    Raises:
-        UsageError: anything else is in the text.
-    """
-    words = [word.strip() for word in text.split(",")]
-    if not all(word.isdecimal() and int(word) > 0 for word in words):
-        raise UsageError(f"{option} {text!r} is not a list of whole numbers above 0. Write it like this: {option} 1,8")
-    return list(dict.fromkeys(int(word) for word in words))
-
-
-def within_cores(threads: list[int]) -> list[int]:
-    """The thread counts, if this machine has a core for each thread.
-
-    Raises:
-        UsageError: it has not; threads that wait for each other measure the scheduler, not the model.
-    """
-    cores = machine.usable_cores()
-    if max(threads) > cores:
-        raise UsageError(
-            f"--threads {max(threads)} is more than the {cores} cores this process may use. Use at most {cores}."
-        )
-    return threads
-
-
-def unfinished(todo: Plan, bench: CellBench | SessionBench, journal: Path, device: str) -> tuple[Plan, str]:
-    """What the journal's last session left to do, and its run id.
-
-    Raises:
-        UsageError: it left nothing, or was on another device.
-    """
-    if isinstance(bench, Fleet):
-        raise UsageError("--resume goes on with one phone. Name it with --serial instead of --all-devices.")
-    serial, instrument = (bench.phone.serial, bench.instrument.name) if isinstance(bench, PhoneBench) else (None, None)
-    left, run_id = resume(todo, read_journal(journal).measurements, kind=device, serial=serial, instrument=instrument)
-    if not left.cells:
-        raise UsageError(f"nothing is left to measure: the last session in {journal} finished every row asked for.")
-    return left, run_id
-
-
-def tell_minutes(rows: Sequence[Measurement]) -> None:
-    """The median of every minute of a sustained run, per row."""
-    for row in rows:
-        medians = [f"{one.median_ms:.3f}" for one in per_minute(row.samples_ms)]
-        name = f"{row.subject.name} {row.subject.format} {row.subject.precision}"
-        say(f"{escape(name)}, median ms by minute: {' '.join(medians) or 'none'}")
-
-
-def refuse_phone_options(phone: PhoneOptions, device: str) -> None:
-    """Raise UsageError if something is asked of a phone and none is measured."""
-    given = [f"--{one.name.replace('_', '-')}" for one in fields(phone) if getattr(phone, one.name) != one.default]
-    if given:
-        raise UsageError(f"{', '.join(given)} is for phones and has no effect on {device}. Leave it out.")
-
-
-def refuse_empty(todo: Plan) -> None:
-    """Raise UsageError if no cell is left to measure."""
-    if not todo.cells:
-        reasons = "; ".join(f"{one.what}: {one.reason}" for one in todo.not_measured)
-        raise UsageError(f"nothing is left to measure. {reasons}")
-
-
-def raise_failures(rows: Sequence[Measurement], not_measured: Sequence[NotMeasured], journal: Path) -> None:
-    """Raise WorkFailed if a row failed or an artifact could not be read; everything else is finished by then."""
-    failed = sum(row.validity == "failed" for row in rows)
-    broken = sum(one.broken for one in not_measured)
-    if failed or broken:
-        raise WorkFailed(
-            f"{failed} of {len(rows)} rows failed and {broken} artifacts could not be read; the reasons stand above. "
-            f"All finished rows are in {journal}. Export what is broken again, then measure only that."
-        )
-
-
-def tell_not_measured(not_measured: Sequence[NotMeasured]) -> None:
-    """Say what was asked for and will not be measured."""
-    for one in not_measured:
-        style = "red" if one.broken else "yellow"
-        say(f"[{style}]not measured:[/] {escape(one.what)}: {escape(one.reason)}")
-
-
-def as_document(rows: Sequence[Measurement], not_measured: Sequence[NotMeasured], journal: Path) -> str:
-    """The session as one JSON document."""
-    document = {
-        "journal": str(journal),
-        "measurements": [row.model_dump(mode="json") for row in rows],
-        "not_measured": [{"what": one.what, "reason": one.reason, "broken": one.broken} for one in not_measured],
-    }
-    return json.dumps(document, indent=2)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.cuda.variants import Variant
 from bench.record import Subject
 from distill.contract import sha256_of_file
 from distill.errors import UsageError
@@ -13,15 +14,24 @@ from export.artifact.manifest import MANIFEST_FILE, Manifest
 
 @dataclass(frozen=True)
 class Cell:
-    """One row to come: an artifact, images per call, and threads."""
+    """One row to come: an artifact, images per call, threads, and on a GPU how it runs there."""
 
     folder: Path
     manifest: Manifest
     batch: int
     threads: int
+    variant: Variant | None = None
 
     def __str__(self) -> str:
-        return f"{subject_name(self.manifest)} {self.manifest.format} {self.manifest.precision} batch {self.batch}"
+        how = f", {self.variant}" if self.variant else ""
+        return f"{describe_artifact(self.manifest)} batch {self.batch}{how}"
+
+    @property
+    def accelerator(self) -> str | None:
+        """What is asked to run it, as `Measurement.accelerator_requested` has it."""
+        if self.variant is not None:
+            return str(self.variant)
+        return self.manifest.delegation.backend if self.manifest.delegation else None
 
 
 @dataclass(frozen=True)
@@ -84,7 +94,7 @@ def plan(
             continue
         reason = refusal(manifest)
         if reason is not None:
-            not_measured.append(NotMeasured(_describe(manifest), reason, broken=False))
+            not_measured.append(NotMeasured(describe_artifact(manifest), reason, broken=False))
             continue
         for batch in batches:
             if accepts_batch(manifest, batch):
@@ -104,6 +114,11 @@ def subject_name(manifest: Manifest) -> str:
     return f"{manifest.model} {manifest.method}" if manifest.method else manifest.model
 
 
+def describe_artifact(manifest: Manifest) -> str:
+    """An artifact in a few words."""
+    return f"{subject_name(manifest)} {manifest.format} {manifest.precision}"
+
+
 def subject(cell: Cell) -> Subject:
     """What a measurement says of the artifact."""
     manifest = cell.manifest
@@ -121,6 +136,7 @@ def subject(cell: Cell) -> Subject:
         accuracy=manifest.parity.accuracy,
         top1_agreement=manifest.parity.top1_agreement,
         accuracy_images=manifest.parity.num_images if manifest.parity.accuracy is not None else 0,
+        macs=getattr(manifest, "macs", None),
     )
 
 
@@ -141,13 +157,9 @@ def _why_empty(path: Path) -> str:
     return "holds no artifact: there is no manifest.json in it or below" if path.is_dir() else "is not a folder"
 
 
-def _describe(manifest: Manifest) -> str:
-    return f"{subject_name(manifest)} {manifest.format} {manifest.precision}"
-
-
 def _other_batch(manifest: Manifest, batch: int) -> NotMeasured:
     reason = (
         f"it was exported for batch {manifest.input.shape[0]} and takes no other; "
         f"export it for batch {batch}, or measure eager or torchscript, which take any"
     )
-    return NotMeasured(f"{_describe(manifest)} batch {batch}", reason, broken=False)
+    return NotMeasured(f"{describe_artifact(manifest)} batch {batch}", reason, broken=False)

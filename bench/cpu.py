@@ -1,36 +1,65 @@
-"""The CPU of this machine: every cell in a process of its own (`bench.worker`)."""
+"""The CPU of this machine: every cell in several processes of its own, those of all cells interleaved."""
 
-import os
-import signal
-import subprocess
-import sys
+import random
+import statistics as plain
 import tempfile
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO
-
-from pydantic import ValidationError
+from typing import TypeVar
 
 from bench import machine
+from bench.accuracy import Accuracy, measure_accuracy
 from bench.cells import Cell, subject
+from bench.judge import MAX_OTHER_WORK, Trace, judge
+from bench.load import busy_share
+from bench.processes import Workers
 from bench.record import Conditions, Device, Measurement
-from bench.statistics import Label, label
-from bench.timing import Limits
-from bench.version import toolkit_version
-from bench.worker import Job, Measured, Outcome
-from distill.contract import explain
+from bench.statistics import Label
+from bench.timing import HostLimits
+from bench.worker import Footprint, Job, Outcome, Timed
+from distill.version import toolkit_version
 from export.artifact.manifest import Manifest
 from export.artifact.runner import RUNNERS
 
-WORKER = (sys.executable, "-m", "bench.worker")
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-TOOLKIT_FOLDER = Path(__file__).resolve().parent.parent
-BUSY_SHARE = 0.25
-"""Of all cores; above it, a session says that other work disturbs it."""
+LAUNCHES = 3
 
-LOG_TAIL_LINES = 5
-LOG_TAIL_CHARS = 600
+T = TypeVar("T")
+
+Tell = Callable[[str], None]
+
+
+@dataclass
+class CellRun:
+    """What has been seen of one cell so far."""
+
+    cell: Cell
+    began: datetime = field(default_factory=lambda: datetime.now(UTC))
+    accuracy: Accuracy = field(default_factory=Accuracy)
+    footprint: Footprint | None = None
+    launches: list[Timed] = field(default_factory=list)
+    failure: str | None = None
+
+    def take(self, outcome: Outcome) -> None:
+        """Note what one process gave."""
+        if outcome.timed is not None:
+            self.launches.append(outcome.timed)
+        elif outcome.footprint is not None:
+            self.footprint = outcome.footprint
+        else:
+            self.failure = outcome.failure or "the worker gave no reason"
+
+
+@dataclass(frozen=True)
+class MachineState:
+    """This machine before the first launch."""
+
+    device: Device
+    load_average: float
+    busy_share: float | None
+    celsius: float | None
 
 
 @dataclass(frozen=True)
@@ -38,148 +67,160 @@ class CpuBench:
     """Measures cells on this machine's CPU.
 
     Attributes:
-        limits: when warm-up and sampling stop.
-        timeout_s: a worker that takes longer, from start to result, is killed and its row failed.
-        worker: command line of the worker; the job file and the result file are appended.
+        limits: when warm-up and sampling of a launch stop.
+        launches: processes per cell.
+        seed: of the order of the cells in each round.
+        workers: how processes are run.
+        memory_limit_bytes: data each may hold; None for no limit.
+        memory_pass: whether memory is measured, in one more process per cell.
+        accuracy_images: how many held-out images go through each artifact; 0 for none.
     """
 
-    limits: Limits = field(default_factory=Limits)
-    timeout_s: float = 120.0
-    worker: tuple[str, ...] = WORKER
+    limits: HostLimits = field(default_factory=HostLimits)
+    launches: int = LAUNCHES
+    seed: int = 0
+    workers: Workers = field(default_factory=Workers)
+    memory_limit_bytes: int | None = None
+    memory_pass: bool = True
+    accuracy_images: int = 0
 
     def refusal(self, manifest: Manifest) -> str | None:
         """Why this machine cannot run an artifact, or None."""
-        if manifest.format in RUNNERS:
+        entry = RUNNERS.get(manifest.format)
+        if entry is not None and entry.timed:
             return None
         return "needs macOS" if manifest.format == "coreml" else f"no runner for {manifest.format} on this machine"
 
     def caution(self) -> str | None:
         """What about this machine will spoil the measurements, or None."""
-        busy, cores = machine.busy_cores(), machine.usable_cores()
-        if busy is None or busy < BUSY_SHARE * cores:
+        busy = busy_share()
+        if busy is None or busy < MAX_OTHER_WORK:
             return None
         return (
-            f"other work keeps {busy:.1f} of {cores} cores busy. Latencies will be too high, above all with several "
-            "threads; stop it and measure again for figures to rely on"
+            f"other work keeps {100 * busy:.0f} % of the cores busy. Latencies will be too high, above all with "
+            "several threads; stop it and measure again for figures to rely on"
         )
 
-    def measure(self, cell: Cell, *, run_id: str) -> Measurement:
-        """Measure one cell. Whatever goes wrong in the worker becomes a `failed` row with its reason."""
-        began = datetime.now(UTC)
-        load, mhz, celsius = machine.load_average(), machine.cpu_mhz(), machine.temperature_celsius()
-        outcome = self._run_worker(cell)
-        seen = outcome.measured
-        conditions = Conditions(
-            load_average_before=load,
-            cpu_mhz_before=mhz,
-            cpu_mhz_after=seen.cpu_mhz_after if seen else None,
-            temperature_celsius=celsius,
-            thermal_status=None,
-            battery_celsius=None,
-            battery_percent=None,
-            hot_start=False,
-        )
-        verdict = label(seen.samples_ms) if seen else Label("failed", outcome.failure or "the worker gave no reason")
-        return _row(cell, seen, verdict, conditions=conditions, began=began, run_id=run_id, device=machine.identify())
+    def identify(self) -> Device:
+        """What is measured on."""
+        return machine.identify()
 
-    def _run_worker(self, cell: Cell) -> Outcome:
-        job = Job(folder=str(cell.folder.resolve()), batch=cell.batch, threads=cell.threads, limits=self.limits)
+    def measure_all(self, cells: Sequence[Cell], *, run_id: str, tell: Tell) -> Generator[tuple[Cell, Measurement]]:
+        """Measure all cells: accuracy and memory first, then one launch of each cell per round, in a new order each.
+
+        A row comes when its last launch is done. Whatever goes wrong with an artifact makes its own row `failed`.
+        """
+        before = MachineState(self.identify(), machine.load_average(), busy_share(), machine.temperature_celsius())
+        runs = [CellRun(cell) for cell in cells]
+        self._take_accuracy(runs, tell)
+        first = 0 if self.memory_pass else 1
+        for number, shuffled in enumerate(rounds(runs, self.launches + 1 - first, seed=self.seed), start=first):
+            order = [run for run in shuffled if run.failure is None]
+            with closing(self._round(order, number, tell)) as ended:
+                for run in ended:
+                    if run.failure is not None or number == self.launches:
+                        yield run.cell, self._row(run, before, run_id)
+
+    def _take_accuracy(self, runs: Sequence[CellRun], tell: Tell) -> None:
+        if not self.accuracy_images:
+            return
         with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
-            job_path, result_path, log_path = (Path(scratch) / name for name in ("job.json", "result.json", "log.txt"))
-            job_path.write_text(job.model_dump_json())
-            command = [*self.worker, str(job_path), str(result_path)]
-            with log_path.open("wb") as log:
-                exit_code = _run(command, _environment(cell.threads), log, timeout_s=self.timeout_s)
-            if exit_code == 0:
-                return _read_outcome(result_path)
-            return Outcome(measured=None, failure=_how_it_ended(exit_code, self.timeout_s) + _log_tail(log_path))
+            found = measure_accuracy(
+                [run.cell for run in runs],
+                self.accuracy_images,
+                memory_limit_bytes=self.memory_limit_bytes,
+                outcomes=self.workers.outcomes,
+                tell=tell,
+                scratch=Path(scratch),
+            )
+        for run in runs:
+            run.accuracy = found[run.cell.folder]
+
+    def _round(self, order: Sequence[CellRun], number: int, tell: Tell) -> Generator[CellRun]:
+        """One process for each run; round 0 measures memory. Gives back each run as its process has ended."""
+        what = f"launch {number} of {self.launches}" if number else "memory"
+        with closing(self.workers.outcomes([self._job(run.cell, number) for run in order])) as outcomes:
+            for position, run in enumerate(order, start=1):
+                how = run.cell.variant or run.cell.manifest.precision
+                tell(f"{what} · {position} of {len(order)} · {run.cell.manifest.format} {how}")
+                run.take(next(outcomes))
+                yield run
+
+    def _job(self, cell: Cell, number: int) -> Job:
+        return Job(
+            task="latency" if number else "memory",
+            folder=str(cell.folder.resolve()),
+            batch=cell.batch,
+            threads=cell.threads,
+            limits=self.limits,
+            memory_limit_bytes=self.memory_limit_bytes,
+            images=None,
+        )
+
+    def _row(self, run: CellRun, before: MachineState, run_id: str) -> Measurement:
+        launches = run.launches if run.failure is None else []
+        verdict = judge([_trace(one) for one in launches]) if launches else Label("failed", run.failure or "")
+        first, last = (launches[0], launches[-1]) if launches else (None, None)
+        delegation, footprint = run.cell.manifest.delegation, run.footprint
+        return Measurement(
+            run_id=run_id,
+            seed=self.seed,
+            utc_time=run.began.isoformat(timespec="seconds"),
+            toolkit_version=toolkit_version(),
+            subject=subject(run.cell),
+            device=before.device,
+            conditions=_conditions(before, first, last),
+            runtime=first.runtime if first else None,
+            runtime_version=first.runtime_version if first else None,
+            threads=run.cell.threads,
+            threads_active=first.threads_active if first else None,
+            accelerator_requested=run.cell.accelerator,
+            # Delegation is decided at export: a graph with delegate pieces that runs at all runs them there.
+            accelerator_active=run.cell.accelerator if first and delegation and delegation.pieces else None,
+            batch=run.cell.batch,
+            input=first.input if first else None,
+            samples_ms=tuple(sample for one in launches for sample in one.samples_ms),
+            launches=tuple(one.launch for one in launches),
+            load_ms=_median([one.launch.load_ms for one in launches]),
+            first_inference_ms=_median([one.launch.first_inference_ms for one in launches]),
+            runtime_memory_bytes=footprint.runtime_bytes if footprint else None,
+            loaded_memory_bytes=footprint.loaded_bytes if footprint else None,
+            peak_memory_bytes=footprint.peak_bytes if footprint else None,
+            measured_accuracy=run.accuracy.accuracy,
+            measured_agreement=run.accuracy.agreement,
+            measured_images=run.accuracy.images,
+            measured_note=run.accuracy.note,
+            validity=verdict.validity,
+            reason=verdict.reason,
+        )
 
 
-def _run(command: list[str], environment: dict[str, str], log: BinaryIO, *, timeout_s: float) -> int | None:
-    """Exit code of a command (negative: signal number), or None if it was killed for taking too long."""
-    # In a session of its own, Ctrl-C reaches only us, and whatever the runtime started can be killed with it.
-    process = subprocess.Popen(
-        command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+def rounds(items: Sequence[T], count: int, *, seed: int) -> Iterator[list[T]]:
+    """All items in a new order in every round, so that what happens to the machine meanwhile hits all alike."""
+    shuffle = random.Random(seed)
+    for _ in range(count):
+        yield shuffle.sample(items, len(items))
+
+
+def _trace(timed: Timed) -> Trace:
+    return Trace(timed.launch, timed.samples_ms, timed.mhz_before, timed.mhz_after, timed.throttled)
+
+
+def _conditions(before: MachineState, first: Timed | None, last: Timed | None) -> Conditions:
+    return Conditions(
+        load_average_before=before.load_average,
+        busy_share_before=before.busy_share,
+        cpu_mhz_before=first.mhz_before if first else None,
+        cpu_mhz_after=last.mhz_after if last else None,
+        temperature_celsius=before.celsius,
+        thermal_status=None,
+        battery_celsius=None,
+        battery_percent=None,
+        hot_start=False,
+        fixed_performance=False,
     )
-    try:
-        return process.wait(timeout=timeout_s)
-    except subprocess.TimeoutExpired:
-        return None
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
 
 
-def _environment(threads: int) -> dict[str, str]:
-    # The folder goes first, so that the worker runs this very toolkit whether or not it is installed.
-    paths = [str(TOOLKIT_FOLDER), os.environ.get("PYTHONPATH", "")]
-    python_path = os.pathsep.join(path for path in paths if path)
-    return {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(threads)), "PYTHONPATH": python_path}
-
-
-def _read_outcome(path: Path) -> Outcome:
-    try:
-        return Outcome.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        return Outcome(measured=None, failure="the worker ended without a result, though with exit code 0")
-    except ValidationError as error:
-        return Outcome(measured=None, failure=f"the worker's result cannot be read: {explain(error)}")
-
-
-def _how_it_ended(exit_code: int | None, timeout_s: float) -> str:
-    if exit_code is None:
-        return f"it did not finish within {timeout_s:g} s and was stopped (--timeout allows more)"
-    if exit_code > 0:
-        return f"the worker ended with exit code {exit_code}"
-    name = signal.Signals(-exit_code).name
-    hint = ", as the kernel does when memory runs out" if name == "SIGKILL" else ""
-    return f"the worker was ended by {name}{hint}"
-
-
-def _log_tail(path: Path) -> str:
-    lines = [line.strip() for line in path.read_bytes().decode(errors="replace").splitlines() if line.strip()]
-    if not lines:
-        return "; its log is empty"
-    tail = " | ".join(lines[-LOG_TAIL_LINES:])
-    return f"; last lines of its log: {tail[-LOG_TAIL_CHARS:]}"
-
-
-def _row(
-    cell: Cell,
-    seen: Measured | None,
-    verdict: Label,
-    *,
-    conditions: Conditions,
-    began: datetime,
-    run_id: str,
-    device: Device,
-) -> Measurement:
-    delegation = cell.manifest.delegation
-    backend = delegation.backend if delegation else None
-    return Measurement(
-        run_id=run_id,
-        utc_time=began.isoformat(timespec="seconds"),
-        toolkit_version=toolkit_version(),
-        subject=subject(cell),
-        device=device,
-        conditions=conditions,
-        runtime=seen.runtime if seen else None,
-        runtime_version=seen.runtime_version if seen else None,
-        threads=cell.threads,
-        threads_active=seen.threads_active if seen else None,
-        accelerator_requested=backend,
-        # Delegation is decided at export: a graph with delegate pieces that runs at all runs them there.
-        accelerator_active=backend if seen and delegation and delegation.pieces else None,
-        batch=cell.batch,
-        input=seen.input if seen else None,
-        warmup_count=seen.warmup_count if seen else 0,
-        warmup_s=seen.warmup_s if seen else 0.0,
-        samples_ms=seen.samples_ms if seen else (),
-        launch_counts=(),
-        load_ms=seen.load_ms if seen else None,
-        first_inference_ms=seen.first_inference_ms if seen else None,
-        peak_memory_bytes=seen.peak_memory_bytes if seen else None,
-        validity=verdict.validity,
-        reason=verdict.reason,
-    )
+def _median(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return plain.median(known) if known else None

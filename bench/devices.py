@@ -1,12 +1,13 @@
 """Devices by name: `DEVICES` is the one table."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from bench.android.options import PhoneOptions, open_phones
 from bench.cells import Cell
-from bench.cpu import CpuBench
+from bench.cuda.device import CudaOptions, open_cuda
+from bench.host import HostOptions, open_cpu
 from bench.record import Measurement
 from bench.timing import Limits
 from distill.errors import UsageError
@@ -24,23 +25,13 @@ class DeviceBench(Protocol):
         """What about the device's present state will spoil the measurements, or None."""
         ...
 
-
-class CellBench(DeviceBench, Protocol):
-    """A device that measures one cell after the other."""
-
-    def measure(self, cell: Cell, *, run_id: str) -> Measurement:
-        """Measure one cell; a failure of the artifact is a `failed` row, not an exception."""
-        ...
-
-
-@runtime_checkable
-class SessionBench(DeviceBench, Protocol):
-    """A device that decides itself in which order the cells of a session are measured."""
-
     def measure_all(
         self, cells: Sequence[Cell], *, run_id: str, tell: Callable[[str], None]
-    ) -> Iterator[tuple[Cell, Measurement]]:
-        """Measure all cells, giving each row as it is complete; `tell` shows what is going on."""
+    ) -> Generator[tuple[Cell, Measurement]]:
+        """Measure all cells in an order of its own, giving each row as it is complete; `tell` shows what is going on.
+
+        A failure of an artifact is a `failed` row, not an exception.
+        """
         ...
 
 
@@ -49,33 +40,47 @@ class Options:
     """What a session asks of a device.
 
     Attributes:
-        limits: when warm-up and sampling stop.
         timeout_s: seconds one process may take.
+        host: what is asked of this machine; phones do not look at it.
         phone: what is asked of phones; nobody else looks at it.
+        cuda: what is asked of GPUs, beside what is asked of this machine.
     """
 
-    limits: Limits = field(default_factory=Limits)
     timeout_s: float = 120.0
+    host: HostOptions = field(default_factory=HostOptions)
     phone: PhoneOptions = field(default_factory=PhoneOptions)
+    cuda: CudaOptions = field(default_factory=CudaOptions)
 
 
-DEVICES: dict[str, Callable[[Options], CellBench | SessionBench]] = {
-    "cpu": lambda options: CpuBench(limits=options.limits, timeout_s=options.timeout_s),
-    "android": lambda options: open_phones(options.phone, limits=options.limits, timeout_s=options.timeout_s),
+@dataclass(frozen=True)
+class DeviceEntry:
+    """How a device is opened, and whether it is this machine: then only one bench may run on it."""
+
+    open: Callable[[Options], DeviceBench]
+    is_this_machine: bool
+
+
+DEVICES: dict[str, DeviceEntry] = {
+    "cpu": DeviceEntry(lambda options: open_cpu(options.host, timeout_s=options.timeout_s), is_this_machine=True),
+    "android": DeviceEntry(
+        lambda options: open_phones(options.phone, limits=Limits(), timeout_s=options.timeout_s),
+        is_this_machine=False,
+    ),
+    "cuda": DeviceEntry(
+        lambda options: open_cuda(options.host, options.cuda, timeout_s=options.timeout_s), is_this_machine=True
+    ),
 }
 
-COMING = {"cuda": "GPUs cannot be measured by this version yet."}
 
-
-def open_device(name: str, options: Options) -> CellBench | SessionBench:
-    """The bench of a device.
+def find_device(name: str) -> DeviceEntry:
+    """The entry of a device.
 
     Raises:
-        UsageError: there is no such device, or not in this version, or it cannot be reached.
+        UsageError: there is no such device.
     """
     if name in DEVICES:
-        return DEVICES[name](options)
-    why = COMING.get(name, f"There is no device {name!r}.")
+        return DEVICES[name]
     raise UsageError(
-        f"{why} Devices of this version: {', '.join(DEVICES)}. Use --device cpu to measure on this machine."
+        f"There is no device {name!r}. Devices of this version: {', '.join(DEVICES)}. Use --device cpu to measure on "
+        "this machine."
     )

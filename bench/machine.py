@@ -3,15 +3,14 @@
 import os
 import platform
 import re
-import time
 from pathlib import Path
 
 from bench.record import Device
 
 CPU_INFO = Path("/proc/cpuinfo")
-PROCESSOR_TIMES = Path("/proc/stat")
 PROCESS_STATUS = Path("/proc/self/status")
 THERMAL_ZONES = Path("/sys/class/thermal")
+CORES = Path("/sys/devices/system/cpu")
 
 
 def identify() -> Device:
@@ -40,20 +39,16 @@ def load_average() -> float:
     return os.getloadavg()[0]
 
 
-def busy_cores(*, window_s: float = 0.5) -> float | None:
-    """Cores that were working (or taken by another virtual machine) during a window that this call waits for."""
-    began = _core_ticks()
-    time.sleep(window_s)
-    ended = _core_ticks()
-    if began is None or ended is None:
-        return None
-    return usable_cores() * (ended[0] - began[0]) / max(1, ended[1] - began[1])
-
-
 def cpu_mhz() -> float | None:
-    """Clock averaged over all cores."""
-    found = [float(value) for value in re.findall(r"^cpu MHz\s*:\s*([\d.]+)", _text(CPU_INFO), re.MULTILINE)]
-    return sum(found) / len(found) if found else None
+    """Clock of the fastest core; the others may be at rest."""
+    found = re.findall(r"^cpu MHz\s*:\s*([\d.]+)", _text(CPU_INFO), re.MULTILINE)
+    return max((float(value) for value in found), default=None)
+
+
+def throttle_count() -> int | None:
+    """How often the kernel throttled cores because of heat since the machine started; only Intel's are counted."""
+    counts = [_text(path).strip() for path in CORES.glob("cpu[0-9]*/thermal_throttle/core_throttle_count")]
+    return sum(int(count) for count in counts if count.isdecimal()) if counts else None
 
 
 def temperature_celsius() -> float | None:
@@ -63,21 +58,20 @@ def temperature_celsius() -> float | None:
     return max(celsius, default=None)
 
 
+def memory_bytes() -> int | None:
+    """Resident memory of this process."""
+    return _status_bytes("VmRSS")
+
+
 def peak_memory_bytes() -> int | None:
     """Highest resident memory this process ever had."""
     # Not getrusage: its figure starts with what the parent held before exec.
-    found = re.search(r"^VmHWM:\s*(\d+) kB", _text(PROCESS_STATUS), re.MULTILINE)
+    return _status_bytes("VmHWM")
+
+
+def _status_bytes(name: str) -> int | None:
+    found = re.search(rf"^{name}:\s*(\d+) kB", _text(PROCESS_STATUS), re.MULTILINE)
     return int(found.group(1)) * 1024 if found else None
-
-
-def _core_ticks() -> tuple[int, int] | None:
-    """(ticks not idle, all ticks) over all cores since the machine started."""
-    found = re.match(r"cpu +([\d ]+)", _text(PROCESSOR_TIMES))
-    if not found:
-        return None
-    # user nice system idle iowait irq softirq steal; guest time is part of user already.
-    ticks = [int(value) for value in found.group(1).split()[:8]]
-    return sum(ticks) - ticks[3] - ticks[4], sum(ticks)
 
 
 def _processor() -> str:

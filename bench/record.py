@@ -2,9 +2,13 @@
 
 import json
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from pydantic import model_validator
+
+from bench.upgrade import upgraded
 from distill.contract import Contract, Strict, append_line
 from distill.errors import UsageError
 
@@ -21,6 +25,7 @@ class Subject(Strict):
         manifest_sha256: identity of the artifact; leads to the manifest, and by `checkpoint_sha256` to the run.
         accuracy, top1_agreement: as the manifest's parity says, in [0, 1]; None where the format could not be run.
         accuracy_images: how many held-out images stand behind those two; 0 where there are none.
+        macs: multiply-accumulate operations for one image, as the manifest says; None if it does not.
     """
 
     name: str
@@ -36,6 +41,7 @@ class Subject(Strict):
     accuracy: float | None
     top1_agreement: float | None
     accuracy_images: int
+    macs: int | None
 
 
 class Device(Strict):
@@ -63,17 +69,46 @@ class Device(Strict):
     emulated: bool
 
 
+class GpuState(Strict):
+    """What nvidia-smi says of a GPU at one moment; None where it does not tell.
+
+    Attributes:
+        sm_mhz, memory_mhz: clocks of the multiprocessors and of the memory.
+        celsius, watts: temperature and power of the board.
+        busy_percent: share of the last moments in which any kernel ran, whoever's.
+        memory_used_bytes: by all processes.
+        slowdowns: why it is slower than was asked for: heat, power; empty if it is not.
+        slowed_us: how long it has been so since the driver was loaded.
+    """
+
+    sm_mhz: float | None
+    memory_mhz: float | None
+    celsius: float | None
+    watts: float | None
+    busy_percent: float | None
+    memory_used_bytes: int | None
+    slowdowns: tuple[str, ...] | None
+    slowed_us: int | None
+
+
 class Conditions(Strict):
     """The state of the machine around the run; None where the machine does not tell.
 
     Attributes:
+        load_average_before: processes that wanted to run in the minute before.
+        busy_share_before: share of all cores that worked for something else before the first launch, in [0, 1].
         temperature_celsius: the hottest sensor before the run.
         thermal_status: Android's, 0 (none) to 6 (shutdown): the highest seen during the run.
         battery_celsius, battery_percent: before the run.
         hot_start: True if the run began though the phone had not cooled down.
+        fixed_performance: True if Android held the clocks at a level the phone can keep up; never to be compared with
+            a phone whose clocks are free.
+        gpu_before: the GPU before the first launch, at rest.
+        gpu_loaded: the GPU while the model ran, right after the samples of the last launch.
     """
 
     load_average_before: float | None
+    busy_share_before: float | None
     cpu_mhz_before: float | None
     cpu_mhz_after: float | None
     temperature_celsius: float | None
@@ -81,6 +116,35 @@ class Conditions(Strict):
     battery_celsius: float | None
     battery_percent: int | None
     hot_start: bool
+    fixed_performance: bool
+    gpu_before: GpuState | None = None
+    gpu_loaded: GpuState | None = None
+
+
+class Launch(Strict):
+    """What was seen of one process launch, beside its samples.
+
+    Attributes:
+        sample_count: how many of the row's samples are its own.
+        warmup_count, warmup_s: calls made and time spent before the first sample, without the first call.
+        steady: whether the warm-up ended because the calls had become steady; False if it hit its cap, None if the
+            instrument does not test it.
+        load_ms, first_inference_ms: opening the model, and the first call.
+        other_work_share: share of all cores that worked for other processes from the first call to the last sample.
+        stolen_share: share of all cores that the hypervisor gave to other virtual machines in that time.
+        waiting_share: time the runtime's threads were ready and had no core, all threads together, as a share of that
+            time. Shares are None where the machine does not tell or the time was too short to measure them.
+    """
+
+    sample_count: int
+    warmup_count: int
+    warmup_s: float
+    steady: bool | None
+    load_ms: float | None
+    first_inference_ms: float | None
+    other_work_share: float | None
+    stolen_share: float | None
+    waiting_share: float | None
 
 
 class Measurement(Contract):
@@ -88,26 +152,35 @@ class Measurement(Contract):
 
     Attributes:
         run_id: the same for all rows of one `python -m bench` call.
+        seed: of the order of the session's launches; None for rows of journals older than this field.
         runtime, runtime_version: what executed the model; None if the row failed before that was known.
         threads: asked for. It names the cell, so a failed row has it too.
         threads_active: what the runtime says it uses; None if the row failed before that was known.
-        accelerator_requested, accelerator_active: e.g. "xnnpack"; None where the runtime has no such notion.
+        accelerator_requested, accelerator_active: e.g. "xnnpack", or on a GPU how it runs there, e.g. "cuda graphs
+            bf16" (see `bench.cuda.variants`); None where the runtime has no such notion.
         batch: images per call; every latency is per batch, never per image.
         input: the artifact's golden input (then its output was checked too), or seeded random values in [0, 1].
-        warmup_count, warmup_s: calls made and time spent before the first sample.
-        samples_ms: every timed call, in order, none removed.
-        launch_counts: how many of the samples belong to each process launch, in order; empty if there was one launch.
-        load_ms, first_inference_ms: opening the model, and the first call.
-        peak_memory_bytes: highest resident memory of the measuring process, runtime and libraries included.
+        samples_ms: every timed call of all launches, in order, none removed; on a GPU between two of its events.
+        launches: the process launches in order; their counts add up to the samples. Empty if the row failed.
+        load_ms, first_inference_ms: medians over the launches.
+        runtime_memory_bytes, loaded_memory_bytes: resident memory of a process of its own once the runtime is
+            imported, and once the model is open; None where that was not measured.
+        peak_memory_bytes: highest resident memory of a measuring process, runtime and libraries included. On a GPU
+            these are bytes of torch's allocator there.
+        measured_accuracy: share of correct predictions of this very artifact on this device, in [0, 1].
+        measured_agreement: share of images for which it predicts what the eager artifact of its checkpoint predicts.
+        measured_images: how many held-out images stand behind those two; 0 if it was not asked for.
+        measured_note: why one of the two is None though images were asked for; empty otherwise.
         validity, reason: label of the row and what led to it; `failed` rows have no samples.
         utc_time: ISO 8601, when the measurement began.
         toolkit_version: version of this package.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 1
+    SCHEMA_VERSION: ClassVar[int] = 2
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     run_id: str
+    seed: int | None
     utc_time: str
     toolkit_version: str
     subject: Subject
@@ -121,15 +194,37 @@ class Measurement(Contract):
     accelerator_active: str | None
     batch: int
     input: InputKind | None
-    warmup_count: int
-    warmup_s: float
     samples_ms: tuple[float, ...]
-    launch_counts: tuple[int, ...]
+    launches: tuple[Launch, ...]
     load_ms: float | None
     first_inference_ms: float | None
+    runtime_memory_bytes: int | None
+    loaded_memory_bytes: int | None
     peak_memory_bytes: int | None
+    measured_accuracy: float | None
+    measured_agreement: float | None
+    measured_images: int
+    measured_note: str
     validity: Validity
     reason: str
+
+    @model_validator(mode="after")
+    def _launches_account_for_the_samples(self) -> "Measurement":
+        counted = sum(self.launch_counts)
+        if counted != len(self.samples_ms):
+            raise ValueError(f"the launches have {counted} samples, the row has {len(self.samples_ms)}")
+        return self
+
+    @property
+    def launch_counts(self) -> tuple[int, ...]:
+        """How many samples each launch took."""
+        return tuple(launch.sample_count for launch in self.launches)
+
+    @property
+    def samples_by_launch(self) -> tuple[tuple[float, ...], ...]:
+        """The samples of each launch, in milliseconds."""
+        ends = accumulate(self.launch_counts)
+        return tuple(self.samples_ms[end - count : end] for end, count in zip(ends, self.launch_counts, strict=True))
 
 
 @dataclass(frozen=True)
@@ -153,6 +248,8 @@ def append(path: Path, measurement: Measurement) -> None:
 def read_journal(path: Path) -> Journal:
     """Every measurement of a journal, in order. A line cut off by a crash is named, not fatal: the others are whole.
 
+    Lines of schema version 1 are read as `bench.upgrade` says.
+
     Raises:
         UsageError: no such file, or a line that is whole but not a valid measurement (names the line).
     """
@@ -166,7 +263,7 @@ def read_journal(path: Path) -> Journal:
         if _is_cut(line):
             cut_lines.append(number)
         else:
-            measurements.append(Measurement.from_json(line, source=f"{path} line {number}"))
+            measurements.append(Measurement.from_json(upgraded(line), source=f"{path} line {number}"))
     return Journal(tuple(measurements), tuple(cut_lines))
 
 

@@ -2,82 +2,62 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from bench.record import Measurement
+from bench.report_choice import choices
+from bench.report_row import cell, columns, detail, figures
 from bench.rows import Row, compare, conditions_of
-from bench.table import MISSING
+from bench.study_figures import Picture
 from distill.contract import write_whole
 from distill.errors import UsageError
 
 PAGE = Path(__file__).parent / "page"
+SCRIPTS = (
+    "values.js",
+    "look.js",
+    "tooltip.js",
+    "budget.js",
+    "trade_off.js",
+    "latency.js",
+    "table.js",
+    "detail.js",
+    "start.js",
+)
+"""Of the page, in the order in which they build on one another."""
+
 GOAL = 0.98
 """Share of the teacher's accuracy a student should keep; the headline is the fastest that does."""
 
 
 @dataclass(frozen=True)
-class Field:
-    """One column of the page's table.
+class Known:
+    """An accuracy on the scale of the accuracy section: shares, and places in percent of the scale's width."""
 
-    Attributes:
-        key: of the row's figures.
-        title: head of the column; `unit` stands smaller beside it.
-        form: format of a number; empty for text.
-        scale: shown value = figure x scale.
-    """
-
-    key: str
-    title: str
-    unit: str = ""
-    form: str = ""
-    scale: float = 1.0
+    what: str
+    share: float
+    low: float
+    high: float
+    images: int
+    place: float
+    start: float
+    width: float
 
 
-FIELDS = (
-    Field("name", "Model"),
-    Field("format", "Format"),
-    Field("precision", "Precision"),
-    Field("batch", "Batch", form="d"),
-    Field("threads", "Threads", form="d"),
-    Field("median_ms", "Median", "ms", ".3f"),
-    Field("p10_ms", "p10", "ms", ".3f"),
-    Field("p90_ms", "p90", "ms", ".3f"),
-    Field("speed_up", "Speed-up", "×", ".2f"),
-    Field("accuracy", "Accuracy", "%", ".2f", 100),
-    Field("relative_accuracy", "Relative accuracy", "%", ".1f", 100),
-    Field("top1_agreement", "Agreement", "%", ".1f", 100),
-    Field("size_bytes", "Size", "MB", ".2f", 1e-6),
-    Field("num_parameters", "Parameters", "M", ".2f", 1e-6),
-    Field("load_ms", "Load", "ms", ".1f"),
-    Field("first_inference_ms", "First call", "ms", ".2f"),
-    Field("peak_memory_bytes", "Peak memory", "MB", ".0f", 1e-6),
-    Field("samples", "Samples", form="d"),
-    Field("validity", "Validity"),
-)
-
-
-@dataclass(frozen=True)
-class Cell:
-    """What stands in one place of the table, and what it sorts by; "" sorts last."""
-
-    text: str
-    sort: str
-
-
-def write_report(measurements: Sequence[Measurement], path: Path) -> None:
+def write_report(measurements: Sequence[Measurement], path: Path, pictures: Sequence[Picture] = ()) -> None:
     """Write the page; of several measurements of one cell the newest is shown.
 
     Raises:
         UsageError: no measurements, or the packages of the page are not installed.
         WorkFailed: the file cannot be written.
     """
-    write_whole(path, render(measurements).encode())
+    write_whole(path, render(measurements, pictures).encode())
 
 
-def render(measurements: Sequence[Measurement]) -> str:
+def render(measurements: Sequence[Measurement], pictures: Sequence[Picture] = ()) -> str:
     """The page as text; errors as `write_report`, but for writing."""
     if not measurements:
         raise UsageError("there is no measurement to report. Measure first: python -m bench ARTIFACT --device cpu")
@@ -92,8 +72,9 @@ def render(measurements: Sequence[Measurement]) -> str:
     environment = Environment(loader=FileSystemLoader(PAGE), autoescape=True, trim_blocks=True, lstrip_blocks=True)
     return environment.get_template("report.html.j2").render(
         page_content(measurements),
+        pictures=pictures,
         plotly_js=Markup(get_plotlyjs()),
-        page_js=Markup((PAGE / "report.js").read_text()),
+        page_js=Markup("\n".join((PAGE / name).read_text() for name in SCRIPTS)),
         page_css=Markup((PAGE / "report.css").read_text()),
         # Long names may break after an underscore, and nowhere else.
         breakable=lambda text: Markup("_<wbr>").join(text.split("_")),
@@ -101,19 +82,32 @@ def render(measurements: Sequence[Measurement]) -> str:
 
 
 def page_content(measurements: Sequence[Measurement]) -> dict[str, Any]:
-    """Everything the template shows, but for scripts and styles."""
+    """Everything the template shows, but for pictures, scripts and styles."""
     rows = sorted(compare(measurements), key=_order)
     shown = [row.measurement for row in rows]
-    records = [figures(row) for row in rows]
+    records = [{"index": index, **figures(row)} for index, row in enumerate(rows)]
+    chosen_among = choices(shown, [record["conditions"] for record in records])
+    details = [detail(one) for one in shown]
+    # Times of an emulated device say nothing of any product: those rows stand apart and are in no figure.
+    ranked = [record for record in records if not record["emulated"]]
     return {
         "title": headline(rows),
         "best": best_student(rows),
         "goal": GOAL,
         "rows": rows,
-        "fields": FIELDS,
-        "table": [(record, [cell(field, record) for field in FIELDS]) for record in records],
-        "data": {"goal": GOAL, "rows": records},
-        "conditions": list(dict.fromkeys(record["conditions"] for record in records)),
+        "ranked": ranked,
+        "tables": [
+            table("measurements", ranked),
+            table("emulated", [record for record in records if record["emulated"]]),
+        ],
+        "data": {
+            "rows": [
+                {**record, **choice, "detail": more}
+                for record, choice, more in zip(records, chosen_among, details, strict=True)
+            ],
+        },
+        "conditions": list(dict.fromkeys(record["conditions"] for record in ranked)),
+        "accuracies": accuracies(ranked),
         "devices": list(dict.fromkeys(one.device for one in shown)),
         "runtimes": sorted({f"{one.runtime} {one.runtime_version}" for one in shown if one.runtime}),
         "toolkits": sorted({one.toolkit_version for one in shown}),
@@ -128,43 +122,41 @@ def page_content(measurements: Sequence[Measurement]) -> dict[str, Any]:
     }
 
 
-def figures(row: Row) -> dict[str, Any]:
-    """A row as plain values, for the table and for the page's script."""
-    one, summary = row.measurement, row.summary
-    subject = one.subject.model_dump(exclude={"name"})
+def table(name: str, records: list[dict[str, Any]]) -> dict[str, Any]:
+    """A table of the page: columns with who sees them, and the cells of every row."""
+    chosen = columns(records)
     return {
-        **subject,
-        "name": row.name,
-        "role": row.role,
-        "conditions": conditions_text(one),
-        "batch": one.batch,
-        "threads": one.threads,
-        "samples": len(one.samples_ms),
-        **(asdict(summary) if summary else {"median_ms": None, "p10_ms": None, "p90_ms": None}),
-        "load_ms": one.load_ms,
-        "first_inference_ms": one.first_inference_ms,
-        "peak_memory_bytes": one.peak_memory_bytes,
-        "runtime": f"{one.runtime} {one.runtime_version}" if one.runtime else MISSING,
-        "speed_up": row.speed_up,
-        "relative_accuracy": row.relative_accuracy,
-        "base_kind": row.base_kind,
-        "base_name": row.base_name,
-        "base_in_same_run": row.base_in_same_run,
-        "validity": one.validity,
-        "reason": one.reason,
-        "utc_time": one.utc_time,
+        "name": name,
+        "columns": chosen,
+        "rows": [(record, [(field, rank, cell(field, record)) for field, rank in chosen]) for record in records],
     }
 
 
-def cell(field: Field, record: dict[str, Any]) -> Cell:
-    """One place of the table."""
-    value = record[field.key]
-    if value is None:
-        return Cell(MISSING, "")
-    if not field.form:
-        return Cell(str(value), str(value))
-    shown = value * field.scale if field.scale != 1 else value
-    return Cell(format(shown, field.form), repr(value))
+def accuracies(records: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """Every artifact's accuracy with its interval on one scale, best first; None if no row has one."""
+    found = {
+        _accuracy_key(record): record
+        for record in records
+        if record["accuracy_interval"] or record["measured_accuracy_interval"]
+    }
+    if not found:
+        return None
+    ends = [
+        end
+        for record in found.values()
+        for key in ("accuracy_interval", "measured_accuracy_interval")
+        for end in record[key] or ()
+    ]
+    low, high = min(ends), max(ends)
+    ordered = sorted(
+        found.values(), key=lambda record: (-(record["accuracy"] or record["measured_accuracy"] or 0), record["name"])
+    )
+    return {
+        "low": low,
+        "high": high,
+        "measured": any(record["measured_accuracy"] is not None for record in found.values()),
+        "rows": [(record, _known(record, low, high)) for record in ordered],
+    }
 
 
 def headline(rows: Sequence[Row]) -> str:
@@ -181,25 +173,19 @@ def headline(rows: Sequence[Row]) -> str:
 
 
 def best_student(rows: Sequence[Row]) -> Row | None:
-    """The fastest student that keeps `GOAL` of its teacher's accuracy, under the first conditions of the page."""
+    """The fastest valid student that keeps `GOAL` of its teacher's accuracy, under the first conditions of the page."""
     first = conditions_of(rows[0].measurement)
     candidates = [
         (row.speed_up, row)
         for row in rows
         if conditions_of(row.measurement) == first
         and row.role == "student"
+        and row.measurement.validity == "valid"
         and row.base_kind == "teacher"
         and row.speed_up is not None
         and (row.relative_accuracy or 0) >= GOAL
     ]
     return max(candidates, key=lambda pair: pair[0])[1] if candidates else None
-
-
-def conditions_text(one: Measurement) -> str:
-    """What all rows of one figure share, in words."""
-    images = "1 image per call" if one.batch == 1 else f"{one.batch} images per call"
-    threads = "1 thread" if one.threads == 1 else f"{one.threads} threads"
-    return f"{one.device.name}, {images}, {threads}"
 
 
 def period(shown: Sequence[Measurement]) -> str:
@@ -214,13 +200,22 @@ def period(shown: Sequence[Measurement]) -> str:
 def machine_states(shown: Sequence[Measurement]) -> list[tuple[str, str]]:
     """The machine's state over all rows, as (what, lowest to highest)."""
     conditions = [one.conditions for one in shown]
-    figures = (
+
+    during = [launch.other_work_share for one in shown for launch in one.launches]
+    states = (
         ("Load average before", "", [one.load_average_before for one in conditions]),
+        ("Other work before", " %", [_percent(one.busy_share_before) for one in conditions]),
+        ("Other work during", " %", [_percent(share) for share in during]),
         ("Clock before", " MHz", [one.cpu_mhz_before for one in conditions]),
         ("Clock after", " MHz", [one.cpu_mhz_after for one in conditions]),
         ("Temperature", " °C", [one.temperature_celsius for one in conditions]),
+        ("Battery", " °C", [one.battery_celsius for one in conditions]),
     )
-    return [(what, _span([value for value in values if value is not None], unit)) for what, unit, values in figures]
+    return [(what, _span([value for value in values if value is not None], unit)) for what, unit, values in states]
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share
 
 
 def _span(values: Sequence[float], unit: str) -> str:
@@ -230,7 +225,35 @@ def _span(values: Sequence[float], unit: str) -> str:
     return f"{low}{unit}" if low == high else f"{low} to {high}{unit}"
 
 
+def _accuracy_key(record: dict[str, Any]) -> tuple[Any, ...]:
+    """What was measured here differs from device to device; what the export says does not."""
+    place = (record["device_name"], record["instrument"], record["accelerator"])
+    here = place if record["measured_accuracy"] is not None else ()
+    return (record["manifest_sha256"], *here)
+
+
+def _known(record: dict[str, Any], low: float, high: float) -> list[Known]:
+    scale = 100 / ((high - low) or 1)
+    told = (
+        ("at export", "accuracy", "accuracy_images"),
+        ("measured here", "measured_accuracy", "measured_images"),
+    )
+    return [
+        Known(
+            what,
+            record[key],
+            *record[f"{key}_interval"],
+            images=record[images],
+            place=scale * (record[key] - low),
+            start=scale * (record[f"{key}_interval"][0] - low),
+            width=scale * (record[f"{key}_interval"][1] - record[f"{key}_interval"][0]),
+        )
+        for what, key, images in told
+        if record[f"{key}_interval"]
+    ]
+
+
 def _order(row: Row) -> tuple[Any, ...]:
     one = row.measurement
     median = row.summary.median_ms if row.summary else float("inf")
-    return (one.device.kind, one.device.name, one.batch, one.threads, median)
+    return (one.device.emulated, one.device.kind, one.device.name, one.batch, one.threads, median)

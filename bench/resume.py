@@ -34,13 +34,13 @@ def resume(
             f"{last.device.instrument or 'this machine'}), not on this device. Run the command without --resume."
         )
     done = {
-        (row.subject.manifest_sha256, row.batch, row.threads)
+        (row.subject.manifest_sha256, row.batch, row.threads, row.accelerator_requested)
         for row in rows
         if row.run_id == last.run_id and row.validity != "failed"
     }
     left = tuple(
         cell
         for cell in plan.cells
-        if (sha256_of_file(cell.folder / MANIFEST_FILE), cell.batch, cell.threads) not in done
+        if (sha256_of_file(cell.folder / MANIFEST_FILE), cell.batch, cell.threads, cell.accelerator) not in done
     )
     return replace(plan, cells=left), last.run_id

@@ -1,6 +1,7 @@
 """Measurements side by side: which is shown, what it is compared with, how much faster it is.
 
-A speed-up always has its base under like conditions: same device, batch and threads.
+A speed-up always has its base under like conditions: same device, clocks held or free, batch and threads. Rows of
+emulated devices are shown and never ranked: they have no base, no speed-up, and are the base of nothing.
 """
 
 from collections import Counter
@@ -8,14 +9,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from bench.cuda.variants import base_accelerator
 from bench.record import Device, Measurement
 from bench.statistics import Summary, summarize
 
 BaseKind = Literal["teacher", "slowest-eager"]
 Role = Literal["teacher", "student"]
 
-CellKey = tuple[str, Device, int, int]
-ConditionsKey = tuple[Device, int, int]
+ConditionsKey = tuple[Device, bool, int, int]
+CellKey = tuple[str, str | None, ConditionsKey]
 
 
 @dataclass(frozen=True)
@@ -54,28 +56,39 @@ def compare(measurements: Iterable[Measurement]) -> list[Row]:
 
 
 def newest_of_each_cell(measurements: Iterable[Measurement]) -> list[Measurement]:
-    """One measurement per (artifact, device, batch, threads): the last one, even if it failed."""
+    """One measurement per artifact, accelerator and conditions: the last one, even if it failed."""
     newest: dict[CellKey, Measurement] = {}
     for one in measurements:
-        newest[(one.subject.manifest_sha256, *conditions_of(one))] = one
+        newest[(one.subject.manifest_sha256, one.accelerator_requested, conditions_of(one))] = one
     return list(newest.values())
 
 
 def conditions_of(measurement: Measurement) -> ConditionsKey:
     """What two rows must share to be compared."""
-    return (measurement.device, measurement.batch, measurement.threads)
+    return (
+        measurement.device,
+        measurement.conditions.fixed_performance,
+        measurement.batch,
+        measurement.threads,
+    )
 
 
 def find_base(row: Measurement, among: Sequence[Measurement]) -> tuple[Measurement, BaseKind] | None:
     """The row that ratios are taken against: its teacher in eager, or else the slowest eager row.
 
     A student without a teacher of its own (trained from scratch) is held against the one teacher there is, if there
-    is exactly one; a teacher's other formats are held against its eager row.
+    is exactly one; a teacher's other formats are held against its eager row. On a GPU that is its fp32 row without
+    compilation or graphs. Emulated rows have no base.
     """
+    if row.device.emulated:
+        return None
     eager = [
         one
         for one in among
-        if one.subject.format == "eager" and one.samples_ms and conditions_of(one) == conditions_of(row)
+        if one.subject.format == "eager"
+        and one.samples_ms
+        and conditions_of(one) == conditions_of(row)
+        and one.accelerator_requested == base_accelerator(row.accelerator_requested)
     ]
     teacher = _teacher_of(row, among)
     for one in eager:

@@ -1,22 +1,19 @@
 """One `python -m bench` call: measure every cell, write each row to the journal as it is done."""
 
 import uuid
-from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from pathlib import Path
 
 from rich.markup import escape
 
 from bench.cells import Cell, Plan
-from bench.devices import CellBench, SessionBench
+from bench.devices import DeviceBench
 from bench.record import Measurement, append
 from bench.statistics import summarize
 from distill.terminal import progress, say
 
 
-def run_session(
-    plan: Plan, bench: CellBench | SessionBench, journal: Path, *, run_id: str | None = None
-) -> list[Measurement]:
+def run_session(plan: Plan, bench: DeviceBench, journal: Path, *, run_id: str | None = None) -> list[Measurement]:
     """Measure all cells. A failed cell is a row like any other; Ctrl-C keeps the rows that are done.
 
     Args:
@@ -40,24 +37,13 @@ def run_session(
             display.update(task, description=escape(text))
 
         # Closed at once on Ctrl-C: a phone gets its settings back before anything else happens.
-        with closing(_measured(bench, plan.cells, run_id, tell)) as measured:
+        with closing(bench.measure_all(plan.cells, run_id=run_id, tell=tell)) as measured:
             for cell, row in measured:
                 append(journal, row)
                 rows.append(row)
                 display.advance(task)
                 say(_one_line(cell, row))
     return rows
-
-
-def _measured(
-    bench: CellBench | SessionBench, cells: Sequence[Cell], run_id: str, tell: Callable[[str], None]
-) -> Generator[tuple[Cell, Measurement]]:
-    if isinstance(bench, SessionBench):
-        yield from bench.measure_all(cells, run_id=run_id, tell=tell)
-        return
-    for cell in cells:
-        tell(f"{cell.manifest.format} {cell.manifest.precision}")
-        yield cell, bench.measure(cell, run_id=run_id)
 
 
 def describe(cell: Cell) -> str:
@@ -69,4 +55,8 @@ def describe(cell: Cell) -> str:
 def _one_line(cell: Cell, row: Measurement) -> str:
     if row.validity == "failed":
         return f"[red]failed[/]  {describe(cell)}: {escape(row.reason)}"
-    return f"{summarize(row.samples_ms).median_ms:8.3f} ms  {describe(cell)}  [dim]{row.validity}[/]"
+    return f"{summarize(row.samples_ms).median_ms:8.3f} ms  {describe(cell)}  [dim]{row.validity}{_doubt(row)}[/]"
+
+
+def _doubt(row: Measurement) -> str:
+    return "" if row.validity == "valid" else f": {escape(row.reason)}"

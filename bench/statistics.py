@@ -1,4 +1,7 @@
-"""What the samples of one row say: median, p10 and p90, and a label. No sample is ever deleted."""
+"""What the samples of one launch say: median and tails, and a label. No sample is ever deleted.
+
+How well a median is known is in `bench.intervals`; a row of several launches is judged in `bench.judge`.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,31 +10,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.record import Validity
+from bench.traces import MIN_SAMPLES, drift, two_modes
 
-TAIL_FLOOR = 100
-"""p10 and p90 need ten samples beyond them; below this count they are not shown."""
+BEYOND = 10
+"""A quantile is shown only if so many samples lie beyond it; of fewer, one disturbed call would move it."""
 
-FEW_SAMPLES = 20
+TAIL_FLOOR = 10 * BEYOND
+"""Samples needed for p10 and p90."""
+
+FAR_TAIL_FLOOR = 100 * BEYOND
+"""Samples needed for p99. MLPerf's LoadGen asks for 662."""
+
+FEW_SAMPLES = MIN_SAMPLES
 """Below this count a row is noisy, however close its samples lie."""
 
 MAX_SPREAD = 0.10
 """A row is noisy if the middle half of its samples spans more than this share of the median."""
 
-MAX_DRIFT = 0.03
-"""A row drifts if its last third is further than this share from its first third, and chance does not explain it."""
-
-DRIFT_Z = 2.6
-"""Chance explains a difference of thirds below so many standard deviations; it goes further once in a hundred rows."""
-
 
 @dataclass(frozen=True)
 class Summary:
-    """Latencies in milliseconds per call; p10 and p90 are None below `TAIL_FLOOR` samples."""
+    """Latencies in milliseconds per call; a quantile is None below its floor of samples."""
 
     count: int
     median_ms: float
     p10_ms: float | None
     p90_ms: float | None
+    p99_ms: float | None
+
+    def images_per_s(self, batch: int) -> float:
+        """Throughput: images of one call by the median call."""
+        return 1000 * batch / self.median_ms
 
 
 @dataclass(frozen=True)
@@ -43,23 +52,23 @@ class Label:
 
 
 def summarize(samples_ms: Sequence[float]) -> Summary:
-    """Median, p10 and p90 of at least one sample.
+    """Median and tails of at least one sample.
 
     Raises:
         ValueError: no samples, or one that is not above 0.
     """
     samples = _as_array(samples_ms)
-    has_tails = len(samples) >= TAIL_FLOOR
     return Summary(
         count=len(samples),
         median_ms=float(np.median(samples)),
-        p10_ms=float(np.quantile(samples, 0.1)) if has_tails else None,
-        p90_ms=float(np.quantile(samples, 0.9)) if has_tails else None,
+        p10_ms=_quantile(samples, 0.1, TAIL_FLOOR),
+        p90_ms=_quantile(samples, 0.9, TAIL_FLOOR),
+        p99_ms=_quantile(samples, 0.99, FAR_TAIL_FLOOR),
     )
 
 
 def label(samples_ms: Sequence[float]) -> Label:
-    """Valid, noisy or drifting, by the thresholds of this module. Drift is named before noise, as it causes some.
+    """Valid, noisy or drifting, by the course of one launch. Drift is named before noise, as it causes some.
 
     Raises:
         ValueError: no samples, or one that is not above 0.
@@ -67,31 +76,24 @@ def label(samples_ms: Sequence[float]) -> Label:
     samples = _as_array(samples_ms)
     if len(samples) < FEW_SAMPLES:
         return Label("noisy", f"only {len(samples)} samples; {FEW_SAMPLES} are needed to judge them")
-    drift, z = _drift(samples)
+    change = drift(samples_ms)
+    if change is not None:
+        word = "slower" if change > 0 else "faster"
+        return Label("drifting", f"the last third is {100 * abs(change):.1f} % {word} than the first")
+    modes = two_modes(samples_ms)
+    if modes is not None:
+        return Label(
+            "noisy",
+            f"two modes: {modes.low:.3g} and {modes.high:.3g} ms, {100 * modes.high_share:.0f} % of the samples in the "
+            "slower one, as from a step of the clock or a change of core",
+        )
     spread = _interquartile_range(samples) / float(np.median(samples))
-    if abs(drift) > MAX_DRIFT and abs(z) > DRIFT_Z:
-        word = "slower" if drift > 0 else "faster"
-        return Label("drifting", f"the last third is {100 * abs(drift):.1f} % {word} than the first")
     verdict = "noisy" if spread > MAX_SPREAD else "valid"
     return Label(verdict, f"the middle half of the samples spans {100 * spread:.1f} % of the median")
 
 
-def _drift(samples: NDArray[np.float64]) -> tuple[float, float]:
-    """(last third's median against the first's, as a share; how many standard deviations from chance the two lie)."""
-    third = len(samples) // 3
-    first, last = samples[:third], samples[-third:]
-    return float(np.median(last) / np.median(first)) - 1, _mann_whitney_z(first, last)
-
-
-def _mann_whitney_z(first: NDArray[np.float64], last: NDArray[np.float64]) -> float:
-    """Mann-Whitney U of two series of one length, as a z score; above 0 if `last` tends to be larger.
-
-    Ranks, not medians: with two modes (a clock step, a core migration) a median jumps between them by chance.
-    """
-    ordered, count = np.sort(first), len(first)
-    above, ties_above = np.searchsorted(ordered, last, "left"), np.searchsorted(ordered, last, "right")
-    pairs_won = float(np.sum(above + ties_above)) / 2
-    return (pairs_won - count**2 / 2) / float(np.sqrt(count**2 * (2 * count + 1) / 12))
+def _quantile(samples: NDArray[np.float64], share: float, floor: int) -> float | None:
+    return float(np.quantile(samples, share)) if len(samples) >= floor else None
 
 
 def _interquartile_range(samples: NDArray[np.float64]) -> float:

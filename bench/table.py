@@ -29,10 +29,14 @@ class Column:
 
 BATCH = Column("batch", lambda row: str(row.measurement.batch))
 THREADS = Column("threads", lambda row: str(row.measurement.threads))
+ACCELERATOR = Column("runs as", lambda row: row.measurement.accelerator_requested or MISSING, min_width=10)
+"""Shown where there is a GPU: there one artifact has several rows."""
+
 COLUMNS = (
-    Column("model", lambda row: escape(row.name) + (" (teacher)" if row.role == "teacher" else ""), min_width=18),
+    Column("model", lambda row: escape(row.name) + _marks(row), min_width=18),
     Column("format", lambda row: row.measurement.subject.format, min_width=11),
     Column("prec.", lambda row: row.measurement.subject.precision, min_width=5),
+    ACCELERATOR,
     BATCH,
     THREADS,
     Column("median ms", lambda row: _number(row.summary and row.summary.median_ms, ".3f")),
@@ -45,6 +49,11 @@ COLUMNS = (
     Column("speed-up", lambda row: _number(row.speed_up, ".2f", unit=" ×")),
     Column("validity", lambda row: f"[{STYLE[row.measurement.validity]}]{row.measurement.validity}[/]", min_width=8),
 )
+
+
+def _marks(row: Row) -> str:
+    teacher = " (teacher)" if row.role == "teacher" else ""
+    return f"{teacher} (emulated)" if row.measurement.device.emulated else teacher
 
 
 def show_table(rows: Sequence[Row]) -> None:
@@ -62,7 +71,10 @@ def show_table(rows: Sequence[Row]) -> None:
 def measured_table(rows: Sequence[Row], *, wide: bool) -> Table:
     """The rows as a table. Batch and threads stand in the title where all rows agree."""
     shared = [column for column in (BATCH, THREADS) if len({column.cell(row) for row in rows}) == 1]
-    columns = [one for one in COLUMNS if one not in shared and (wide or not one.wide_only)]
+    hidden = [*shared]
+    if not any(row.measurement.device.kind == "cuda" for row in rows):
+        hidden.append(ACCELERATOR)
+    columns = [one for one in COLUMNS if one not in hidden and (wide or not one.wide_only)]
     title = ", ".join(["Latency per call", *(f"{one.title} {one.cell(rows[0])}" for one in shared)])
     result = table(title, [one.title for one in columns], [[one.cell(row) for one in columns] for row in rows])
     result.box = box.SIMPLE_HEAD
@@ -85,6 +97,8 @@ def base_note(rows: Sequence[Row]) -> str:
         return f"speed-up: against the teacher in eager PyTorch, {teachers}"
     if others:
         return f"speed-up: no teacher was measured, so against the slowest row in eager PyTorch, {others}"
+    if all(row.measurement.device.emulated for row in rows):
+        return "no speed-up: times of an emulated device say nothing of any product and are not ranked"
     return "no speed-up: it is taken against an eager row, and there is none; measure the teacher in the same call"
 
 

@@ -1,159 +1,248 @@
-"""The process that measures one cell on this machine's CPU: `python -m bench.worker JOB RESULT`.
+"""The process that does one job with one artifact on this machine: `python -m bench.worker JOB RESULT READY`.
 
 It is a process of its own so that a crash, a hang or a leak costs one row, and so that threads, allocator and
-processor caches start the same for every artifact. Standard output and error belong to the runtime's log.
+processor caches start the same for every artifact. It imports the runtime, writes a byte to the file descriptor READY,
+and waits for a line on its standard input: several workers can get ready at once, and only one of them works at a
+time. Standard output and error belong to the runtime's log.
 """
 
 import importlib
+import os
+import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 
 from bench import machine
-from bench.record import InputKind
-from bench.timing import NS_PER_MS, Limits, Timing, measure
+from bench.golden import check_output, model_input
+from bench.load import load_between, read_load
+from bench.record import GpuState, InputKind, Launch
+from bench.timing import NS_PER_MS, Clock, HostLimits, measure
 from distill.contract import Strict, write_whole
-from distill.errors import ToolError, WorkFailed
+from distill.errors import ToolError
 from export.artifact.manifest import Manifest, read_artifact
-from export.artifact.runner import RUNNERS, Batch, Runner, open_runner
+from export.artifact.runner import RUNNERS, Batch, open_runner, run_all
 
-TOLERANCE = {"fp32": 1e-3, "int8": 5e-2}
-"""How far logits may lie from the golden ones, as a share of the largest golden logit. Integer kernels round
-differently from one processor to the next; a wrong model is off by far more."""
+MEMORY_CALLS = 10
+"""Calls after which a model's memory is taken as its peak: runtimes plan theirs in the first few."""
 
-SEED = 0
-"""Of random input, for artifacts without a golden one."""
+CHUNK = 64
+"""Images that are decoded at once when accuracy is measured."""
 
 
 class Job(Strict):
-    """What the worker is to do; `folder` is an artifact."""
+    """What the worker is to do.
 
+    Attributes:
+        task: measure latency, memory, or predictions.
+        folder: the artifact.
+        limits: when warm-up and sampling stop.
+        memory_limit_bytes: data the process may hold; None for no limit.
+        images: .npz file with `images`, uint8 [N, H, W, C], for predictions; None otherwise.
+    """
+
+    task: Literal["latency", "memory", "predictions"]
     folder: str
     batch: int
     threads: int
-    limits: Limits
+    limits: HostLimits
+    memory_limit_bytes: int | None
+    images: str | None
 
 
-class Measured(Strict):
-    """What the worker saw; fields as in `Measurement`."""
+class GpuWatch(Strict):
+    """The GPU before one launch, and while the model ran right after its samples."""
+
+    before: GpuState | None
+    loaded: GpuState | None
+
+
+class Timed(Strict):
+    """One launch; `throttled` counts thermal throttlings of the processor, the clocks are those of its fastest core."""
 
     runtime: str
     runtime_version: str
     threads_active: int
     input: InputKind
-    warmup_count: int
-    warmup_s: float
+    launch: Launch
     samples_ms: tuple[float, ...]
-    load_ms: float
-    first_inference_ms: float
-    peak_memory_bytes: int | None
-    cpu_mhz_after: float | None
+    mhz_before: float | None
+    mhz_after: float | None
+    throttled: int | None
+    gpu: GpuWatch | None = None
+
+
+class Footprint(Strict):
+    """Resident memory in bytes: with the runtime imported, with the model open, and at its highest."""
+
+    runtime_bytes: int | None
+    loaded_bytes: int | None
+    peak_bytes: int | None
 
 
 class Outcome(Strict):
-    """Either `measured`, or `failure`: why not, in words."""
+    """What the task gave, or `failure`: why nothing, in words. `predictions` holds one class per image."""
 
-    measured: Measured | None
-    failure: str | None
+    timed: Timed | None = None
+    footprint: Footprint | None = None
+    predictions: tuple[int, ...] | None = None
+    failure: str | None = None
 
 
-def main(job_path: Path, result_path: Path) -> None:
-    """Do a job and write its outcome. An exception that is not ours ends the process, its traceback in the log."""
-    job = Job.model_validate_json(job_path.read_bytes())
+J = TypeVar("J", bound=Job)
+
+
+class RuntimeFacts(Protocol):
+    """What a runner says of its runtime; see `export.artifact.runner.Runner`."""
+
+    runtime: str
+    runtime_version: str
+    threads: int
+
+
+def main(job_path: Path, result_path: Path, ready: int) -> None:
+    """Do a job and write its outcome."""
+    do(Job.model_validate_json(job_path.read_bytes()), TASKS, _import_runtime, result_path, ready)
+
+
+def do(
+    job: J,
+    tasks: Mapping[str, Callable[[J, Manifest], Outcome]],
+    prepare: Callable[[Manifest], None],
+    result_path: Path,
+    ready: int,
+) -> None:
+    """Prepare for a job, wait for the word to go, do it and write its outcome.
+
+    An exception that is not ours ends the process, its traceback in the log.
+    """
+    if job.memory_limit_bytes is not None:
+        resource.setrlimit(resource.RLIMIT_DATA, (job.memory_limit_bytes, job.memory_limit_bytes))
     try:
-        outcome = Outcome(measured=measure_job(job), failure=None)
+        manifest = read_artifact(Path(job.folder))
+        prepare(manifest)
+        if not _told_to_go(ready):
+            return
+        outcome = tasks[job.task](job, manifest)
     except ToolError as error:
-        outcome = Outcome(measured=None, failure=str(error))
+        outcome = Outcome(failure=str(error))
     write_whole(result_path, outcome.model_dump_json().encode())
 
 
-def measure_job(job: Job) -> Measured:
+def measure_latency(job: Job, manifest: Manifest) -> Outcome:
     """Open the artifact, time it, and check that what was timed computes what it should.
 
     Raises:
-        UsageError: the artifact is damaged, its runtime is missing, or it does not take this batch.
+        UsageError: its runtime is missing, or it does not take this batch.
         WorkFailed: its output is not the golden one.
     """
     folder = Path(job.folder)
-    manifest = read_artifact(folder)
-    runner, load_ms = _open(folder, manifest, threads=job.threads)
+    began = time.perf_counter_ns()
+    runner = open_runner(folder, manifest, threads=job.threads)
+    load_ms = (time.perf_counter_ns() - began) / NS_PER_MS
     batch, golden = model_input(folder, manifest, batch=job.batch)
     call = runner.bind(batch)
-    timing = measure(call, limits=job.limits)
-    cpu_mhz = machine.cpu_mhz()
+    timed = time_launch(call, runner, golden, load_ms=load_ms, limits=job.limits)
     check_output(call, golden, manifest)
-    return _measured(runner, timing, load_ms=load_ms, is_golden=golden is not None, cpu_mhz=cpu_mhz)
+    return Outcome(timed=timed)
 
 
-def model_input(folder: Path, manifest: Manifest, *, batch: int) -> tuple[Batch, Batch | None]:
-    """(input, golden output): the golden ones repeated to fill the batch, or seeded random values and None."""
-    roles = {file.role for file in manifest.files}
-    if not {"golden-input", "golden-output"} <= roles:
-        values = np.random.default_rng(SEED).random((batch, *manifest.input.shape[1:]), dtype=np.float32)
-        return values, None
-    images, logits = (
-        np.load(folder / manifest.file(role), allow_pickle=False) for role in ("golden-input", "golden-output")
+def time_launch(
+    call: Callable[[], object],
+    runner: RuntimeFacts,
+    golden: Batch | None,
+    *,
+    load_ms: float,
+    limits: HostLimits,
+    clock: Clock = time.perf_counter_ns,
+) -> Timed:
+    """Time a call by a clock, and watch the machine meanwhile."""
+    mhz, throttled, before = machine.cpu_mhz(), machine.throttle_count(), read_load()
+    timing = measure(call, limits=limits, clock=clock)
+    load = load_between(before, read_load())
+    mhz_after, throttled_after = machine.cpu_mhz(), machine.throttle_count()
+    launch = Launch(
+        sample_count=len(timing.samples_ms),
+        warmup_count=timing.warmup.count,
+        warmup_s=timing.warmup.seconds,
+        steady=timing.warmup.steady,
+        load_ms=load_ms,
+        first_inference_ms=timing.first_ms,
+        other_work_share=load.other_work,
+        stolen_share=load.stolen,
+        waiting_share=load.waiting,
     )
-    return _fill(images, batch), _fill(logits, batch)
+    return Timed(
+        runtime=runner.runtime,
+        runtime_version=runner.runtime_version,
+        threads_active=runner.threads,
+        input="random" if golden is None else "golden",
+        launch=launch,
+        samples_ms=timing.samples_ms,
+        mhz_before=mhz,
+        mhz_after=mhz_after,
+        throttled=None if throttled is None or throttled_after is None else throttled_after - throttled,
+    )
 
 
-def check_output(call: Callable[[], Batch], golden: Batch | None, manifest: Manifest) -> None:
-    """Call once more and compare with the golden output.
+def measure_memory(job: Job, manifest: Manifest) -> Outcome:
+    """Resident memory before and after the artifact is opened, and at its highest over some calls.
 
     Raises:
-        WorkFailed: another shape, values that are not finite, or further off than `TOLERANCE` allows.
+        UsageError: as `measure_latency`.
     """
-    if golden is None:
-        return
-    found = np.asarray(call())
-    if found.shape != golden.shape or not np.isfinite(found).all():
-        raise WorkFailed(
-            f"the output is wrong: expected {golden.shape} finite logits, found {found.shape} with "
-            f"{np.count_nonzero(~np.isfinite(found))} that are not finite. Export the artifact again."
-        )
-    allowed = TOLERANCE[manifest.precision] * max(1.0, float(np.abs(golden).max()))
-    difference = float(np.abs(found - golden).max())
-    if difference > allowed:
-        raise WorkFailed(
-            f"the output is wrong: logits differ from the golden ones by up to {difference:.3g}, allowed is "
-            f"{allowed:.3g} for {manifest.precision}. Its speed means nothing; export the artifact again."
-        )
+    folder = Path(job.folder)
+    runtime_bytes = machine.memory_bytes()
+    runner = open_runner(folder, manifest, threads=job.threads)
+    loaded_bytes = machine.memory_bytes()
+    batch, _ = model_input(folder, manifest, batch=job.batch)
+    call = runner.bind(batch)
+    for _ in range(MEMORY_CALLS):
+        call()
+    peak_bytes = machine.peak_memory_bytes()
+    return Outcome(footprint=Footprint(runtime_bytes=runtime_bytes, loaded_bytes=loaded_bytes, peak_bytes=peak_bytes))
 
 
-def _open(folder: Path, manifest: Manifest, *, threads: int) -> tuple[Runner, float]:
+def measure_predictions(job: Job, manifest: Manifest) -> Outcome:
+    """The class that the artifact gives each image.
+
+    Raises:
+        UsageError: as `measure_latency`.
+    """
+    if job.images is None:
+        raise ValueError("a job for predictions names no images")
+    runner = open_runner(Path(job.folder), manifest, threads=job.threads)
+    with np.load(job.images, allow_pickle=False) as file:
+        images = file["images"]
+    predicted: list[int] = []
+    for start in range(0, len(images), CHUNK):
+        inputs = manifest.preprocess.to_input(images[start : start + CHUNK])
+        predicted += run_all(runner, inputs, batch_sizes=(job.batch,)).argmax(axis=1).tolist()
+    return Outcome(predictions=tuple(predicted))
+
+
+TASKS = {"latency": measure_latency, "memory": measure_memory, "predictions": measure_predictions}
+
+
+def _import_runtime(manifest: Manifest) -> None:
     entry = RUNNERS.get(manifest.format)
     if entry is not None:
         # Importing a runtime is no part of loading a model. If it is missing, open_runner says so in words.
         with suppress(ModuleNotFoundError):
             importlib.import_module(entry.module)
-    began = time.perf_counter_ns()
-    runner = open_runner(folder, manifest, threads=threads)
-    return runner, (time.perf_counter_ns() - began) / NS_PER_MS
 
 
-def _fill(values: Batch, batch: int) -> Batch:
-    return np.ascontiguousarray(np.resize(values, (batch, *values.shape[1:])))
-
-
-def _measured(runner: Runner, timing: Timing, *, load_ms: float, is_golden: bool, cpu_mhz: float | None) -> Measured:
-    return Measured(
-        runtime=runner.runtime,
-        runtime_version=runner.runtime_version,
-        threads_active=runner.threads,
-        input="golden" if is_golden else "random",
-        warmup_count=timing.warmup_count,
-        warmup_s=timing.warmup_s,
-        samples_ms=timing.samples_ms,
-        load_ms=load_ms,
-        first_inference_ms=timing.first_ms,
-        peak_memory_bytes=machine.peak_memory_bytes(),
-        cpu_mhz_after=cpu_mhz,
-    )
+def _told_to_go(ready: int) -> bool:
+    """Whether the word to go came; it does not come if the bench that started this process is gone."""
+    os.write(ready, b"1")
+    os.close(ready)
+    return bool(sys.stdin.readline())
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))

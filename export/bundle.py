@@ -73,7 +73,7 @@ class _Device(_Part):
 
 
 class _Row(_Part):
-    schema_version: Literal[1]
+    schema_version: Literal[1, 2]
     utc_time: str
     subject: _Subject
     device: _Device

@@ -11,7 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from bench.record import Conditions, Device, Measurement, Subject
+from bench.record import Conditions, Device, Launch, Measurement, Subject
 from distill.contract import sha256_of_file
 from distill.vision.preprocess import Preprocess
 from export.artifact.manifest import MANIFEST_FILE, ArtifactFile, Manifest, Parity, TensorSpec
@@ -81,9 +81,11 @@ def make_artifact_in() -> MakeArtifact:
             files.append(file_entry(folder, "golden_input.npy", "golden-input"))
             files.append(file_entry(folder, "golden_output.npy", "golden-output"))
         values: dict[str, Any] = {
+            "inputs_sha256": "i" * 64,
             "format": format,
             "precision": "fp32",
             "scheme": "fp32",
+            "recipe": None,
             "files": tuple(files),
             "model": name,
             "num_parameters": weights.size,
@@ -92,6 +94,7 @@ def make_artifact_in() -> MakeArtifact:
             "method": None,
             "class_names": CLASSES,
             "preprocess": Preprocess(size_px=SIZE_PX, channels=3, mean=(0.5,) * 3, std=(0.5,) * 3),
+            "temperature": 1.0,
             "dataset": None,
             "input": TensorSpec(
                 name="image", shape=(1, 3, SIZE_PX, SIZE_PX), dtype="float32", layout="NCHW", value_range=(0.0, 1.0)
@@ -104,13 +107,20 @@ def make_artifact_in() -> MakeArtifact:
             "parity": Parity(
                 verdict="pass",
                 reason="",
+                judged_by="agreement",
+                limit=1.0,
+                proven_by="onnxruntime",
+                images="held-out",
                 num_images=100,
                 max_abs_difference=0.0,
                 mean_abs_difference=0.0,
                 top1_agreement=1.0,
                 accuracy=0.9,
                 eager_accuracy=0.9,
+                accuracy_interval=(0.0, 0.0),
             ),
+            "allowed_loss": False,
+            "notes": (),
             "versions": {},
             "minimum_runtime": None,
         }
@@ -120,11 +130,28 @@ def make_artifact_in() -> MakeArtifact:
     return make
 
 
+def make_launch(sample_count: int) -> Launch:
+    return Launch(
+        sample_count=sample_count,
+        warmup_count=10,
+        warmup_s=0.5,
+        steady=True,
+        load_ms=12.0,
+        first_inference_ms=4.0,
+        other_work_share=0.01,
+        stolen_share=0.0,
+        waiting_share=0.0,
+    )
+
+
 @pytest.fixture
 def make_measurement() -> MakeMeasurement:
-    """make_measurement(name="student", samples_ms=(…), **fields of Measurement or Subject) -> Measurement."""
+    """make_measurement(name="student", samples_ms=(…), launch_counts=(…), **fields of Measurement or Subject)
+    -> Measurement; all samples belong to one launch if no counts are given."""
 
     def make(name: str = "student", **fields: Any) -> Measurement:
+        samples_ms = fields.get("samples_ms", (1.0, 2.0, 3.0))
+        launch_counts = fields.get("launch_counts", (len(samples_ms),) if samples_ms else ())
         format_name = fields.get("format", "onnx")
         identity = hashlib.sha256(f"{name} {format_name} {fields.get('precision')}".encode()).hexdigest()
         subject = {
@@ -141,9 +168,11 @@ def make_measurement() -> MakeMeasurement:
             "accuracy": 0.9,
             "top1_agreement": 1.0,
             "accuracy_images": 1000,
+            "macs": 50_000_000,
         }
         row = {
             "run_id": "run",
+            "seed": 0,
             "utc_time": "2026-01-02T03:04:05+00:00",
             "toolkit_version": "0.1.0",
             "device": Device(
@@ -158,6 +187,7 @@ def make_measurement() -> MakeMeasurement:
             ),
             "conditions": Conditions(
                 load_average_before=0.5,
+                busy_share_before=0.01,
                 cpu_mhz_before=2500.0,
                 cpu_mhz_after=None,
                 temperature_celsius=None,
@@ -165,6 +195,7 @@ def make_measurement() -> MakeMeasurement:
                 battery_celsius=None,
                 battery_percent=None,
                 hot_start=False,
+                fixed_performance=False,
             ),
             "runtime": "onnxruntime",
             "runtime_version": "1.31.1",
@@ -174,18 +205,22 @@ def make_measurement() -> MakeMeasurement:
             "accelerator_active": None,
             "batch": 1,
             "input": "golden",
-            "warmup_count": 10,
-            "warmup_s": 0.5,
-            "samples_ms": (1.0, 2.0, 3.0),
-            "launch_counts": (),
+            "samples_ms": samples_ms,
+            "launches": tuple(make_launch(count) for count in launch_counts),
             "load_ms": 12.0,
             "first_inference_ms": 4.0,
+            "runtime_memory_bytes": 2**26,
+            "loaded_memory_bytes": 2**27,
             "peak_memory_bytes": 2**28,
+            "measured_accuracy": None,
+            "measured_agreement": None,
+            "measured_images": 0,
+            "measured_note": "",
             "validity": "valid",
             "reason": "",
         }
         subject.update({key: value for key, value in fields.items() if key in subject})
-        row.update({key: value for key, value in fields.items() if key not in subject})
+        row.update({key: value for key, value in fields.items() if key not in (*subject, "launch_counts")})
         return Measurement(subject=Subject(**subject), **row)
 
     return make

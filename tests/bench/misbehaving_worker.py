@@ -1,4 +1,4 @@
-"""A worker whose runtime does what the model file says: crash, hang, answer wrongly. Run as a script by test_cpu.py."""
+"""A worker whose runtime does what the model file says: crash, hang, hoard, answer wrongly. Run by test_cpu.py."""
 
 import os
 import signal
@@ -29,6 +29,10 @@ class Runner:
         if self._behaviour == "crash":
             print("about to crash", file=sys.stderr, flush=True)
             os.kill(os.getpid(), signal.SIGSEGV)
+        if self._behaviour == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self._behaviour == "hoard":
+            self._hoard = [bytearray(50_000_000) for _ in range(1000)]
         if self._behaviour == "hang":
             child = subprocess.Popen(["sleep", "3600"])
             (self._folder / "processes").write_text(f"{os.getpid()} {child.pid}")
@@ -56,5 +60,5 @@ def open_model(folder: Path, manifest: Manifest, *, threads: int) -> Runner:
 
 if __name__ == "__main__":
     sys.modules["misbehaving"] = sys.modules["__main__"]
-    RUNNERS["torchscript"] = RunnerEntry("misbehaving", "nothing")
-    worker.main(Path(sys.argv[1]), Path(sys.argv[2]))
+    RUNNERS["torchscript"] = RUNNERS["eager"] = RunnerEntry("misbehaving", "nothing")
+    worker.main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))

@@ -1,4 +1,6 @@
+import fcntl
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -16,14 +18,13 @@ BENCH = [sys.executable, "-m", "bench"]
 def bench(*words: object, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run the command in `folder`; its paths are then those a user would see."""
     return subprocess.run(
-        [*BENCH, *map(str, words)], cwd=folder, env=environment(), capture_output=True, text=True, timeout=120
+        [*BENCH, *map(str, words)], cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=120
     )
 
 
-def environment() -> dict[str, str]:
-    import os
-
-    return {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
+def environment(folder: Path) -> dict[str, str]:
+    """The lock lies in the test's own folder, so that no other bench on this machine is in its way."""
+    return {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100", "XDG_RUNTIME_DIR": str(folder)}
 
 
 def flat(text: str) -> str:
@@ -78,11 +79,15 @@ def test_a_broken_artifact_fails_the_command_and_not_the_others(make_artifact, t
         (["--device", "android", "--adb", "/no/adb"], "--adb names '/no/adb', which is not a program"),
         (["--device", "android", "--instrument", "stopwatch"], "there is no instrument 'stopwatch'"),
         (["--device", "android", "--sustained", "long"], "'long' is not a duration"),
-        (["--device", "cuda"], "GPUs cannot be measured by this version yet"),
+        (
+            ["--device", "android", "--accuracy", "5", "--seed", "1"],
+            "--seed, --accuracy is for this machine and has no effect on android",
+        ),
+        (["--l2", "cold"], "--l2 is for GPUs and has no effect on cpu"),
         (["--device", "abacus"], "There is no device 'abacus'. Devices of this version: cpu, android"),
         (["nowhere"], "nowhere does not exist. Make artifacts with: python -m export"),
         (["empty"], "empty holds no artifact: there is no manifest.json"),
-        (["empty", "--serial", "x", "--launches", "5"], "--serial, --launches is for phones and has no effect on cpu"),
+        (["empty", "--serial", "x", "--launches", "5"], "--serial is for phones and has no effect on cpu"),
         (["empty", "--resume", "--batch", "1,x"], "--batch '1,x' is not a list of whole numbers above 0"),
         (["empty", "--batch", "1,x"], "--batch '1,x' is not a list of whole numbers above 0"),
         (["empty", "--batch", "0"], "--batch '0' is not a list of whole numbers above 0"),
@@ -113,7 +118,11 @@ def test_ctrl_c_keeps_the_rows_that_are_done(make_artifact, tmp_path):
         make_artifact(name)
     journal = tmp_path / "m.jsonl"
     process = subprocess.Popen(
-        [*BENCH, "artifacts", "--out", str(journal)], cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True
+        [*BENCH, "artifacts", "--out", str(journal)],
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        stderr=subprocess.PIPE,
+        text=True,
     )
     try:
         deadline = time.monotonic() + 60
@@ -143,3 +152,30 @@ def test_an_unwritable_journal_is_failed_work(make_artifact, tmp_path):
     done = bench("artifacts", "--out", "file/m.jsonl", folder=tmp_path)
     assert done.returncode == 1
     assert "cannot write file/m.jsonl" in flat(done.stderr)
+
+
+def test_two_benches_at_once_are_refused_and_the_first_is_named(make_artifact, tmp_path):
+    make_artifact("tiny")
+    path = tmp_path / "pocket-distill-bench.lock"
+    path.write_text("4711")
+    with path.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        done = bench("artifacts", folder=tmp_path)
+    assert done.returncode == 2
+    assert "another bench (process 4711) is measuring on this machine" in flat(done.stderr)
+    assert not (tmp_path / "out").exists()
+    freed = bench("artifacts", "--launches", "1", "--out", "m.jsonl", folder=tmp_path)
+    assert freed.returncode == 0, freed.stderr
+
+
+def test_resume_measures_what_is_missing_and_keeps_the_run_id(make_artifact, tmp_path):
+    make_artifact("one")
+    first = bench("artifacts", "--launches", "1", "--seed", "3", "--out", "m.jsonl", folder=tmp_path)
+    assert first.returncode == 0, first.stderr
+    make_artifact("two")
+    second = bench("artifacts", "--launches", "2", "--resume", "--out", "m.jsonl", folder=tmp_path)
+    assert second.returncode == 0, second.stderr
+    one, two = read_journal(tmp_path / "m.jsonl").measurements
+    assert (one.subject.name, one.seed, len(one.launches)) == ("one", 3, 1)
+    assert (two.subject.name, len(two.launches)) == ("two", 2)
+    assert one.run_id == two.run_id

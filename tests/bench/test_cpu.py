@@ -1,19 +1,29 @@
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from bench.cells import Cell, plan
-from bench.cpu import CpuBench
+from bench.cells import plan
+from bench.cpu import CpuBench, rounds
+from bench.processes import WORKER, Workers
 from bench.record import Measurement, read_journal
 from bench.session import run_session
-from bench.timing import Limits
-from export.artifact.manifest import MANIFEST_FILE, Delegation, Manifest, TensorSpec
+from bench.timing import HostLimits
+from bench.worker import Job
+from export.artifact.manifest import Delegation, TensorSpec
 
+ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = Path(__file__).parent / "misbehaving_worker.py"
-QUICK = Limits(warmup_count=2, warmup_s=0.0, min_count=25, min_s=0.0, max_count=25)
-BENCH = CpuBench(limits=QUICK, timeout_s=10, worker=(sys.executable, str(SCRIPT)))
+QUICK = HostLimits(
+    warmup_count=2, warmup_s=0.0, min_count=25, min_s=0.0, max_count=25, steady_within=None, half_width=None
+)
+TIMEOUT_S = 25
+MISBEHAVING = Workers((sys.executable, str(SCRIPT)), timeout_s=TIMEOUT_S, ahead=3)
+BENCH = CpuBench(limits=QUICK, launches=2, seed=5, workers=MISBEHAVING, memory_limit_bytes=600_000_000)
+REAL = CpuBench(limits=QUICK, launches=2, seed=5, workers=Workers(ahead=2))
 
 
 def measure_all(folders: list[Path], journal: Path, bench: CpuBench = BENCH) -> dict[str, Measurement]:
@@ -33,33 +43,40 @@ def is_running(process: str) -> bool:
 def session(tmp_path_factory, make_artifact_in) -> tuple[dict[str, Measurement], Path]:
     """One session with every kind of bad artifact between good ones."""
     root = tmp_path_factory.mktemp("session")
-    behaviours = ("first", "crash", "raise", "hang", "wrong", "nan", "changed", "last")
+    behaviours = ("first", "crash", "killed", "hoard", "raise", "hang", "wrong", "nan", "changed", "last")
     folders = [make_artifact_in(root, name, format="torchscript", model_bytes=name.encode()) for name in behaviours]
     (root / "artifacts" / "changed" / "model.bin").write_bytes(b"changeD")
-    bench = CpuBench(limits=QUICK, timeout_s=10, worker=(sys.executable, str(SCRIPT)))
-    return measure_all(folders, root / "journal.jsonl", bench), root / "journal.jsonl"
+    return measure_all(folders, root / "journal.jsonl"), root / "journal.jsonl"
 
 
 @pytest.mark.parametrize("name", ["first", "last"])
 def test_good_artifacts_are_measured_whatever_their_neighbours_do(session, name: str):
     row = session[0][name]
     assert row.validity != "failed"
-    assert len(row.samples_ms) == 25
+    assert row.launch_counts == (25, 25)
+    assert len(row.samples_ms) == 50
     assert 0.5 <= min(row.samples_ms) < 50
     assert (row.runtime, row.runtime_version, row.threads, row.threads_active) == ("misbehaving", "1.0", 1, 1)
     assert row.input == "golden"
-    assert row.warmup_count == 2
-    assert (row.load_ms or 0) > 0
-    assert (row.first_inference_ms or 0) >= 0.5
-    assert (row.peak_memory_bytes or 0) > 10_000_000
+    assert [(one.warmup_count, one.steady) for one in row.launches] == [(2, None)] * 2
+    assert all((one.load_ms or 0) > 0 and (one.first_inference_ms or 0) >= 0.5 for one in row.launches)
+    assert (
+        10_000_000 < (row.runtime_memory_bytes or 0) <= (row.loaded_memory_bytes or 0) <= (row.peak_memory_bytes or 0)
+    )
+    assert row.seed == 5
 
 
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
         ("crash", "the worker was ended by SIGSEGV; last lines of its log: about to crash"),
+        ("killed", "the worker was ended by SIGKILL, as the kernel does when memory runs out; its log is empty"),
+        (
+            "hoard",
+            r"it ran out of memory at 600 MB \(--memory-limit-mb allows more\): .*MemoryError",
+        ),
         ("raise", "exit code 1; last lines of its log: .*RuntimeError: delegate refused node 17"),
-        ("hang", "it did not finish within 10 s and was stopped"),
+        ("hang", "it did not finish within 25 s and was stopped"),
         ("wrong", "logits differ from the golden ones by up to 0.5, allowed is .* for fp32"),
         ("nan", r"expected \(1, 3\) finite logits, found \(1, 3\) with 3 that are not finite"),
         ("changed", "model.bin was changed after it was exported: SHA-256 is"),
@@ -73,6 +90,7 @@ def test_a_bad_artifact_costs_its_own_row_and_says_why(session, name: str, expec
 
 def test_every_row_is_in_the_journal(session):
     rows, journal = session
+    assert len(rows) == 10
     assert list(read_journal(journal).measurements) == list(rows.values())
     assert len({row.run_id for row in rows.values()}) == 1
 
@@ -85,7 +103,7 @@ def test_a_hanging_worker_is_gone_with_all_it_started(session):
 
 
 def test_a_worker_that_ends_without_a_result_is_a_failed_row(make_artifact, tmp_path):
-    bench = CpuBench(limits=QUICK, worker=(sys.executable, "-c", ""))
+    bench = CpuBench(limits=QUICK, workers=Workers((sys.executable, "-c", "")))
     row = measure_all([make_artifact("mute", format="torchscript", model_bytes=b"mute")], tmp_path / "j", bench)["mute"]
     assert (row.validity, row.reason) == ("failed", "the worker ended without a result, though with exit code 0")
 
@@ -96,22 +114,56 @@ def test_any_batch_is_filled_from_the_golden_image_and_checked(make_artifact, tm
         make_artifact(name, format="torchscript", model_bytes=name.encode(), input=spec) for name in ("good", "wrong")
     ]
     todo = plan(folders, batches=[4], threads=[1], refusal=BENCH.refusal)
-    good, wrong = run_session(todo, BENCH, tmp_path / "journal.jsonl")
-    assert (good.batch, good.validity != "failed", len(good.samples_ms)) == (4, True, 25)
+    rows = {row.subject.name: row for row in run_session(todo, BENCH, tmp_path / "journal.jsonl")}
+    good, wrong = rows["good"], rows["wrong"]
+    assert (good.batch, good.validity != "failed", len(good.samples_ms)) == (4, True, 50)
     assert wrong.validity == "failed"
 
 
 def test_the_real_onnx_runtime_is_measured_and_its_output_checked(make_artifact, tmp_path):
-    rows = measure_all(
-        [make_artifact("tiny"), make_artifact("seeded", golden=False)], tmp_path / "j", CpuBench(limits=QUICK)
-    )
+    rows = measure_all([make_artifact("tiny"), make_artifact("seeded", golden=False)], tmp_path / "j", REAL)
     assert (rows["tiny"].runtime, rows["tiny"].input) == ("onnxruntime", "golden")
     assert (rows["seeded"].runtime, rows["seeded"].input) == ("onnxruntime", "random")
-    assert all(row.threads_active == 1 and len(row.samples_ms) == 25 for row in rows.values())
+    assert all(row.threads_active == 1 and len(row.samples_ms) == 50 for row in rows.values())
 
 
 def test_the_delegate_of_the_manifest_is_recorded(make_artifact, tmp_path):
     folder = make_artifact("tiny", delegation=Delegation(backend="xnnpack", pieces=1, undelegated={}))
-    manifest = Manifest.read(folder / MANIFEST_FILE)
-    row = CpuBench(limits=QUICK).measure(Cell(folder, manifest, 1, 1), run_id="r")
+    row = measure_all([folder], tmp_path / "j", REAL)["tiny"]
     assert (row.accelerator_requested, row.accelerator_active) == ("xnnpack", "xnnpack")
+
+
+def test_every_round_has_all_cells_in_an_order_of_its_own_given_by_the_seed():
+    found = list(rounds("abcdefgh", 4, seed=1))
+    assert [sorted(one) for one in found] == [list("abcdefgh")] * 4
+    assert len({tuple(one) for one in found}) == 4
+    assert found == list(rounds("abcdefgh", 4, seed=1)) != list(rounds("abcdefgh", 4, seed=2))
+
+
+def test_every_cell_is_launched_once_before_any_is_launched_again(make_artifact):
+    folders = [make_artifact(name, format="torchscript", model_bytes=b"fine") for name in "ab"]
+    cells = plan(folders, batches=[1], threads=[1], refusal=BENCH.refusal).cells
+    heard: list[str] = []
+    rows = [row for _, row in BENCH.measure_all(cells, run_id="r", tell=heard.append)]
+    assert [text.split(" · ")[0] for text in heard] == ["memory"] * 2 + ["launch 1 of 2"] * 2 + ["launch 2 of 2"] * 2
+    assert sorted(row.subject.name for row in rows) == ["a", "b"]
+
+
+def test_a_worker_whose_bench_is_gone_does_nothing(make_artifact, tmp_path):
+    job = Job(
+        task="latency",
+        folder=str(make_artifact("tiny")),
+        batch=1,
+        threads=1,
+        limits=QUICK,
+        memory_limit_bytes=None,
+        images=None,
+    )
+    (tmp_path / "job.json").write_text(job.model_dump_json())
+    reader, writer = os.pipe()
+    words = [*WORKER, str(tmp_path / "job.json"), str(tmp_path / "result.json"), str(writer)]
+    done = subprocess.run(words, pass_fds=[writer], stdin=subprocess.DEVNULL, cwd=ROOT, timeout=60, check=False)
+    os.close(writer)
+    assert (done.returncode, os.read(reader, 2)) == (0, b"1")
+    os.close(reader)
+    assert not (tmp_path / "result.json").exists()

@@ -6,7 +6,8 @@ ROOT = Path(__file__).resolve().parents[2]
 MODULES = (
     "bench.adb, bench.android, bench.android.doctor, bench.android.mend, bench.android.options, bench.protocol, "
     "bench.resume, bench.record, bench.statistics, bench.timing, bench.report, bench.cpu, bench.worker, "
-    "bench.devices, bench.__main__"
+    "bench.accuracy, bench.judge, bench.lock, bench.measure, bench.devices, "
+    "bench.cuda.device, bench.cuda.probe, bench.cuda.worker, bench.__main__"
 )
 HEAVY = ("torch", "onnxruntime", "executorch", "ai_edge_litert", "plotly", "jinja2")
 

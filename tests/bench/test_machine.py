@@ -22,22 +22,13 @@ def test_peak_memory_grows_with_what_is_held_and_does_not_shrink():
     assert (machine.peak_memory_bytes() or 0) >= with_it >= before
 
 
-def test_busy_cores_are_counted_from_the_kernels_ticks(tmp_path, monkeypatch):
-    times = tmp_path / "stat"
-    times.write_text("cpu  100 0 50 800 50 0 0 0 30 0\ncpu0 1 2 3\n")
-    monkeypatch.setattr(machine, "PROCESSOR_TIMES", times)
-    monkeypatch.setattr(machine, "usable_cores", lambda: 4)
-    later = "cpu  160 0 60 820 50 0 0 10 40 0\n"
-    monkeypatch.setattr(machine.time, "sleep", lambda _: times.write_text(later))
-    assert machine.busy_cores() == pytest.approx(4 * 80 / 100)
-
-
-@pytest.mark.parametrize("figure", [machine.cpu_mhz, machine.temperature_celsius, machine.peak_memory_bytes])
+@pytest.mark.parametrize(
+    "figure", [machine.cpu_mhz, machine.temperature_celsius, machine.peak_memory_bytes, machine.throttle_count]
+)
 def test_a_machine_that_does_not_tell_gives_none(tmp_path, monkeypatch, figure):
-    for name in ("CPU_INFO", "PROCESS_STATUS", "THERMAL_ZONES", "PROCESSOR_TIMES"):
+    for name in ("CPU_INFO", "PROCESS_STATUS", "THERMAL_ZONES", "CORES"):
         monkeypatch.setattr(machine, name, tmp_path / "none")
     assert figure() is None
-    assert machine.busy_cores(window_s=0) is None
 
 
 def test_the_hottest_zone_is_the_temperature(tmp_path, monkeypatch):
@@ -46,3 +37,17 @@ def test_the_hottest_zone_is_the_temperature(tmp_path, monkeypatch):
         (tmp_path / zone / "temp").write_text(text)
     monkeypatch.setattr(machine, "THERMAL_ZONES", tmp_path)
     assert machine.temperature_celsius() == 52.25
+
+
+def test_the_clock_is_that_of_the_fastest_core(tmp_path, monkeypatch):
+    (tmp_path / "cpuinfo").write_text("cpu MHz\t\t: 800.0\ncpu MHz\t\t: 3200.5\n")
+    monkeypatch.setattr(machine, "CPU_INFO", tmp_path / "cpuinfo")
+    assert machine.cpu_mhz() == 3200.5
+
+
+def test_throttlings_of_all_cores_are_added(tmp_path, monkeypatch):
+    for core, count in (("cpu0", "3\n"), ("cpu1", "4\n")):
+        (tmp_path / core / "thermal_throttle").mkdir(parents=True)
+        (tmp_path / core / "thermal_throttle" / "core_throttle_count").write_text(count)
+    monkeypatch.setattr(machine, "CORES", tmp_path)
+    assert machine.throttle_count() == 7

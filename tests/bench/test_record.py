@@ -30,8 +30,8 @@ def test_a_missing_key_is_named_with_its_path():
 
 
 def test_another_schema_version_is_refused_by_number():
-    with pytest.raises(UsageError, match=r"here has schema version 2, but .* reads 1 \(Measurement\)"):
-        Measurement.from_json(changed(schema_version=2), source="here")
+    with pytest.raises(UsageError, match=r"here has schema version 3, but .* reads 2 \(Measurement\)"):
+        Measurement.from_json(changed(schema_version=3), source="here")
 
 
 def test_text_in_place_of_a_number_is_not_coerced():
@@ -66,7 +66,7 @@ def test_a_whole_line_that_is_no_measurement_is_an_error_that_names_the_line(tmp
     path = tmp_path / "journal.jsonl"
     append(path, make_measurement("one"))
     with path.open("a") as file:
-        file.write(json.dumps({"schema_version": 1}) + "\n")
+        file.write(json.dumps({"schema_version": 2}) + "\n")
     with pytest.raises(UsageError, match=r"journal\.jsonl line 2 is not a valid Measurement"):
         read_journal(path)
 
@@ -74,3 +74,26 @@ def test_a_whole_line_that_is_no_measurement_is_an_error_that_names_the_line(tmp
 def test_a_missing_journal_names_the_command_that_makes_one(tmp_path):
     with pytest.raises(UsageError, match="python -m bench"):
         read_journal(tmp_path / "none.jsonl")
+
+
+def test_samples_that_no_launch_accounts_for_are_refused():
+    with pytest.raises(UsageError, match=r"the launches have 3 samples, the row has 2"):
+        Measurement.from_json(changed(samples_ms=[1.0, 2.0]), source="here")
+
+
+def test_samples_are_given_by_launch(make_measurement):
+    row = make_measurement(samples_ms=(1.0, 2.0, 3.0, 4.0), launch_counts=(1, 3))
+    assert row.samples_by_launch == ((1.0,), (2.0, 3.0, 4.0))
+
+
+def test_a_journal_of_version_1_is_read_and_what_it_did_not_record_is_unknown(tmp_path):
+    old = json.loads((GOLDEN.parent / "measurement-1.json").read_text())
+    several = {**old, "launch_counts": [1, 2]}
+    failed = {**old, "samples_ms": [], "validity": "failed"}
+    path = tmp_path / "journal.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in (old, several, failed)))
+    one, two, none = read_journal(path).measurements
+    assert (one.launch_counts, two.launch_counts, none.launch_counts) == ((3,), (1, 2), ())
+    assert one.samples_ms == tuple(old["samples_ms"])
+    assert (one.launches[0].warmup_count, one.launches[0].steady) == (old["warmup_count"], None)
+    assert (one.seed, one.subject.macs, one.conditions.busy_share_before, one.measured_images) == (None, None, None, 0)

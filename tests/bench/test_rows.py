@@ -72,6 +72,26 @@ def test_a_base_under_other_conditions_is_no_base(teacher, make_measurement, unl
     assert by_name(compare([teacher, student]), "student").speed_up is None
 
 
+def test_emulated_rows_are_shown_labelled_and_never_ranked(teacher, student, make_measurement):
+    device = student.device.model_copy(update={"emulated": True})
+    base = make_measurement("teacher", format="eager", samples_ms=(900.0,), device=device)
+    pupil = make_measurement("student", teacher_sha256=TEACHER, samples_ms=(0.5,), device=device)
+    rows = compare([teacher, student, base, pupil])
+    real = [row for row in rows if not row.measurement.device.emulated]
+    emulated = [row for row in rows if row.measurement.device.emulated]
+    assert [row.speed_up for row in real] == [1.0, 15.0]
+    assert [(row.speed_up, row.base_kind, row.relative_accuracy) for row in emulated] == [(None, None, None)] * 2
+    names = list(measured_table(rows, wide=True).columns[0].cells)
+    assert [str(name).endswith("(emulated)") for name in names] == [False, False, True, True]
+    assert "not ranked" in base_note(emulated)
+
+
+def test_rows_with_clocks_held_are_not_compared_with_free_ones(teacher, student):
+    held = student.conditions.model_copy(update={"fixed_performance": True})
+    rows = compare([teacher, student, student.model_copy(update={"conditions": held})])
+    assert [row.speed_up for row in rows] == [1.0, 15.0, None]
+
+
 def test_the_newest_measurement_of_a_cell_is_shown_even_if_it_failed(teacher, student, make_measurement):
     failed = make_measurement("student", teacher_sha256=TEACHER, samples_ms=(), validity="failed", reason="it crashed")
     rows = compare([teacher, student, failed])

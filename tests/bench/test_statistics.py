@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.statistics import FEW_SAMPLES, TAIL_FLOOR, label, summarize
+from bench.statistics import FAR_TAIL_FLOOR, FEW_SAMPLES, TAIL_FLOOR, label, summarize
 
 latencies = st.lists(st.floats(0.001, 1e4), min_size=1, max_size=300)
 
@@ -11,6 +11,15 @@ latencies = st.lists(st.floats(0.001, 1e4), min_size=1, max_size=300)
 def test_median_and_tails_of_a_known_series():
     summary = summarize([float(value) for value in range(1, 102)])
     assert (summary.count, summary.median_ms, summary.p10_ms, summary.p90_ms) == (101, 51.0, 11.0, 91.0)
+
+
+def test_throughput_is_images_by_the_median_call():
+    assert summarize([3.0, 4.0, 5.0]).images_per_s(8) == 2000.0
+
+
+def test_the_far_tail_needs_ten_samples_beyond_it():
+    below, at = summarize([1.0] * (FAR_TAIL_FLOOR - 1)), summarize([1.0] * FAR_TAIL_FLOOR)
+    assert (below.p99_ms, at.p99_ms) == (None, 1.0)
 
 
 def test_tails_are_not_shown_below_their_floor():
@@ -42,7 +51,13 @@ def test_a_steady_series_is_valid():
 
 def test_two_modes_in_turn_are_noisy_and_no_drift():
     verdict = label([1.0, 1.2] * 50)
-    assert (verdict.validity, verdict.reason) == ("noisy", "the middle half of the samples spans 18.2 % of the median")
+    assert verdict.validity == "noisy"
+    assert verdict.reason.startswith("two modes: 1 and 1.2 ms, 50 % of the samples in the slower one")
+
+
+def test_one_broad_mode_is_noisy():
+    samples = np.random.default_rng(5).lognormal(0, 0.2, 400)
+    assert label(samples.tolist()).reason == "the middle half of the samples spans 26.7 % of the median"
 
 
 @pytest.mark.parametrize(("end", "word"), [(1.05, "slower"), (0.95, "faster")])

@@ -1,15 +1,26 @@
 import gc
 from collections.abc import Iterator
-from itertools import chain, repeat
+from itertools import chain, cycle, repeat
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from bench.timing import NS_PER_MS, Limits, measure
+from bench.intervals import relative_half_width
+from bench.timing import NS_PER_MS, STEADY_WINDOW, HostLimits, WarmUp, measure
 
-SHORT = {"warmup_count": 1, "warmup_s": 0.0, "warmup_cap_s": 1000.0, "min_count": 1, "min_s": 0.0, "max_count": 50}
+SHORT = {
+    "warmup_count": 1,
+    "warmup_s": 0.0,
+    "warmup_cap_s": 1000.0,
+    "min_count": 1,
+    "min_s": 0.0,
+    "max_count": 50,
+    "steady_within": None,
+    "half_width": None,
+}
 
 
 class Stage:
@@ -28,15 +39,15 @@ class Stage:
         self.now_ns += round(next(self._durations_ms) * NS_PER_MS)
 
 
-def limits(**changes: float) -> Limits:
-    return Limits.model_validate({**SHORT, "max_s": 1000.0, **changes})
+def limits(**changes: float | None) -> HostLimits:
+    return HostLimits.model_validate({**SHORT, "max_s": 1000.0, **changes})
 
 
 def test_first_call_warm_up_and_samples_are_kept_apart_and_in_order():
     stage = Stage(iter([90.0, 20.0, 1.0, 2.0, 3.0]))
     timing = measure(stage.call, limits=limits(min_count=3, max_count=3), clock=stage.clock)
     assert timing.first_ms == 90.0
-    assert (timing.warmup_count, timing.warmup_s) == (1, 0.02)
+    assert timing.warmup == WarmUp(1, 0.02, None)
     assert timing.samples_ms == (1.0, 2.0, 3.0)
     assert stage.calls == 5
 
@@ -57,15 +68,54 @@ def test_time_that_passes_outside_the_call_is_in_no_sample():
 
 def test_warm_up_goes_on_until_both_count_and_time_are_reached():
     by_count = Stage(repeat(100.0))
-    assert measure(by_count.call, limits=limits(warmup_count=8, warmup_s=0.3), clock=by_count.clock).warmup_count == 8
+    assert measure(by_count.call, limits=limits(warmup_count=8, warmup_s=0.3), clock=by_count.clock).warmup.count == 8
     by_time = Stage(repeat(100.0))
-    assert measure(by_time.call, limits=limits(warmup_count=2, warmup_s=0.5), clock=by_time.clock).warmup_count == 5
+    assert measure(by_time.call, limits=limits(warmup_count=2, warmup_s=0.5), clock=by_time.clock).warmup.count == 5
 
 
 def test_warm_up_stops_at_its_cap():
     stage = Stage(repeat(400.0))
     timing = measure(stage.call, limits=limits(warmup_count=100, warmup_cap_s=1.0), clock=stage.clock)
-    assert (timing.warmup_count, timing.warmup_s) == (3, pytest.approx(1.2))
+    assert timing.warmup == WarmUp(3, pytest.approx(1.2), None)
+
+
+def test_warm_up_ends_when_two_windows_agree_and_says_so():
+    falling = chain((10.0 * 0.9**turn + 1 for turn in range(60)), repeat(1.0))
+    stage = Stage(falling)
+    timing = measure(stage.call, limits=limits(steady_within=0.03), clock=stage.clock)
+    assert timing.warmup.steady is True
+    # After 40 calls the last window is still a tenth below the one before.
+    assert 40 < timing.warmup.count < 100
+
+
+def test_a_steady_call_is_warm_after_two_windows():
+    stage = Stage(repeat(2.0))
+    timing = measure(stage.call, limits=limits(steady_within=0.03), clock=stage.clock)
+    assert 2 * STEADY_WINDOW <= timing.warmup.count <= 2.5 * STEADY_WINDOW
+
+
+def test_a_warm_up_that_never_becomes_steady_ends_at_its_cap_and_says_so():
+    stage = Stage(2.0 * 1.01**turn for turn in range(10**6))
+    timing = measure(stage.call, limits=limits(steady_within=0.01, warmup_cap_s=2.0), clock=stage.clock)
+    assert timing.warmup.steady is False
+    assert timing.warmup.seconds >= 2.0
+
+
+def test_sampling_goes_on_until_the_median_is_known_well_enough():
+    quiet = Stage(repeat(10.0))
+    few = measure(quiet.call, limits=limits(min_count=30, max_count=5000, half_width=0.02), clock=quiet.clock)
+    assert len(few.samples_ms) == 30
+    rng = np.random.default_rng(3)
+    restless = Stage(iter(rng.lognormal(0, 0.3, 10_000).tolist()))
+    many = measure(restless.call, limits=limits(min_count=30, max_count=5000, half_width=0.02), clock=restless.clock)
+    assert 500 < len(many.samples_ms) < 5000
+    assert relative_half_width(many.samples_ms) <= 0.02
+
+
+def test_a_cap_ends_sampling_however_badly_the_median_is_known():
+    stage = Stage(cycle([1.0, 9.0]))
+    timing = measure(stage.call, limits=limits(max_count=40, half_width=0.001), clock=stage.clock)
+    assert len(timing.samples_ms) == 40
 
 
 @pytest.mark.parametrize(

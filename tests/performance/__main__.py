@@ -1,10 +1,15 @@
-"""make perf: every benchmark, side by side in one run."""
+"""make perf: every benchmark, side by side in one run; `python -m tests.performance NAME …` runs some of them."""
 
 import time
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
 
 from distill import terminal
+from distill.errors import UsageError
 from distill.vision.datasets.echo_phantom import EchoPhantom, generate
-from tests.performance import side_by_side, training
+from tests.performance import benching, method_steps, phone, side_by_side, training
 
 
 def phantom_images_per_minute() -> float:
@@ -15,6 +20,29 @@ def phantom_images_per_minute() -> float:
     return 60 * len(images) / (time.perf_counter() - started)
 
 
+SECTIONS: dict[str, Callable[[], object]] = {
+    "phantom": lambda: terminal.say(
+        f"echo phantom: {phantom_images_per_minute():,.0f} images a minute (goal: thousands)"
+    ),
+    "training": lambda: side_by_side.show(training.comparisons()),
+    "methods": lambda: side_by_side.show(method_steps.comparisons()),
+    "phone": lambda: side_by_side.show(phone.comparisons()),
+    "truth": benching.truth,
+    "power": benching.power,
+}
+
+
+def main(
+    sections: Annotated[list[str] | None, typer.Argument(help=f"Of {', '.join(SECTIONS)}.", show_default="all")] = None,
+) -> None:
+    """Run benchmarks of this toolkit, side by side."""
+    for name in sections or SECTIONS:
+        if name not in SECTIONS:
+            raise UsageError(f"there is no section {name!r}. Sections: {', '.join(SECTIONS)}")
+        SECTIONS[name]()
+
+
 if __name__ == "__main__":
-    terminal.say(f"echo phantom: {phantom_images_per_minute():,.0f} images a minute (goal: thousands)")
-    side_by_side.show(training.comparisons())
+    app = typer.Typer(add_completion=False, rich_markup_mode=None)
+    app.command()(main)
+    terminal.run(app)

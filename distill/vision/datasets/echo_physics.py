@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from distill.vision.datasets.echo_anatomy import Scene
 from distill.vision.datasets.echo_solids import Field
@@ -147,6 +146,9 @@ def echo(
 
 def blur_depth(source: NDArray[np.complex64], sigma_samples: float) -> NDArray[np.complex64]:
     """Convolution along the beams with a Gaussian pulse of unit sum."""
+    # Here, because importing it takes longer than importing all data sets, and few who do so draw any picture.
+    from scipy import ndimage
+
     blurred = np.empty_like(source)
     blurred.real = ndimage.gaussian_filter1d(source.real, sigma_samples, axis=0, mode="nearest", truncate=3)
     blurred.imag = ndimage.gaussian_filter1d(source.imag, sigma_samples, axis=0, mode="nearest", truncate=3)
@@ -169,6 +171,8 @@ def scan_convert(
 
     `apex_px` is the (row, column) of the probe; the sector reaches from there to two pixels above the lower edge.
     """
+    from scipy import ndimage
+
     row, column = np.mgrid[0:size_px, 0:size_px].astype(np.float32)
     row, column = row - np.float32(apex_px[0]), column - np.float32(apex_px[1])
     mm_per_px = depth_mm / (size_px - 2 - apex_px[0])

@@ -1,0 +1,1 @@
+"""A CUDA GPU of this machine: the launches and stop rules of `bench.cpu` with the GPU's own clock."""

@@ -1,0 +1,201 @@
+"""`python -m bench [ARTIFACT …]`: the command that measures."""
+
+import json
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from bench import machine
+from bench.android.fleet import Fleet
+from bench.android.options import PhoneOptions
+from bench.android.phones import PhoneBench
+from bench.android.sustained import per_minute
+from bench.cells import NotMeasured, Plan, find_artifacts, plan
+from bench.cpu import LAUNCHES
+from bench.cuda.device import CudaBench, CudaOptions
+from bench.devices import DeviceBench, Options, find_device
+from bench.host import INTERVAL_PERCENT, HostOptions
+from bench.lock import only_bench
+from bench.record import Measurement, read_journal
+from bench.resume import resume
+from bench.rows import compare
+from bench.session import run_session
+from bench.table import show_table
+from distill.errors import UsageError, WorkFailed
+from distill.terminal import product, say
+
+ARTIFACTS = Path("out/artifacts")
+JOURNAL = Path("out/measurements.jsonl")
+
+AdbOption = Annotated[str | None, typer.Option(help="Phones: the adb program.", show_default="$ADB or found")]
+SerialOption = Annotated[
+    str | None, typer.Option(help="Phones: which one.", show_default="$ANDROID_SERIAL or the only one")
+]
+
+
+def measure(
+    artifacts: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Artifact folders, or folders that hold some.", show_default=str(ARTIFACTS)),
+    ] = None,
+    device: Annotated[str, typer.Option(help="What to measure on.")] = "cpu",
+    batch: Annotated[str, typer.Option(help="Images per call, e.g. 1,8. Latency is per call.")] = "1",
+    threads: Annotated[str, typer.Option(help="Threads of the runtime, e.g. 1,2.")] = "1",
+    out: Annotated[Path, typer.Option(help="Journal; every finished row is appended at once.")] = JOURNAL,
+    timeout: Annotated[float, typer.Option(help="Seconds one process may take.", min=1)] = 120.0,
+    launches: Annotated[int, typer.Option(help="Processes per row; 5 to tell 5 % apart.", min=1)] = LAUNCHES,
+    seed: Annotated[int | None, typer.Option(help="Of the order of launches.", show_default="a new one")] = None,
+    interval_percent: Annotated[
+        float, typer.Option(help="Sample until a launch knows its median to ± this.", min=0.1, max=50)
+    ] = INTERVAL_PERCENT,
+    accuracy: Annotated[int, typer.Option(help="Held-out images to run through each artifact, too.", min=0)] = 0,
+    memory_limit_mb: Annotated[
+        int | None, typer.Option(help="What one process may hold.", min=1, show_default="80 % of this machine")
+    ] = None,
+    go_on: Annotated[bool, typer.Option("--resume", help="Measure only what the last session did not finish.")] = False,
+    adb: AdbOption = None,
+    serial: SerialOption = None,
+    all_devices: Annotated[bool, typer.Option(help="Phones: all that are connected, at once.")] = False,
+    instrument: Annotated[str, typer.Option(help="Phones: what measures: app, native or python.")] = "app",
+    sustained: Annotated[str | None, typer.Option(help="Phones: run each without a pause, e.g. 10m.")] = None,
+    allow_hot: Annotated[bool, typer.Option(help="Phones: measure even if it does not cool down.")] = False,
+    fixed_performance: Annotated[bool, typer.Option(help="Phones: hold the clocks at a level it can keep up.")] = False,
+    engines: Annotated[str, typer.Option(help="GPU: what runs the models.")] = CudaOptions.engines,
+    precisions: Annotated[str, typer.Option(help="GPU: fp32, tf32, bf16, fp16.")] = CudaOptions.precisions,
+    l2: Annotated[str, typer.Option(help="GPU: its L2 cache before a call, warm or cold.")] = CudaOptions.l2,
+    copy_input: Annotated[bool, typer.Option("--copy-input", help="GPU: time the input's copy, too.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout instead of the table.")] = False,
+) -> None:
+    """Measure exported models (the default).
+
+    Each runs in its own process; every finished row is one line of the journal, with its raw samples.
+    """
+    phone = PhoneOptions(adb, serial, all_devices, instrument, launches, allow_hot, fixed_performance, sustained)
+    host = HostOptions(launches, seed, interval_percent, accuracy, memory_limit_mb)
+    cuda = CudaOptions(engines, precisions, l2, copy_input)
+    entry = find_device(device)
+    refuse_without_effect(phone if entry.is_this_machine else host, device)
+    if device != "cuda":
+        refuse_without_effect(cuda, device)
+    bench = entry.open(Options(timeout, host, phone, cuda))
+    batches, thread_counts = numbers(batch, "--batch"), numbers(threads, "--threads")
+    if entry.is_this_machine:
+        within_cores(thread_counts)
+    folders = find_artifacts(artifacts or [ARTIFACTS])
+    todo = plan(folders, batches=batches, threads=thread_counts, refusal=bench.refusal)
+    if isinstance(bench, CudaBench):
+        todo = bench.spread(todo)
+    tell_not_measured(todo.not_measured)
+    refuse_empty(todo)
+    todo, run_id = unfinished(todo, bench, out, device) if go_on else (todo, None)
+    with only_bench() if entry.is_this_machine else nullcontext():
+        rows = run_session(todo, bench, out, run_id=run_id)
+    if as_json:
+        print(as_document(rows, todo.not_measured, out))
+    else:
+        show_table(compare(rows))
+        if sustained is not None:
+            tell_minutes(rows)
+        product(out, f"python -m bench report --measurements {out}")
+    raise_failures(rows, todo.not_measured, out)
+
+
+def numbers(text: str, option: str) -> list[int]:
+    """Whole numbers above 0 from "1,8", in order, none twice.
+
+    Raises:
+        UsageError: anything else is in the text.
+    """
+    words = [word.strip() for word in text.split(",")]
+    if not all(word.isdecimal() and int(word) > 0 for word in words):
+        raise UsageError(f"{option} {text!r} is not a list of whole numbers above 0. Write it like this: {option} 1,8")
+    return list(dict.fromkeys(int(word) for word in words))
+
+
+def within_cores(threads: list[int]) -> list[int]:
+    """The thread counts, if this machine has a core for each thread.
+
+    Raises:
+        UsageError: it has not; threads that wait for each other measure the scheduler, not the model.
+    """
+    cores = machine.usable_cores()
+    if max(threads) > cores:
+        raise UsageError(
+            f"--threads {max(threads)} is more than the {cores} cores this process may use. Use at most {cores}."
+        )
+    return threads
+
+
+def unfinished(todo: Plan, bench: DeviceBench, journal: Path, device: str) -> tuple[Plan, str]:
+    """What the journal's last session left to do, and its run id.
+
+    Raises:
+        UsageError: it left nothing, or was on another device.
+    """
+    if isinstance(bench, Fleet):
+        raise UsageError("--resume goes on with one phone. Name it with --serial instead of --all-devices.")
+    serial, instrument = (bench.phone.serial, bench.instrument.name) if isinstance(bench, PhoneBench) else (None, None)
+    left, run_id = resume(todo, read_journal(journal).measurements, kind=device, serial=serial, instrument=instrument)
+    if not left.cells:
+        raise UsageError(f"nothing is left to measure: the last session in {journal} finished every row asked for.")
+    return left, run_id
+
+
+def tell_minutes(rows: Sequence[Measurement]) -> None:
+    """The median of every minute of a sustained run, per row."""
+    for row in rows:
+        medians = [f"{one.median_ms:.3f}" for one in per_minute(row.samples_ms)]
+        name = f"{row.subject.name} {row.subject.format} {row.subject.precision}"
+        say(f"{escape(name)}, median ms by minute: {' '.join(medians) or 'none'}")
+
+
+def refuse_without_effect(options: PhoneOptions | HostOptions | CudaOptions, device: str) -> None:
+    """Raise UsageError if something is asked of another kind of device. How many launches is asked of all."""
+    given = [
+        f"--{one.name.replace('_', '-')}"
+        for one in fields(options)
+        if one.name != "launches" and getattr(options, one.name) != one.default
+    ]
+    if given:
+        whose = {PhoneOptions: "phones", CudaOptions: "GPUs"}.get(type(options), "this machine")
+        raise UsageError(f"{', '.join(given)} is for {whose} and has no effect on {device}. Leave it out.")
+
+
+def refuse_empty(todo: Plan) -> None:
+    """Raise UsageError if no cell is left to measure."""
+    if not todo.cells:
+        reasons = "; ".join(f"{one.what}: {one.reason}" for one in todo.not_measured)
+        raise UsageError(f"nothing is left to measure. {reasons}")
+
+
+def raise_failures(rows: Sequence[Measurement], not_measured: Sequence[NotMeasured], journal: Path) -> None:
+    """Raise WorkFailed if a row failed or an artifact could not be read; everything else is finished by then."""
+    failed = sum(row.validity == "failed" for row in rows)
+    broken = sum(one.broken for one in not_measured)
+    if failed or broken:
+        raise WorkFailed(
+            f"{failed} of {len(rows)} rows failed and {broken} artifacts could not be read; the reasons stand above. "
+            f"All finished rows are in {journal}. Export what is broken again, then measure only that."
+        )
+
+
+def tell_not_measured(not_measured: Sequence[NotMeasured]) -> None:
+    """Say what was asked for and will not be measured."""
+    for one in not_measured:
+        style = "red" if one.broken else "yellow"
+        say(f"[{style}]not measured:[/] {escape(one.what)}: {escape(one.reason)}")
+
+
+def as_document(rows: Sequence[Measurement], not_measured: Sequence[NotMeasured], journal: Path) -> str:
+    """The session as one JSON document."""
+    document = {
+        "journal": str(journal),
+        "measurements": [row.model_dump(mode="json") for row in rows],
+        "not_measured": [{"what": one.what, "reason": one.reason, "broken": one.broken} for one in not_measured],
+    }
+    return json.dumps(document, indent=2)

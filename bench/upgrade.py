@@ -1,0 +1,33 @@
+"""Journals of schema version 1 read as version 2: what version 1 did not record is None or empty, never guessed."""
+
+import json
+from typing import Any
+
+NEW_IN_2 = {
+    "seed": None,
+    "runtime_memory_bytes": None,
+    "loaded_memory_bytes": None,
+    "measured_accuracy": None,
+    "measured_agreement": None,
+    "measured_images": 0,
+    "measured_note": "",
+}
+
+
+def upgraded(line: bytes) -> bytes:
+    """A journal line of version 1 as one of version 2; any other line as it is, for the record itself to judge."""
+    row: Any = json.loads(line)
+    if not isinstance(row, dict) or row.get("schema_version") != 1 or "launch_counts" not in row:
+        return line
+    counts = row.pop("launch_counts") or [len(row["samples_ms"])]
+    warmup = {"warmup_count": row.pop("warmup_count"), "warmup_s": row.pop("warmup_s"), "steady": None}
+    row["launches"] = [_launch(count, row, warmup) for count in counts] if row["samples_ms"] else []
+    row["subject"]["macs"] = None
+    row["conditions"] |= {"busy_share_before": None, "fixed_performance": False}
+    return json.dumps({**row, **NEW_IN_2, "schema_version": 2}).encode()
+
+
+def _launch(count: int, row: dict[str, Any], warmup: dict[str, Any]) -> dict[str, Any]:
+    unknown = dict.fromkeys(("other_work_share", "stolen_share", "waiting_share"))
+    times = {key: row[key] for key in ("load_ms", "first_inference_ms")}
+    return {"sample_count": count, **warmup, **times, **unknown}
