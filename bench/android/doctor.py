@@ -113,7 +113,14 @@ def _instrument(name: str, phone: Phone, identity: Identity) -> Finding:
         INSTRUMENTS[name]().prepare(phone, identity)
     except ToolError as error:
         return Finding(f"instrument {name}", "not usable", "bad", str(error))
-    return Finding(f"instrument {name}", "ready", "good")
+    runtimes = INSTRUMENTS[name]().runtimes(phone)
+    known = runtimes.by_format is not None
+    return Finding(
+        f"instrument {name}",
+        f"ready; runtimes: {runtimes}",
+        "good" if runtimes.by_format else "fair",
+        runtimes.unknown_because if not known else "" if runtimes.by_format else runtimes.remedy,
+    )
 
 
 def _result_channel(phone: Phone) -> Finding:

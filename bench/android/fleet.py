@@ -2,7 +2,7 @@
 
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 from bench.android.launch import Tell
@@ -36,7 +36,7 @@ class Fleet:
             told += [f"{bench.phone.serial}: {caution}"] if caution else []
         return "; ".join(told) or None
 
-    def measure_all(self, cells: Sequence[Cell], *, run_id: str, tell: Tell) -> Iterator[Row]:
+    def measure_all(self, cells: Sequence[Cell], *, run_id: str, tell: Tell) -> Generator[Row]:
         """All cells on all phones; rows as they come. A defect in one thread is raised when all have ended."""
         stop = threading.Event()
         found: queue.Queue[Row | BaseException | None] = queue.Queue()

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Protocol
 
 from bench.adb import Answer, CommandFailed, NotDebuggable, Phone
+from bench.android.exits import Exit, last_exit
 from bench.android.identity import Identity
+from bench.android.runtimes import Runtimes, of_app, of_native, of_python
 from bench.instruments.native.build import ABIS, native_folder
 from bench.protocol import (
     APP_ACTIVITY,
@@ -56,6 +58,10 @@ class Instrument(Protocol):
         """
         ...
 
+    def runtimes(self, phone: Phone) -> Runtimes:
+        """What it runs models with on this phone, after `prepare`; AdbFailed if the phone does not answer."""
+        ...
+
     def start(self, phone: Phone, folder: str, run_id: str) -> None:
         """Start it on `folder`/job.json, so that it goes on without the cable.
 
@@ -74,6 +80,16 @@ class Instrument(Protocol):
 
     def log_tail(self, phone: Phone, folder: str) -> str:
         """The end of what it or its runtime said, for an error message; empty if nothing."""
+        ...
+
+    def last_exit(self, phone: Phone, pid: int | None, since: str) -> Exit | None:
+        """How the system says its process ended; None if it does not say.
+
+        Args:
+            phone: where it ran.
+            pid: its process, None if it never said.
+            since: local time of the phone before it was started.
+        """
         ...
 
     def clean(self, phone: Phone, folder: str, run_id: str) -> None:
@@ -105,6 +121,10 @@ class App:
                 f"the app {APP_PACKAGE} is not installed on {phone.serial}. Build and install it: make app, then "
                 f"adb -s {phone.serial} install -r APK; or measure without it: --instrument python."
             )
+
+    def runtimes(self, phone: Phone) -> Runtimes:
+        """Those packed into the installed app."""
+        return of_app(phone, APP_PACKAGE)
 
     def start(self, phone: Phone, folder: str, run_id: str) -> None:
         """Start the activity in a fresh process."""
@@ -157,6 +177,11 @@ class App:
         """The end of the system's log."""
         return _tail(phone.script("logcat -d -t 200 2>/dev/null").stdout)
 
+    def last_exit(self, phone: Phone, pid: int | None, since: str) -> Exit | None:
+        """As Android 11 and later say."""
+        dump = phone.shell(["dumpsys", "activity", "exit-info", APP_PACKAGE]).stdout
+        return last_exit(dump, pid=pid, since=since)
+
     def clean(self, phone: Phone, folder: str, run_id: str) -> None:
         """Stop the app and remove its files of this launch."""
         names = [progress_file(run_id), result_file(run_id), result_file(run_id) + ".tmp"]
@@ -181,6 +206,10 @@ class PythonAgent:
                 "python3 and numpy with the runtimes on the board, or use --instrument app."
             )
 
+    def runtimes(self, phone: Phone) -> Runtimes:
+        """Those installed for the board's Python."""
+        return of_python(phone)
+
     def start(self, phone: Phone, folder: str, run_id: str) -> None:
         """Push the agent into the job's folder and start it there."""
         agent = f"{folder}/{AGENT.name}"
@@ -199,6 +228,10 @@ class PythonAgent:
         """The end of what the agent printed."""
         return _tail(phone.script(f"tail -n {LOG_LINES} {folder}/log.txt 2>/dev/null").stdout)
 
+    def last_exit(self, phone: Phone, pid: int | None, since: str) -> Exit | None:
+        """Nobody notes how a child of the shell ended."""
+        return None
+
     def clean(self, phone: Phone, folder: str, run_id: str) -> None:
         """Nothing lies outside the folder."""
 
@@ -212,11 +245,23 @@ class NativeRunner:
 
     def prepare(self, phone: Phone, identity: Identity) -> None:
         """See `Instrument`."""
-        if _native_files(_abi(phone)) is None:
+        abi = _abi(phone)
+        if _native_files(abi) is None:
             raise UsageError(
-                f"the native instrument is not built for {_abi(phone)}. Build it: python -m "
+                f"the native instrument is not built for {abi}. Build it: python -m "
                 "bench.instruments.native.build EXECUTORCH (--help tells more)."
             )
+        loader = _loader(native_folder(abi) / "runner")
+        if loader and phone.shell(["test", "-e", loader]).exit_code != 0:
+            raise UsageError(
+                f"the native instrument for {abi} was built for a system that has {loader}, and {identity.name} has "
+                "none. Build it for this one (bench/android/README.md: with the NDK for Android, with "
+                "bench.instruments.native.build for Linux), or use --instrument app."
+            )
+
+    def runtimes(self, phone: Phone) -> Runtimes:
+        """The ExecuTorch it was built with."""
+        return of_native(native_folder(_abi(phone)) / "runner")
 
     def start(self, phone: Phone, folder: str, run_id: str) -> None:
         """Push the runner with its libraries into the job's folder and start it there."""
@@ -237,6 +282,10 @@ class NativeRunner:
     def log_tail(self, phone: Phone, folder: str) -> str:
         """The end of what the runner printed."""
         return _tail(phone.script(f"tail -n {LOG_LINES} {folder}/log.txt 2>/dev/null").stdout)
+
+    def last_exit(self, phone: Phone, pid: int | None, since: str) -> Exit | None:
+        """Nobody notes how a child of the shell ended."""
+        return None
 
     def clean(self, phone: Phone, folder: str, run_id: str) -> None:
         """Nothing lies outside the folder."""
@@ -268,6 +317,12 @@ def _abi(phone: Phone) -> str:
 def _native_files(abi: str) -> list[Path] | None:
     folder = native_folder(abi)
     return sorted(folder.iterdir()) if (folder / "runner").is_file() else None
+
+
+def _loader(runner: Path) -> str | None:
+    """The program that an ELF file names to load it: Android has its own, and glibc's names the processor."""
+    found = re.search(rb"/[\w./-]*(?:ld-linux[\w.-]*|linker64)(?=\0)", runner.read_bytes())
+    return found.group().decode() if found else None
 
 
 def _look_in(folder: str) -> str:

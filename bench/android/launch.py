@@ -18,9 +18,9 @@ from bench.android.instruments import Instrument
 from bench.android.quiet import RUNS_FOLDER, QuietPhone, remove_run
 from bench.android.state import THERMAL_WORDS, Gate, Snapshot, snapshot, throttling
 from bench.cells import Cell
+from bench.golden import check_output, model_input
 from bench.protocol import JOB_FILE, Job, JobModel, ModelResult, Result, progress_file, result_file
 from bench.timing import NS_PER_S, Limits
-from bench.worker import check_output, model_input
 from distill.contract import sha256_of_file, write_whole
 from distill.errors import ToolError, UsageError, WorkFailed
 from export.artifact.manifest import Manifest, read_artifact
@@ -33,6 +33,8 @@ TELL_ABOVE_BYTES = 8_000_000
 FIRST_LINE_LIMIT_S = 30.0
 """An instrument that was started and has not said a word by then will not."""
 
+EXIT_INFO_API_LEVEL = 30
+EXIT_LOOKS = 3
 RESTARTED = "{} restarted while it was measuring; what ran on it is lost"
 SPACE_FACTOR = 3
 """The phone needs this many times the model's size: the file, the app's copy, a cache of packed weights."""
@@ -152,15 +154,14 @@ class Launcher:
         except (DeviceLost, AdbTimeout) as error:
             # Only the answer may be lost: if the instrument did start, its result comes.
             self._wait_until_back(error, before.boot_id)
-        self._wait(folder, run_id, note, before.boot_id)
+        self._wait(folder, run_id, note, before)
         result = self._collect(folder, run_id, before.boot_id)
         after = self._twice(lambda: snapshot(self.phone), before.boot_id)
         if after.boot_id != before.boot_id:
             raise LaunchFailed(RESTARTED.format(self.phone.serial))
         model = verified(result, job, job_sha256, before, self.identity, self.instrument.name)
         if model.error is not None:
-            needs = f" This artifact needs {manifest.minimum_runtime} or newer." if manifest.minimum_runtime else ""
-            raise LaunchFailed(f"the instrument says: {model.error}{needs}")
+            raise LaunchFailed(f"the instrument says: {model.error}")
         refuse_cut_samples(model)
         check_golden(model, golden, manifest)
         return Launched(model, golden is not None, before, after, held_back(model, before, after), hot_start)
@@ -201,14 +202,14 @@ class Launcher:
     def _telling(self, name: str, size_bytes: int) -> Callable[[int], None]:
         return lambda arrived: self.tell(f"pushing {name}: {arrived / 1e6:.0f} of {size_bytes / 1e6:.0f} MB")
 
-    def _wait(self, folder: str, run_id: str, note: str, boot: str) -> None:
+    def _wait(self, folder: str, run_id: str, note: str, before: Snapshot) -> None:
         deadline = time.monotonic() + self.timeout_s
         first_line_deadline = time.monotonic() + min(FIRST_LINE_LIMIT_S, self.timeout_s)
         while True:
             try:
                 seen = self._look(folder, run_id)
             except (DeviceLost, AdbTimeout) as error:
-                self._wait_until_back(error, boot)
+                self._wait_until_back(error, before.boot_id)
                 continue
             if seen.finished:
                 return
@@ -216,10 +217,14 @@ class Launcher:
                 # It may have written the result and ended between the two questions of one look.
                 if self._look(folder, run_id).finished:
                     return
-                raise LaunchFailed(f"the instrument ended without a result while {seen.stage}{self._log(folder)}")
+                ended = self._how_it_ended(seen.pid, before.clock)
+                raise LaunchFailed(
+                    f"the instrument ended without a result while {seen.stage}{ended}{self._log(folder)}"
+                )
             now = time.monotonic()
             if not seen.stage and now > first_line_deadline:
-                raise LaunchFailed(f"the instrument was started and said nothing{self._log(folder)}")
+                ended = self._how_it_ended(None, before.clock)
+                raise LaunchFailed(f"the instrument was started and said nothing{ended}{self._log(folder)}")
             if now > deadline:
                 raise LaunchFailed(
                     f"no result within {self.timeout_s:g} s, last seen {seen.stage or 'starting'}; it was stopped "
@@ -236,8 +241,13 @@ class Launcher:
             'p=${l#*\'"pid":\'}; p=${p# }; p=${p%%[!0-9]*}; [ -n "$p" ] && [ -d /proc/$p ] && echo alive'
         )
         answer = self.phone.script(text).stdout
-        stage = re.search(r'"stage": ?"([a-z]+)"', answer)
-        return Seen(answer.startswith("finished"), stage.group(1) if stage else None, answer.rstrip().endswith("alive"))
+        stage, pid = re.search(r'"stage": ?"([a-z]+)"', answer), re.search(r'"pid": ?(\d+)', answer)
+        return Seen(
+            finished=answer.startswith("finished"),
+            stage=stage.group(1) if stage else None,
+            pid=int(pid.group(1)) if pid else None,
+            alive=answer.rstrip().endswith("alive"),
+        )
 
     def _wait_until_back(self, error: ToolError, boot: str) -> None:
         self.tell("the phone does not answer; waiting for it")
@@ -260,6 +270,20 @@ class Launcher:
             return Result.from_json(data, source="the phone's result")
         except UsageError as error:
             raise LaunchFailed(f"{error}{self._log(folder)}") from error
+
+    def _how_it_ended(self, pid: int | None, since: str) -> str:
+        """What the system says, which it may do a moment later than the process is gone."""
+        if not self.identity.api_level >= EXIT_INFO_API_LEVEL:
+            return ""
+        for _ in range(EXIT_LOOKS):
+            try:
+                found = self.instrument.last_exit(self.phone, pid, since)
+            except AdbFailed:
+                return ""
+            if found:
+                return f"; Android says: {found}"
+            time.sleep(self.poll_s)
+        return ""
 
     def _log(self, folder: str) -> str:
         try:
@@ -284,10 +308,11 @@ class Launcher:
 
 @dataclass(frozen=True)
 class Seen:
-    """One look at a launch: whether the result is there, the last stage told, whether its process lives."""
+    """One look at a launch: whether the result is there, the last stage told, by which process, whether that lives."""
 
     finished: bool
     stage: str | None
+    pid: int | None
     alive: bool
 
 

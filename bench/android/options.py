@@ -26,6 +26,7 @@ class PhoneOptions:
         instrument: what measures.
         launches: processes per cell.
         allow_hot: measure a phone that does not cool down.
+        fixed_performance: hold the clocks at a level the phone can keep up.
         sustained: how long each cell runs without a pause, e.g. "10m"; None for the usual limits.
     """
 
@@ -35,6 +36,7 @@ class PhoneOptions:
     instrument: str = "app"
     launches: int = LAUNCHES
     allow_hot: bool = False
+    fixed_performance: bool = False
     sustained: str | None = None
 
 
@@ -56,7 +58,16 @@ def open_phones(options: PhoneOptions, *, limits: Limits, timeout_s: float) -> P
     phones = adb.usable() if options.all_devices else [adb.choose(options.serial)]
     gate = Gate(allow_hot=options.allow_hot)
     benches = [
-        PhoneBench(phone, chosen, limits=limits, timeout_s=timeout_s, launches=launches, gate=gate) for phone in phones
+        PhoneBench(
+            phone,
+            chosen,
+            limits=limits,
+            timeout_s=timeout_s,
+            launches=launches,
+            gate=gate,
+            fixed_performance=options.fixed_performance,
+        )
+        for phone in phones
     ]
     return Fleet(tuple(benches)) if options.all_devices else benches[0]
 

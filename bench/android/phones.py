@@ -2,38 +2,49 @@
 
 import random
 import statistics as plain
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+
+from rich.markup import escape
 
 from bench.adb import Phone
 from bench.android.identity import identify
 from bench.android.instruments import App, Instrument
 from bench.android.launch import Launched, Launcher, LaunchFailed, PhoneGone, Tell
 from bench.android.quiet import quieted
+from bench.android.runtimes import fit
 from bench.android.state import LOW_BATTERY_PERCENT, Gate, mean_mhz, snapshot
 from bench.cells import Cell, subject
-from bench.record import Conditions, Device, Measurement
-from bench.statistics import MAX_SPREAD, Label, label, summarize
+from bench.judge import Trace, judge
+from bench.protocol import ModelResult
+from bench.record import Conditions, Device, Launch, Measurement
+from bench.statistics import Label
 from bench.timing import NS_PER_MS, Limits
-from bench.version import toolkit_version
+from distill.terminal import say
+from distill.version import toolkit_version
 from export.artifact.manifest import Manifest
 
 LAUNCHES = 3
 SEED = 0
 """Of the order of cells in each round."""
 
-SEVERITY = ("valid", "noisy", "drifting")
-
 
 @dataclass
 class CellRun:
-    """What has been seen of one cell so far."""
+    """What has been seen of one cell so far.
+
+    Attributes:
+        failure: why it has no measurement.
+        doubt: why it is not known whether the phone's runtime is new enough.
+        told: its row was given away.
+    """
 
     cell: Cell
     began: datetime = field(default_factory=lambda: datetime.now(UTC))
     launches: list[Launched] = field(default_factory=list)
     failure: str | None = None
+    doubt: str | None = None
     told: bool = False
 
 
@@ -48,6 +59,7 @@ class PhoneBench:
         timeout_s: limit of one launch.
         launches: processes per cell.
         gate: when the phone is cool enough.
+        fixed_performance: hold the clocks at a level the phone can keep up.
         poll_s: pause between two looks at a running launch.
         back_limit_s: how long to wait for a phone that went away.
     """
@@ -58,6 +70,7 @@ class PhoneBench:
     timeout_s: float = 120.0
     launches: int = LAUNCHES
     gate: Gate = field(default_factory=Gate)
+    fixed_performance: bool = False
     poll_s: float = 1.0
     back_limit_s: float = 120.0
 
@@ -85,7 +98,7 @@ class PhoneBench:
             return "this phone reports no temperature; throttling can only be seen in its clocks and samples"
         return None
 
-    def measure_all(self, cells: Sequence[Cell], *, run_id: str, tell: Tell) -> Iterator[tuple[Cell, Measurement]]:
+    def measure_all(self, cells: Sequence[Cell], *, run_id: str, tell: Tell) -> Generator[tuple[Cell, Measurement]]:
         """Measure all cells, each in several launches, in a new order in every round; rows come as cells are complete.
 
         A cell that was throttled gives a row that says so, and is measured once more after the others. Ctrl-C and a
@@ -97,8 +110,14 @@ class PhoneBench:
         identity = identify(self.phone)
         device = identity.device(self.instrument.name)
         runs = [CellRun(cell) for cell in cells]
+        self._compare_runtimes(runs)
+        for run in runs:
+            if run.failure is not None:
+                yield run.cell, self.row(run, device, run_id)
+        if all(run.told for run in runs):
+            return
         stopped: PhoneGone | KeyboardInterrupt | None = None
-        with quieted(self.phone, instrument=self.instrument.name) as quiet:
+        with quieted(self.phone, instrument=self.instrument.name, fixed_performance=self.fixed_performance) as quiet:
             launcher = Launcher(
                 quiet,
                 identity,
@@ -122,6 +141,15 @@ class PhoneBench:
                 yield run.cell, self.row(run, device, run_id)
         if isinstance(stopped, KeyboardInterrupt):
             raise stopped
+
+    def _compare_runtimes(self, runs: list[CellRun]) -> None:
+        """Fail the cells that the runtimes on the phone are too old for; say what is not known."""
+        runtimes = self.instrument.runtimes(self.phone)
+        for run in runs:
+            found = fit(run.cell.manifest, runtimes)
+            run.failure, run.doubt = found.refusal, found.doubt
+        for doubt in dict.fromkeys(run.doubt for run in runs if run.doubt):
+            say(f"[yellow]{escape(self.phone.serial)}:[/] {escape(doubt)}; measuring anyway")
 
     def _rounds(self, runs: list[CellRun], launcher: Launcher) -> Iterator[CellRun]:
         """Launch every cell once per round; gives back each cell that is complete or has failed."""
@@ -149,17 +177,18 @@ class PhoneBench:
         """What has been seen of a cell, as a measurement."""
         run.told = True
         launches = run.launches if run.failure is None else []
-        verdict = Label("failed", run.failure) if run.failure is not None else judge(launches, self.launches)
+        verdict = Label("failed", run.failure) if run.failure is not None else row_label(launches, self.launches)
         results = [one.result for one in launches]
         first = launches[0] if launches else None
         delegation = run.cell.manifest.delegation
         return Measurement(
             run_id=run_id,
+            seed=SEED,
             utc_time=run.began.isoformat(timespec="seconds"),
             toolkit_version=toolkit_version(),
             subject=subject(run.cell),
             device=device,
-            conditions=_conditions(launches),
+            conditions=_conditions(launches, fixed_performance=self.fixed_performance),
             runtime=results[0].runtime if results else None,
             runtime_version=results[0].runtime_version if results else None,
             threads=run.cell.threads,
@@ -168,13 +197,17 @@ class PhoneBench:
             accelerator_active=results[0].accelerator_active if results else None,
             batch=run.cell.batch,
             input=("golden" if first.golden else "random") if first else None,
-            warmup_count=results[0].warmup_count if results else 0,
-            warmup_s=results[0].warmup_s if results else 0.0,
             samples_ms=tuple(ns / NS_PER_MS for one in results for ns in one.samples_ns),
-            launch_counts=tuple(len(one.samples_ns) for one in results),
+            launches=tuple(_launch_record(one) for one in results),
             load_ms=_median([one.load_ms for one in results]),
             first_inference_ms=_median([one.first_inference_ms for one in results]),
+            runtime_memory_bytes=None,
+            loaded_memory_bytes=None,
             peak_memory_bytes=max((one.peak_memory_bytes for one in results if one.peak_memory_bytes), default=None),
+            measured_accuracy=None,
+            measured_agreement=None,
+            measured_images=0,
+            measured_note="",
             validity=verdict.validity,
             reason=verdict.reason,
         )
@@ -195,22 +228,24 @@ def unmeasured(cell: Cell, bench: PhoneBench, run_id: str, reason: str) -> Measu
     return bench.row(CellRun(cell, failure=reason), device, run_id)
 
 
-def judge(launches: Sequence[Launched], wanted: int) -> Label:
-    """The verdict on a cell: the worst of its launches, throttling first, and how far apart the launches lie."""
-    medians = [summarize(samples_ms(one)).median_ms for one in launches]
-    spread = (max(medians) - min(medians)) / plain.median(medians)
-    counted = f"{len(launches)} launches" if len(launches) == wanted else f"only {len(launches)} of {wanted} launches"
-    told = (
-        f"{counted}, medians {min(medians):.3f} to {max(medians):.3f} ms, median of them "
-        f"{plain.median(medians):.3f} ms, {100 * spread:.1f} % apart"
-    )
+def row_label(launches: Sequence[Launched], wanted: int) -> Label:
+    """The label of a row: what the phone says of throttling first, then what the samples say, as for every device."""
+    counted = f"{len(launches)} of {wanted} launches"
     if hot := [one.held_back for one in launches if one.held_back]:
-        return Label("throttled", f"{hot[0]}; {told}")
-    verdicts = [label(samples_ms(one)) for one in launches]
-    worst = max(verdicts, key=lambda one: SEVERITY.index(one.validity))
-    if worst.validity == "valid" and (spread > MAX_SPREAD or len(launches) < wanted):
-        return Label("noisy", told)
-    return Label(worst.validity, f"{told}; {worst.reason}")
+        return Label("throttled", f"{hot[0]}; {counted}")
+    found = judge([_trace(one) for one in launches])
+    is_short = len(launches) < wanted and found.validity == "valid"
+    return Label("noisy" if is_short else found.validity, f"{counted}; {found.reason}")
+
+
+def _trace(launched: Launched) -> Trace:
+    return Trace(
+        launch=_launch_record(launched.result),
+        samples_ms=tuple(samples_ms(launched)),
+        mhz_before=None,
+        mhz_after=None,
+        throttled=None,
+    )
 
 
 def samples_ms(launched: Launched) -> list[float]:
@@ -223,13 +258,28 @@ def _launch(run: CellRun, launcher: Launcher, note: str) -> None:
     try:
         run.launches.append(launcher.launch(run.cell, note=f"{manifest.format} {manifest.precision} {note}"))
     except LaunchFailed as error:
-        run.failure = str(error)
+        run.failure = f"{error}; {run.doubt}" if run.doubt else str(error)
 
 
-def _conditions(launches: Sequence[Launched]) -> Conditions:
+def _launch_record(result: ModelResult) -> Launch:
+    return Launch(
+        sample_count=len(result.samples_ns),
+        warmup_count=result.warmup_count,
+        warmup_s=result.warmup_s,
+        steady=None,
+        load_ms=result.load_ms,
+        first_inference_ms=result.first_inference_ms,
+        other_work_share=None,
+        stolen_share=None,
+        waiting_share=None,
+    )
+
+
+def _conditions(launches: Sequence[Launched], *, fixed_performance: bool) -> Conditions:
     if not launches:
         return Conditions(
             load_average_before=None,
+            busy_share_before=None,
             cpu_mhz_before=None,
             cpu_mhz_after=None,
             temperature_celsius=None,
@@ -237,11 +287,13 @@ def _conditions(launches: Sequence[Launched]) -> Conditions:
             battery_celsius=None,
             battery_percent=None,
             hot_start=False,
+            fixed_performance=fixed_performance,
         )
     first, last = launches[0], launches[-1]
     before = first.before
     return Conditions(
         load_average_before=None,
+        busy_share_before=None,
         cpu_mhz_before=mean_mhz(first.before, first.after),
         cpu_mhz_after=mean_mhz(last.before, last.after),
         temperature_celsius=before.hottest_celsius,
@@ -249,6 +301,7 @@ def _conditions(launches: Sequence[Launched]) -> Conditions:
         battery_celsius=before.battery_celsius,
         battery_percent=before.battery_percent,
         hot_start=any(one.hot_start for one in launches),
+        fixed_performance=fixed_performance,
     )
 
 

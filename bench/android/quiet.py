@@ -30,6 +30,9 @@ QUIET: tuple[tuple[Namespace, str, str], ...] = (
 )
 """(namespace, key, value while measuring): screen on, no battery saver, a dim screen that stays as it is."""
 
+FIXED_PERFORMANCE = ("cmd", "power", "set-fixed-performance-mode-enabled")
+"""Since Android 11; "false" is what a phone starts with."""
+
 RUNS_FOLDER = "/data/local/tmp/pocket-distill"
 
 
@@ -47,15 +50,17 @@ class PhoneJournal(Contract):
     Attributes:
         serial: what adb calls the phone.
         settings: as they were.
+        fixed_performance: whether we switched that mode on; Android does not tell whether it was on before.
         run_ids: launches that may have left a folder or a process.
         instrument: what measured; it knows what else it leaves.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 1
+    SCHEMA_VERSION: ClassVar[int] = 2
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     serial: str
     settings: tuple[Setting, ...]
+    fixed_performance: bool
     run_ids: tuple[str, ...]
     instrument: InstrumentName
 
@@ -87,30 +92,58 @@ class QuietPhone:
         """A launch left nothing."""
         self._write(run_ids=tuple(one for one in self.journal.run_ids if one != run_id))
 
-    def _write(self, *, run_ids: tuple[str, ...]) -> None:
-        self.journal = self.journal.model_copy(update={"run_ids": run_ids})
+    def fix_performance(self) -> None:
+        """Hold the clocks at a level the phone can keep up, until it is restored.
+
+        Raises:
+            UsageError: the phone has no such mode.
+        """
+        self._write(fixed_performance=True)
+        answer = self.phone.shell([*FIXED_PERFORMANCE, "true"])
+        if answer.exit_code != 0:
+            self._write(fixed_performance=False)
+            raise UsageError(
+                f"{self.phone.serial} has no fixed performance mode (Android 11 with the maker's support has it); it "
+                f"said: {' '.join(answer.words.split())}. Measure without --fixed-performance."
+            )
+
+    def _write(self, **changes: object) -> None:
+        self.journal = self.journal.model_copy(update=changes)
         self.journal.write(journal_path(self.phone.serial))
 
 
 @contextmanager
-def quieted(phone: Phone, *, instrument: InstrumentName) -> Generator[QuietPhone]:
+def quieted(phone: Phone, *, instrument: InstrumentName, fixed_performance: bool = False) -> Generator[QuietPhone]:
     """Quiet the phone; on the way out, put back what was changed, even after Ctrl-C.
 
     A journal left by a session that died is used first. What cannot be put back stays in the journal.
 
+    Args:
+        phone: which.
+        instrument: what measures on it.
+        fixed_performance: hold the clocks at a level the phone can keep up, too.
+
     Raises:
-        UsageError: another session is measuring this phone, or its screen is locked.
+        UsageError: another session is measuring this phone, its screen is locked, or it has no fixed performance mode.
     """
     with only_session(phone.serial):
         path = journal_path(phone.serial)
         if path.is_file():
             say(f"[yellow]{phone.serial}:[/] an earlier session was cut off; putting back what it had changed")
             restore(phone)
-        journal = PhoneJournal(serial=phone.serial, settings=_settings_now(phone), run_ids=(), instrument=instrument)
+        journal = PhoneJournal(
+            serial=phone.serial,
+            settings=_settings_now(phone),
+            fixed_performance=False,
+            run_ids=(),
+            instrument=instrument,
+        )
         journal.write(path)
         quiet = QuietPhone(phone, journal)
         try:
             _quiet(phone, journal)
+            if fixed_performance:
+                quiet.fix_performance()
             yield quiet
         finally:
             _restore_and_tell(phone)
@@ -128,12 +161,13 @@ def restore(phone: Phone) -> PhoneJournal | None:
     journal = PhoneJournal.read(path)
     for run_id in journal.run_ids:
         remove_run(phone, find_instrument(journal.instrument), run_id)
-    failed = [setting for setting in journal.settings if not _put(phone, setting)]
+    failed = [f"settings put {one.namespace} {one.key} {one.value}" for one in journal.settings if not _put(phone, one)]
+    if journal.fixed_performance and phone.shell([*FIXED_PERFORMANCE, "false"]).exit_code != 0:
+        failed.append(" ".join([*FIXED_PERFORMANCE, "false"]))
     if failed:
-        names = ", ".join(f"{one.namespace} {one.key}={one.value}" for one in failed)
         raise WorkFailed(
-            f"{phone.serial} did not take back {names}. Set them by hand (adb shell settings put NAMESPACE KEY VALUE), "
-            f"then delete {path}."
+            f"{phone.serial} did not take back {len(failed)} settings. Set them by hand with adb shell: "
+            f"{'; '.join(failed)}. Then delete {path}."
         )
     path.unlink()
     return journal

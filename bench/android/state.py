@@ -18,6 +18,7 @@ THERMAL_WORDS = ("none", "light", "moderate", "severe", "critical", "emergency",
 SECTIONS = {
     "boot": "cat /proc/sys/kernel/random/boot_id",
     "uptime": "cat /proc/uptime",
+    "clock": "date '+%Y-%m-%d %H:%M:%S'",
     "battery": "dumpsys battery 2>/dev/null",
     "thermal": "dumpsys thermalservice 2>/dev/null",
     "limits": "for p in /sys/devices/system/cpu/cpufreq/policy*; do "
@@ -34,6 +35,7 @@ class Snapshot:
     Attributes:
         boot_id: changes with every start of the phone.
         uptime_ns: nanoseconds since boot, sleep included.
+        clock: the phone's own date and time, "YYYY-MM-DD hh:mm:ss".
         thermal_status: 0 (none) to 6 (shutdown).
         hottest_celsius: of the sensors, as the hardware reports them now.
         battery_celsius, battery_percent, powered: the battery; None without one.
@@ -43,6 +45,7 @@ class Snapshot:
 
     boot_id: str
     uptime_ns: int
+    clock: str
     thermal_status: int | None
     hottest_celsius: float | None
     battery_celsius: float | None
@@ -99,6 +102,7 @@ def snapshot(phone: Phone) -> Snapshot:
     return Snapshot(
         boot_id=found["boot"].strip(),
         uptime_ns=int(float(found["uptime"].split()[0]) * 1e9) if found["uptime"].strip() else 0,
+        clock=found["clock"].strip(),
         thermal_status=int(status.group(1)) if status else None,
         hottest_celsius=_hottest(thermal),
         battery_celsius=int(decicelsius) / 10 if has_battery and decicelsius else None,

@@ -75,9 +75,11 @@ def artifact(folder: Path) -> Path:
     size_px = SHAPE[2]
     files = [{"path": name, "role": role, **identity(folder / name)} for name, role in roles.items()]
     record = {
+        "inputs_sha256": "i" * 64,
         "format": "onnx",
         "precision": "fp32",
         "scheme": "float32",
+        "recipe": None,
         "files": tuple(files),
         "model": "tiny",
         "num_parameters": 900,
@@ -86,6 +88,7 @@ def artifact(folder: Path) -> Path:
         "method": None,
         "class_names": tuple("abcde"),
         "preprocess": Preprocess(size_px=size_px, channels=3, mean=(0.5,) * 3, std=(0.5,) * 3),
+        "temperature": 1.0,
         "dataset": None,
         "input": tensor("images", SHAPE, "NCHW", (0.0, 1.0)),
         "output": tensor("logits", (1, CLASSES), "NC", None),
@@ -94,13 +97,20 @@ def artifact(folder: Path) -> Path:
         "parity": {
             "verdict": "pass",
             "reason": "a test",
+            "judged_by": "agreement",
+            "limit": 1.0,
+            "proven_by": "onnxruntime",
+            "images": "held-out",
             "num_images": 1,
             "max_abs_difference": 0.0,
             "mean_abs_difference": 0.0,
             "top1_agreement": 1.0,
             "accuracy": 0.8,
             "eager_accuracy": 0.8,
+            "accuracy_interval": (0.0, 0.0),
         },
+        "allowed_loss": False,
+        "notes": (),
         "versions": {"onnx": onnx.__version__},
         "minimum_runtime": None,
     }

@@ -37,10 +37,11 @@ def server(tmp_path: Path) -> Iterator[AdbServer]:
 
 @pytest.fixture
 def phone(server: AdbServer, core_jar: Path, tmp_path: Path) -> Iterator[LoopbackPhone]:
-    phone = LoopbackPhone(tmp_path / "phone", program=PROGRAM)
+    # The Java core's engine is no archive of the app's list.
+    runtimes = {"onnx": "org.pocketdistill:plain-java:1"}
+    phone = LoopbackPhone(tmp_path / "phone", program=PROGRAM, runtimes=runtimes, mounts=java_mounts(core_jar))
     try:
         phone.start()
-        bring_java(phone, core_jar)
         server.attach(phone)
         yield phone
         server.detach(phone)
@@ -48,17 +49,12 @@ def phone(server: AdbServer, core_jar: Path, tmp_path: Path) -> Iterator[Loopbac
         phone.stop()
 
 
-def bring_java(phone: LoopbackPhone, jar: Path) -> None:
-    """Show this machine's Java and the app's core inside the phone, read-only, at /opt."""
+def java_mounts(jar: Path) -> dict[str, Path]:
+    """This machine's Java and the app's core, by where they are shown inside the phone."""
     home = Path(os.path.realpath(shutil.which("java") or "")).parent.parent
     # Debian keeps Java's settings in /etc and only links to them.
     settings = Path(os.path.realpath(home / "conf/security/java.security")).parent
-    root = phone.folder / "root"
-    binds = {home: root / "opt/java", settings: root / settings.relative_to("/"), jar: root / "opt/core.jar"}
-    for source, target in binds.items():
-        make = f"mkdir -p '{target}'" if source.is_dir() else f"mkdir -p '{target.parent}' && touch '{target}'"
-        mount = f"{make} && mount --bind '{source}' '{target}' && mount -o remount,bind,ro '{target}'"
-        subprocess.run(["nsenter", "-t", str(phone._init()), "-m", "--", "sh", "-c", mount], check=True)
+    return {"/opt/java": home, str(settings): settings, "/opt/core.jar": jar}
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Bring up a loopback phone to play with: `python -m tests.loopback_phone [KIND] [-- COMMAND …]`.
 
-With a command, it runs while the phone is up and the phone goes away with it; without, until Ctrl-C.
+With a command, it runs while the phone is up and the phone goes away with it; without, until Ctrl-C. A kind that ends
+with arm64 is emulated; it has no app and no Python, so measure it with --instrument native.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import time
 from pathlib import Path
 
 from bench.adb import Adb, find_program
+from tests.loopback_phone.packages import Unavailable
 from tests.loopback_phone.phone import PHONES, AdbServer, LoopbackPhone, why_not
 
 
@@ -19,7 +21,7 @@ def main() -> int:
     kinds = sorted(path.name for path in PHONES.iterdir())
     parser = argparse.ArgumentParser(prog="python -m tests.loopback_phone", description=__doc__)
     parser.add_argument(
-        "kind", nargs="*", choices=kinds, default="pixel_android14", help="one phone for each; pixel_android14"
+        "kind", nargs="*", choices=kinds, default="pixel_android14", help="a phone for each; pixel_android14"
     )
     parser.add_argument("--without-app", action="store_true", help="the demo app is not installed")
     before, command = _split(sys.argv[1:])
@@ -38,6 +40,9 @@ def main() -> int:
             for phone in phones:
                 server.attach(phone.start())
             return _use(server, command)
+        except Unavailable as error:
+            print(error, file=sys.stderr)
+            return 1
         finally:
             for phone in phones:
                 phone.stop()

@@ -20,18 +20,16 @@ import numpy as np
 
 from bench.android.launch import INPUT_FILE, MODEL_FILE, check_golden, make_job
 from bench.cells import Cell, find_artifacts, subject_name
+from bench.golden import model_input
 from bench.instruments.native.build import build, native_folder
 from bench.protocol import JOB_FILE, Result, result_file
 from bench.timing import Limits
-from bench.worker import model_input
 from distill.errors import ToolError, UsageError, WorkFailed
 from export.artifact.manifest import read_artifact
+from tests.loopback_phone.emulator import PROCESSOR, emulator
 from tests.loopback_phone.image import cache_folder
 from tests.loopback_phone.packages import Unavailable, fetch
 from tests.loopback_phone.phone import AGENT
-
-PROCESSOR = "cortex-a76"
-"""Named, because the emulator's default is ten times slower in floating point."""
 
 RUNTIMES = {"onnx": "onnxruntime", "litert": "ai-edge-litert"}
 EXECUTORCH = "executorch==1.5.1"
@@ -67,15 +65,13 @@ class Emulator:
             Unavailable: it cannot be had on this machine.
         """
         base = cache_folder() / "arm64"
-        emulator = cls(base / "emulator" / "root" / "usr/bin/qemu-aarch64", base / "python/root", base / "packages")
-        if not emulator.program.is_file():
-            fetch(["qemu-user"], suite="trixie", keep="nothing-else", into=base / "emulator/root")
-        if not (emulator.root / "usr/bin/python3.11").exists():
+        ready = cls(emulator(), base / "python/root", base / "packages")
+        if not (ready.root / "usr/bin/python3.11").exists():
             wanted = ["python3.11", "libgomp1", "libatomic1", "libstdc++6"]
-            fetch(wanted, suite="bookworm", keep=".*", into=emulator.root, architecture="arm64")
-        if not emulator.packages.is_dir():
-            _install(["numpy", *(f"{name}=={version(name)}" for name in RUNTIMES.values())], emulator.packages)
-        return emulator
+            fetch(wanted, suite="bookworm", keep=".*", into=ready.root, architecture="arm64")
+        if not ready.packages.is_dir():
+            _install(["numpy", *(f"{name}=={version(name)}" for name in RUNTIMES.values())], ready.packages)
+        return ready
 
     def run(self, command: Sequence[object]) -> None:
         """Run an arm64 program.
@@ -90,7 +86,7 @@ class Emulator:
             raise WorkFailed(f"ended with exit code {done.returncode}: {done.stderr.strip()[-300:]}")
 
 
-def compare(folder: Path, emulator: Emulator) -> Compared:
+def compare(folder: Path, machine: Emulator) -> Compared:
     """Run one artifact on emulated arm64."""
     manifest = read_artifact(folder)
     name = f"{subject_name(manifest)} {manifest.format} {manifest.precision}"
@@ -106,7 +102,7 @@ def compare(folder: Path, emulator: Emulator) -> Compared:
         (place / INPUT_FILE).write_bytes(values.astype("<f4").tobytes())
         make_job(cell, manifest, values, run_id, ONCE).write(place / JOB_FILE)
         try:
-            emulator.run([*_instrument(manifest.format, emulator), place / JOB_FILE, place])
+            machine.run([*_instrument(manifest.format, machine), place / JOB_FILE, place])
             result = Result.read(place / result_file(run_id))
             model = result.models[0]
             if model.error is not None or result.abi != "arm64-v8a":
@@ -119,18 +115,29 @@ def compare(folder: Path, emulator: Emulator) -> Compared:
     return Compared(name, difference, int(found.argmax()) == int(golden.argmax()), "pass")
 
 
-def _instrument(format_name: str, emulator: Emulator) -> list[Path]:
+def _instrument(format_name: str, machine: Emulator) -> list[Path]:
     """The program that runs a format there: the agent, or the C++ runner for ExecuTorch."""
     if format_name in RUNTIMES:
-        return [emulator.root / "usr/bin/python3.11", AGENT]
+        return [machine.root / "usr/bin/python3.11", AGENT]
     if format_name != "executorch":
         raise UsageError(f"there is no arm64 runtime for {format_name} here")
-    if not (native_folder("arm64-v8a") / "runner").is_file():
-        package = emulator.packages.with_name("executorch")
+    return [native_runner()]
+
+
+def native_runner() -> Path:
+    """The C++ runner for arm64, built if need be.
+
+    Raises:
+        Unavailable: ExecuTorch's package for arm64 cannot be fetched.
+        UsageError: there is no cross compiler on this machine.
+    """
+    runner = native_folder("arm64-v8a") / "runner"
+    if not runner.is_file():
+        package = cache_folder() / "arm64" / "executorch"
         if not package.is_dir():
             _install([EXECUTORCH], package)
         build(package / "executorch", compiler=CROSS_COMPILER)
-    return [native_folder("arm64-v8a") / "runner"]
+    return runner
 
 
 def _install(packages: list[str], target: Path) -> None:
@@ -149,11 +156,11 @@ def _install(packages: list[str], target: Path) -> None:
 def main(paths: list[str]) -> int:
     """Compare every artifact; 1 if one that can run on arm64 gives another output."""
     try:
-        emulator = Emulator.ready()
+        machine = Emulator.ready()
     except Unavailable as error:
         print(error, file=sys.stderr)
         return 1
-    rows = [compare(folder, emulator) for folder in find_artifacts(map(Path, paths or ["out/artifacts"]))]
+    rows = [compare(folder, machine) for folder in find_artifacts(map(Path, paths or ["out/artifacts"]))]
     for row in rows:
         difference = "–" if row.max_difference is None else f"{row.max_difference:.3g}"
         agrees = {None: "–", True: "same class", False: "other class"}[row.top1_agrees]

@@ -7,6 +7,8 @@ of it by each phone.
 import os
 import shutil
 import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.loopback_phone.packages import Unavailable, fetch
@@ -14,12 +16,32 @@ from tests.loopback_phone.packages import Unavailable, fetch
 SUITE = "trixie"
 PACKAGES = ["adbd", "mksh", "toybox", "busybox-static", "libcrypt1"]
 KEEP = r"adbd|android-.*|lib.*|gcc-.*-base|zlib1g"
-TRIPLET = "x86_64-linux-gnu"
-LOADER = "ld-linux-x86-64.so.2"
 NOT_IN_DEBIANS_TOYBOX = ("awk", "dd", "tr", "expr", "diff", "gzip")
 PROPERTIES_SOURCE = Path(__file__).with_name("adbd_properties.cpp")
 REVISION = "1"
 """Raise it when this file composes the image in another way."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What differs between the images of two processors.
+
+    Attributes:
+        name: as Android calls the ABI.
+        debian: as Debian calls it.
+        triplet: folder of its libraries, and what its compiler is named after.
+        loader: the dynamic loader, and `loader_folder` where programs look for it.
+    """
+
+    name: str
+    debian: str
+    triplet: str
+    loader: str
+    loader_folder: str
+
+
+X86_64 = Architecture("x86_64", "amd64", "x86_64-linux-gnu", "ld-linux-x86-64.so.2", "lib64")
+ARM64 = Architecture("arm64-v8a", "arm64", "aarch64-linux-gnu", "ld-linux-aarch64.so.1", "usr/lib")
 
 
 def cache_folder() -> Path:
@@ -31,23 +53,27 @@ def cache_folder() -> Path:
     return Path(named) if named else Path.home() / ".cache" / "pocket-distill" / "loopback-phone"
 
 
-def image() -> Path:
+def image(architecture: Architecture = X86_64, *, run_with: Callable[[], Sequence[Path]] = tuple) -> Path:
     """The image, composed if need be.
+
+    Args:
+        architecture: of the phone.
+        run_with: gives the words to put before a program of that architecture to run it on this machine.
 
     Raises:
         Unavailable: this machine cannot make one; says why.
     """
     if os.uname().machine != "x86_64":
-        raise Unavailable(f"the image is for x86-64, this machine is {os.uname().machine}")
+        raise Unavailable(f"loopback phones are made for x86-64 machines, this one is {os.uname().machine}")
     cache = cache_folder()
-    ready = cache / f"image-{REVISION}"
+    ready = cache / (f"image-{REVISION}" if architecture is X86_64 else f"image-{architecture.debian}-{REVISION}")
     if not ready.is_dir():
         cache.mkdir(parents=True, exist_ok=True)
         packages, unfinished = cache / f"unpacked-{os.getpid()}" / "root", cache / f"unfinished-{os.getpid()}"
         try:
-            fetch(PACKAGES, suite=SUITE, keep=KEEP, into=packages)
-            _compose(packages, unfinished)
-            _build_properties(unfinished / "system/lib64/adbd_properties.so")
+            fetch(PACKAGES, suite=SUITE, keep=KEEP, into=packages, architecture=architecture.debian)
+            _compose(packages, unfinished, architecture, run_with())
+            _build_properties(unfinished / "system/lib64/adbd_properties.so", architecture)
             unfinished.rename(ready)
         except OSError as error:
             if not ready.is_dir():
@@ -58,18 +84,19 @@ def image() -> Path:
     return ready
 
 
-def _compose(packages: Path, root: Path) -> None:
-    libraries = root / "usr/lib" / TRIPLET
-    shutil.copytree(packages / "usr/lib" / TRIPLET, libraries, symlinks=True, ignore=shutil.ignore_patterns("gconv"))
-    (root / "lib64").mkdir()
-    (root / "lib64" / LOADER).symlink_to(f"/usr/lib/{TRIPLET}/{LOADER}")
+def _compose(packages: Path, root: Path, architecture: Architecture, run_with: Sequence[Path]) -> None:
+    triplet, loader = architecture.triplet, architecture.loader
+    libraries = root / "usr/lib" / triplet
+    shutil.copytree(packages / "usr/lib" / triplet, libraries, symlinks=True, ignore=shutil.ignore_patterns("gconv"))
+    (root / architecture.loader_folder).mkdir(exist_ok=True)
+    (root / architecture.loader_folder / loader).symlink_to(f"/usr/lib/{triplet}/{loader}")
     (root / "lib").symlink_to("usr/lib")
     programs = root / "system/bin"
     programs.mkdir(parents=True)
     shutil.copy2(packages / "usr/lib/android-sdk/platform-tools/adbd", programs / "adbd")
     for source, name in (("mksh", "sh"), ("toybox", "toybox"), ("busybox", "busybox")):
         shutil.copy2(packages / "usr/bin" / source, programs / name)
-    command = [libraries / LOADER, "--library-path", libraries, programs / "toybox"]
+    command = [*run_with, libraries / loader, "--library-path", libraries, programs / "toybox"]
     for name in subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.split():
         if not (programs / name).exists():
             (programs / name).symlink_to("toybox")
@@ -102,11 +129,12 @@ def _folders(root: Path) -> None:
     (root / "etc/group").write_text("root:x:0:\nshell:x:2000:\n")
 
 
-def _build_properties(target: Path) -> None:
-    if shutil.which("g++") is None:
-        raise Unavailable("there is no g++ on this machine to build adbd's properties with")
+def _build_properties(target: Path, architecture: Architecture) -> None:
+    compiler = "g++" if architecture is X86_64 else f"{architecture.triplet}-g++"
+    if shutil.which(compiler) is None:
+        raise Unavailable(f"there is no {compiler} on this machine to build adbd's properties with")
     target.parent.mkdir(parents=True)
-    command = ["g++", "-std=c++17", "-O1", "-shared", "-fPIC", "-o", target, PROPERTIES_SOURCE, "-ldl"]
+    command = [compiler, "-std=c++17", "-O1", "-shared", "-fPIC", "-o", target, PROPERTIES_SOURCE, "-ldl"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     if done.returncode != 0:
         raise Unavailable(f"adbd's properties could not be built: {done.stderr[-300:]}")

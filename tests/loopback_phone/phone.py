@@ -3,6 +3,9 @@
 Real: the adb protocol, adbd, the shell, file transfer, whatever runtime measures the models. Stand-ins: Android's
 services, answered from recorded outputs (`phones/`), and the app, which is the `python` instrument. Everything dies
 with the process that started it.
+
+A kind whose first ABI is arm64 is made of arm64 programs, adbd too, each run by an emulator that only the phone's own
+user namespace knows of.
 """
 
 import ctypes
@@ -16,12 +19,15 @@ import sys
 import sysconfig
 import time
 import uuid
-from collections.abc import Callable, Iterable
+import zipfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TypeVar
 
-from tests.loopback_phone.image import image
+from tests.loopback_phone.emulator import PROCESSOR, emulator
+from tests.loopback_phone.image import ARM64, X86_64, image
 from tests.loopback_phone.packages import Unavailable
 
 HERE = Path(__file__).parent
@@ -33,7 +39,38 @@ SHELL_UID = 2000
 APP = "org.pocketdistill.demo"
 ANSWER_TIMEOUT_S = 10.0
 T = TypeVar("T")
+MACHINE_LIBRARIES = "/machine"
+"""Where the phone sees this machine's libraries; in their own place it has those of its image."""
+
 AGENT_AS_APP = f'#!/system/bin/sh\nexec python3 {AGENT} --instrument app "$1" "$2"\n'
+RUNTIMES = {
+    "executorch": ("org.pytorch:executorch-android", "executorch"),
+    "litert": ("com.google.ai.edge.litert:litert", "ai-edge-litert"),
+    "onnx": ("com.microsoft.onnxruntime:onnxruntime-android", "onnxruntime"),
+    "torchscript": ("org.pytorch:pytorch_android_lite", "torch"),
+}
+"""By format: the archive an app packs, and the Python package that runs the models instead."""
+
+ARM64_PROGRAMS = (
+    r":arm64:M::\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00"
+    r":\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff:%s:F"
+)
+"""For the kernel's binfmt_misc: start of an ELF file for arm64, the bits of it that count, the program that runs it."""
+
+
+OWN_BINFMT = (6, 7)
+"""The Linux since which a user namespace has its own binfmt_misc."""
+
+
+def packed_runtimes() -> dict[str, str]:
+    """What the app's `runtimes.properties` would say if it had packed the runtimes this machine has, by format."""
+    found: dict[str, str] = {}
+    for format_name, (archive, package) in RUNTIMES.items():
+        try:
+            found[format_name] = f"{archive}:{version(package).partition('+')[0]}"
+        except PackageNotFoundError:
+            continue
+    return found
 
 
 def why_not() -> str | None:
@@ -77,7 +114,9 @@ class LoopbackPhone:
         properties: changes to the recorded ones.
         state: changes to the recorded state (temperatures, battery, …).
         program: text of the shell script that is the app; it gets the job and a folder.
-        has_app, debuggable: whether the app is installed, and built as debuggable.
+        has_app, debuggable: whether the app is installed, and built as debuggable. An arm64 phone never has it.
+        runtimes: of the app's package, as format to `group:artifact:version`; None for a package without the list.
+        mounts: files and folders of this machine to show inside, read-only, by their absolute path there.
         needs_key: whether it asks for this computer's key.
         banner: e.g. "recovery", for states other than `device`.
         storage_bytes: size of /data/local/tmp; None for no limit.
@@ -90,6 +129,8 @@ class LoopbackPhone:
     program: str = AGENT_AS_APP
     has_app: bool = True
     debuggable: bool = False
+    runtimes: Mapping[str, str] | None = field(default_factory=packed_runtimes)
+    mounts: Mapping[str, Path] = field(default_factory=dict)
     needs_key: bool = False
     banner: str | None = None
     storage_bytes: int | None = None
@@ -112,6 +153,21 @@ class LoopbackPhone:
         return self.files / "data/local/tmp"
 
     @property
+    def is_arm64(self) -> bool:
+        """Whether its programs are for another processor than this machine's."""
+        return _key_values(PHONES / self.kind / "properties")["ro.product.cpu.abilist"].startswith(ARM64.name)
+
+    @property
+    def image(self) -> Path:
+        """Its read-only root; Unavailable if this machine cannot make it."""
+        return _arm64_image() if self.is_arm64 else image(X86_64)
+
+    @property
+    def apk(self) -> Path:
+        """The app's package, as `pm path` names it."""
+        return self.files / "data/app" / APP / "base.apk"
+
+    @property
     def _root(self) -> Path:
         return self.folder / "root"
 
@@ -120,15 +176,23 @@ class LoopbackPhone:
         self._prepare()
         script = self.folder / "boot.sh"
         script.write_text(self._boot_script())
+        # In a user namespace of its own it has its own binfmt_misc: nothing else here runs arm64 programs.
+        namespaces = [*(["-U"] if self.is_arm64 else []), "-m", "-p", "-u", "-i"]
         with (self.folder / "adbd.log").open("ab") as log:
             self._process = subprocess.Popen(
-                ["unshare", "-m", "-p", "-u", "-i", "-f", "--kill-child=SIGKILL", "sh", script],
+                ["unshare", *namespaces, "-f", "--kill-child=SIGKILL", "sh", script],
                 stdout=log,
                 stderr=log,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 start_new_session=True,
                 preexec_fn=_die_with_parent,
             )
+        if self.is_arm64:
+            _map_all_users(self._process.pid)
+        assert self._process.stdin
+        # The boot script waits for this line.
+        self._process.stdin.write(b"\n")
+        self._process.stdin.close()
         wait_for("adbd listening", self._listens)
         return self
 
@@ -229,11 +293,12 @@ class LoopbackPhone:
         programs.mkdir(parents=True, exist_ok=True)
         for program in PROGRAMS.iterdir():
             shutil.copy2(program, programs / program.name)
-        _write_program(programs / "python3", _python_command())
-        adbd = programs / "adbd"
-        adbd.unlink(missing_ok=True)
-        adbd.write_bytes(_patched((image() / "system/bin/adbd").read_bytes(), needs_key=self.needs_key))
-        adbd.chmod(0o755)
+        if not self.is_arm64:
+            _write_program(programs / "python3", _python_command())
+            adbd = programs / "adbd"
+            adbd.unlink(missing_ok=True)
+            adbd.write_bytes(_patched((self.image / "system/bin/adbd").read_bytes(), needs_key=self.needs_key))
+            adbd.chmod(0o755)
         if first:
             self._first_boot(upper)
 
@@ -251,14 +316,18 @@ class LoopbackPhone:
             (system / "settings" / key).write_text(f"{value}\n")
         for answer in (*data.glob("dumpsys.*"), *data.glob("cmd.*")):
             shutil.copy2(answer, system / "answers" / answer.name)
-        if self.has_app:
-            app = upper / "data/app" / APP
-            app.mkdir(parents=True)
-            _write_program(app / "program", self.program)
-            (upper / "data/data" / APP / "files").mkdir(parents=True)
-            if self.debuggable:
-                (app / "debuggable").touch()
+        if self.has_app and not self.is_arm64:
+            self._install_app(upper)
         _write_clocks(upper)
+
+    def _install_app(self, upper: Path) -> None:
+        app = upper / "data/app" / APP
+        app.mkdir(parents=True)
+        _write_program(app / "program", self.program)
+        _write_apk(app / "base.apk", self.runtimes)
+        (upper / "data/data" / APP / "files").mkdir(parents=True)
+        if self.debuggable:
+            (app / "debuggable").touch()
 
     def _boot_script(self) -> str:
         root = self._root
@@ -267,31 +336,32 @@ class LoopbackPhone:
             if self.storage_bytes
             else ""
         )
-        binds = "\n".join(_bind(path, root) for path in _python_paths())
+        mounts = {**({} if self.is_arm64 else _python_mounts()), **self.mounts}
+        binds = "\n".join(_bind(path, f"{root}{inside}") for inside, path in mounts.items())
         banner = f"--device_banner={self.banner}" if self.banner else ""
         return f"""set -e
+read -r _
 mount --make-rprivate /
-mount -t overlay overlay -o lowerdir={image()},upperdir={self.folder}/upper,workdir={self.folder}/work {root}
+{_emulation() if self.is_arm64 else ""}
+mount -t overlay overlay -o lowerdir={self.image},upperdir={self.folder}/upper,workdir={self.folder}/work {root}
 mount -t proc proc {root}/proc
 mount --bind {self.folder}/boot_id {root}/proc/sys/kernel/random/boot_id
 mount -t tmpfs -o mode=755 tmpfs {root}/dev
 for name in null zero random urandom tty; do touch {root}/dev/$name; mount --bind /dev/$name {root}/dev/$name; done
-mkdir -p {root}/dev/pts {root}/dev/shm {root}/machine
+mkdir -p {root}/dev/pts {root}/dev/shm
 chmod 1777 {root}/dev/shm
 mount -t devpts -o newinstance,ptmxmode=0666,mode=620 devpts {root}/dev/pts
 ln -s pts/ptmx {root}/dev/ptmx
 ln -s /proc/self/fd {root}/dev/fd
 {storage}
 {binds}
-mount --bind /usr/lib/x86_64-linux-gnu {root}/machine
-mount -o remount,bind,ro {root}/machine
 hostname loopback
 chown -R {SHELL_UID}:{SHELL_UID} {root}/data {root}/storage
 # This shell stays the phone's first process, as it keeps its parent-death signal, which a change of user clears. Like
 # Android's, it starts adbd again when it ends.
 while :; do
 env -i PATH=/system/bin HOME=/ TMPDIR=/data/local/tmp TERM=dumb ANDROID_ROOT=/system ANDROID_DATA=/data \\
-  EXTERNAL_STORAGE=/sdcard ADBD_PROPERTIES=/data/system/properties ADBD_PORT={self.port} \\
+  QEMU_CPU={PROCESSOR} EXTERNAL_STORAGE=/sdcard ADBD_PROPERTIES=/data/system/properties ADBD_PORT={self.port} \\
   /usr/sbin/chroot --userspec={SHELL_UID}:{SHELL_UID} {root} \\
   /system/bin/env LD_PRELOAD=/system/lib64/adbd_properties.so /system/bin/adbd {banner} || true
 sleep 0.05
@@ -400,6 +470,38 @@ def _key_values(path: Path) -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines if "=" in line)
 
 
+def _arm64_image() -> Path:
+    release = tuple(int(part) for part in re.findall(r"\d+", os.uname().release)[:2])
+    if release < OWN_BINFMT:
+        raise Unavailable(
+            f"an emulated phone needs Linux {OWN_BINFMT[0]}.{OWN_BINFMT[1]}, this is {os.uname().release}"
+        )
+    return image(ARM64, run_with=lambda: [emulator()])
+
+
+def _map_all_users(pid: int) -> None:
+    """Give the new user namespace of a process the users of this machine."""
+    own = os.readlink("/proc/self/ns/user")
+    wait_for("its user namespace", lambda: os.readlink(f"/proc/{pid}/ns/user") != own)
+    for name in ("uid_map", "gid_map"):
+        Path(f"/proc/{pid}/{name}").write_text("0 0 65536\n")
+
+
+def _emulation() -> str:
+    return f"""mount -t binfmt_misc none /proc/sys/fs/binfmt_misc
+printf '%s' '{ARM64_PROGRAMS % emulator()}' > /proc/sys/fs/binfmt_misc/register
+export QEMU_CPU={PROCESSOR}"""
+
+
+def _write_apk(path: Path, runtimes: Mapping[str, str] | None) -> None:
+    """A package as far as a host looks into one: a zip file with the list of the runtimes in it."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as apk:
+        apk.writestr("AndroidManifest.xml", b"")
+        if runtimes is not None:
+            lines = ["# The runtimes in this app", *(f"{name} = {archive}" for name, archive in runtimes.items())]
+            apk.writestr("assets/runtimes.properties", "\n".join(lines) + "\n")
+
+
 def _write_program(path: Path, text: str) -> None:
     path.write_text(text)
     path.chmod(0o755)
@@ -432,17 +534,17 @@ def _asking_for_keys(adbd: bytes) -> bytes:
 def _python_command() -> str:
     """This machine's Python with this machine's libraries, whatever libc the image has."""
     executable = Path(sys.executable).resolve()
-    libraries = f"{sysconfig.get_config_var('LIBDIR')}:/machine"
+    libraries = f"{sysconfig.get_config_var('LIBDIR')}:{MACHINE_LIBRARIES}"
     variables = "OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=1 HOME=/data/local/tmp"
-    loader = "/machine/ld-linux-x86-64.so.2"
+    loader = f"{MACHINE_LIBRARIES}/{X86_64.loader}"
     return (
         f"#!/system/bin/sh\nexport {variables}\n"
         f'exec {loader} --library-path {libraries} --argv0 {sys.executable} {executable} "$@"\n'
     )
 
 
-def _python_paths() -> Iterable[Path]:
-    """What Python needs to run in the phone: interpreter, standard library, packages, this repository."""
+def _python_mounts() -> dict[str, Path]:
+    """What Python needs to run in the phone: interpreter, standard library, packages, this repository, libraries."""
     paths = sysconfig.get_paths()
     wanted = [
         Path(sys.executable).resolve(),
@@ -453,13 +555,12 @@ def _python_paths() -> Iterable[Path]:
         REPOSITORY / "distill",
         REPOSITORY / "export",
     ]
-    system = Path("/usr/lib/x86_64-linux-gnu")
-    return [path for path in dict.fromkeys(wanted) if path != system]
+    libraries = Path("/usr/lib") / X86_64.triplet
+    return {**{str(path): path for path in wanted if path != libraries}, MACHINE_LIBRARIES: libraries}
 
 
-def _bind(path: Path, root: Path) -> str:
-    target = f"{root}{path}"
-    make = f"mkdir -p '{target}'" if path.is_dir() else f"mkdir -p '{root}{path.parent}'; touch '{target}'"
+def _bind(path: Path, target: str) -> str:
+    make = f"mkdir -p '{target}'" if path.is_dir() else f"mkdir -p '{target.rpartition('/')[0]}'; touch '{target}'"
     return f"{make}; mount --bind '{path}' '{target}'; mount -o remount,bind,ro '{target}'"
 
 

@@ -1,6 +1,7 @@
 // The `native` instrument: measures ExecuTorch programs by the protocol of bench/protocol/, without torch or Python.
 //
 //     runner JOB FOLDER
+//     runner --version
 //
 // A broken job or model gives an error result, not a crash.
 #include <executorch/extension/module/module.h>
@@ -39,6 +40,8 @@ using executorch::runtime::Error;
 
 namespace {
 
+// The host looks for this text in the file, to know before a push what the runner can load.
+constexpr const char* kAbout = "pocket-distill runner for executorch " EXECUTORCH_VERSION;
 constexpr int kSchemaVersion = 1;
 constexpr double kNsPerMs = 1e6;
 constexpr double kNsPerS = 1e9;
@@ -208,6 +211,10 @@ std::string parent_folder(const std::string& path) { return path.substr(0, path.
 }  // namespace
 
 int main(int argc, char** argv) {
+    if (argc == 2 && std::string(argv[1]) == "--version") {
+        puts(kAbout);
+        return 0;
+    }
     if (argc != 3) {
         fprintf(stderr, "usage: runner JOB FOLDER\n");
         return 2;

@@ -77,7 +77,8 @@ def make_bench(adb: Adb) -> MakeBench:
     """make_bench(loopback phone, **fields of PhoneBench): one quick launch per cell."""
 
     def make(phone: LoopbackPhone, **fields: Any) -> PhoneBench:
-        chosen = Phone(adb, phone.serial, patience_s=5.0)
+        # Every program of an arm64 phone is emulated.
+        chosen = Phone(adb, phone.serial, patience_s=60.0 if phone.is_arm64 else 5.0)
         quick = {
             "limits": QUICK,
             "launches": 1,

@@ -18,7 +18,7 @@ import pytest
 
 from bench.adb import Adb, Phone
 from bench.android import PhoneBench
-from bench.android.quiet import QUIET, PhoneJournal, Setting, journal_path, quieted
+from bench.android.quiet import QUIET, PhoneJournal, Setting, journal_path, quieted, restore
 from bench.android.state import Gate
 from bench.record import Measurement, read_journal
 from distill.errors import UsageError
@@ -62,9 +62,21 @@ def assert_as_before(phone: LoopbackPhone) -> None:
 FAULTS = {
     "crash": (
         "print -r -- \"$line\" > $progress; echo 'F libc: Fatal signal 11 (SIGSEGV)'; kill -11 $$",
-        r"ended without a result while measuring; last lines of its log: .*Fatal signal 11",
+        r"ended without a result while measuring; Android says: APP CRASH\(NATIVE\): a crash in native code, signal 11 "
+        r"\(SIGSEGV\); last lines of its log: .*Fatal signal 11",
     ),
-    "ends-at-once": ("exit 1", "was started and said nothing"),
+    "killed-for-memory": (
+        "print -r -- \"$line\" > $progress; echo '3 (LOW_MEMORY)' > ${0%/*}/cause; kill -9 $$",
+        "while measuring; Android says: LOW_MEMORY: it was killed because memory was short; close other apps",
+    ),
+    "does-not-respond": (
+        "print -r -- \"$line\" > $progress; echo '6 (ANR)' > ${0%/*}/cause; kill -9 $$",
+        "while measuring; Android says: ANR: it did not respond",
+    ),
+    "ends-at-once": (
+        "exit 3",
+        r"was started and said nothing; Android says: EXIT_SELF: it ended itself with exit code 3; its log is empty",
+    ),
     "hang": ('print -r -- "$line" > $progress; sleep 60', r"no result within 6 s, last seen measuring; it was stopped"),
     "old-result": (
         f'{AGENT_ASIDE}; sed -i \'s/"began_ns": [0-9]*/"began_ns": 1000/\' $aside; mv $aside $2',
@@ -80,6 +92,10 @@ FAULTS = {
     ),
     "truncated": (
         f"{AGENT_ASIDE}; head -c 900 $aside > $aside.cut; mv $aside.cut $2/$RUN_ID.result.json",
+        "is not valid JSON",
+    ),
+    "corrupted": (
+        f"{AGENT_ASIDE}; printf '\\377\\376\\0' | dd of=$aside bs=1 seek=200 conv=notrunc; mv $aside $2",
         "is not valid JSON",
     ),
     "empty": (f"{AGENT_ASIDE}; : > $aside; mv $aside $2", "is not valid JSON"),
@@ -191,6 +207,21 @@ def test_a_daemon_that_dies_while_the_result_is_collected_costs_nothing(start_ph
     first, second = measure(make_bench(phone), make_artifact("one"), make_artifact("two"))
     assert (phone.tmp / "once").exists()
     assert "failed" not in (first.validity, second.validity), (first.reason, second.reason)
+    assert_as_before(phone)
+
+
+def test_a_result_that_changes_on_its_way_is_no_result(start_phone, make_bench, make_artifact):
+    phone = start_phone()
+    phone.replace_program(
+        "sha256sum",
+        "case $1 in *.result.json) [ -e /data/local/tmp/once ] || "
+        '{ touch /data/local/tmp/once; echo "$(echo other | toybox sha256sum | cut -c 1-64)  $1"; exit; };; esac; '
+        'toybox sha256sum "$@"',
+    )
+    rows = measure(make_bench(phone), make_artifact("one"), make_artifact("two"))
+    assert [row.validity == "failed" for row in rows] == [True, False]
+    assert "did not arrive whole from" in rows[0].reason
+    assert "with another SHA-256 than on the device" in rows[0].reason
     assert_as_before(phone)
 
 
@@ -318,12 +349,26 @@ def test_a_session_after_one_that_was_cut_off_restores_the_phones_own_settings(s
     own = tuple(
         Setting(namespace=namespace, key=key, value=phone.setting(f"{namespace}.{key}")) for namespace, key, _ in QUIET
     )
-    PhoneJournal(serial=phone.serial, settings=own, run_ids=(), instrument="app").write(journal_path(phone.serial))
+    PhoneJournal(serial=phone.serial, settings=own, fixed_performance=False, run_ids=(), instrument="app").write(
+        journal_path(phone.serial)
+    )
     for namespace, key, value in QUIET:
         (phone.files / f"data/system/settings/{namespace}.{key}").write_text(value)
     (row,) = measure(bench, make_artifact("one"))
     assert row.validity != "failed"
     assert_as_before(phone)
+
+
+def test_clocks_that_a_session_left_held_are_let_go_by_restore(start_phone, make_bench):
+    phone = start_phone()
+    bench = make_bench(phone)
+    PhoneJournal(serial=phone.serial, settings=(), fixed_performance=True, run_ids=(), instrument="app").write(
+        journal_path(phone.serial)
+    )
+    phone.set_state(fixed_performance="true")
+    restore(bench.phone)
+    assert (phone.files / "data/system/state/fixed_performance").read_text() == "false\n"
+    assert not journal_path(phone.serial).exists()
 
 
 def test_two_sessions_on_one_phone_are_refused(start_phone, make_bench, make_artifact):
@@ -457,6 +502,26 @@ def test_a_phone_that_stays_hot_is_measured_only_if_asked_for(allow_hot, start_p
     else:
         assert "the battery has 41.2 °C, at most 37 °C are allowed. Let it rest" in row.reason
     assert_as_before(phone)
+
+
+def test_the_command_says_which_device_it_misses_before_any_work(
+    start_phone, make_artifact, cli_environment, adb_server, tmp_path
+):
+    folder = make_artifact("one").parent
+    words = [folder, "--device", "android", "--out", tmp_path / "m.jsonl"]
+
+    def refused() -> str:
+        done = command(*words, environment=cli_environment)
+        assert done.returncode == 2, done.stderr
+        assert not (tmp_path / "m.jsonl").exists()
+        return " ".join(done.stderr.split())
+
+    assert "no device is connected. Plug in a phone" in refused()
+    locked = start_phone(needs_key=True, attached="unauthorized")
+    assert f"{locked.serial} (model unknown): unauthorized. To use it: unlock the phone and accept" in refused()
+    adb_server.detach(locked)
+    start_phone(), start_phone()
+    assert "2 devices are connected and one is to be measured. Choose with --serial" in refused()
 
 
 HOSTILE = "a b'c\"d;touch $(touch owned)`touch owned`\nnew 📱 größe"

@@ -8,16 +8,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench import cpu
+from bench.android import phones
 from bench.android.doctor import examine
 from bench.android.fleet import Fleet
 from bench.android.identity import identify
 from bench.android.instruments import PythonAgent
-from bench.android.quiet import QUIET
+from bench.android.quiet import QUIET, journal_path
 from bench.android.state import snapshot
 from bench.android.sustained import per_minute
 from bench.cells import plan
+from bench.judge import Trace
 from bench.record import read_journal
 from bench.statistics import summarize
+from distill.errors import UsageError
 from tests.bench.android.conftest import QUICK, measure
 
 
@@ -75,7 +79,7 @@ def test_launches_are_interleaved_over_the_cells_and_each_is_a_fresh_process(sta
     order = list(dict.fromkeys(text.removesuffix(": starting") for text in started))
     assert [text.split()[-3] for text in order] == ["1", "1", "2", "2", "3", "3"]
     assert [row.launch_counts for row in rows] == [(30, 30, 30)] * 2
-    assert all("3 launches, medians " in row.reason for row in rows)
+    assert all(row.reason.startswith("3 of 3 launches; ") for row in rows)
 
 
 def test_the_phone_is_quiet_while_it_is_measured(start_phone, make_bench, make_artifact):
@@ -84,6 +88,37 @@ def test_the_phone_is_quiet_while_it_is_measured(start_phone, make_bench, make_a
     written = (phone.files / "data/system/settings_written").read_text().splitlines()
     assert written[:4] == [f"{namespace} {key} {value}" for namespace, key, value in QUIET]
     assert phone.files.joinpath("data/system/state/wakefulness").read_text().strip() == "Awake"
+
+
+def test_clocks_are_held_only_if_asked_for_and_the_row_says_so(start_phone, make_bench, make_artifact):
+    phone = start_phone()
+    held_while_measuring = "cp /data/system/state/fixed_performance /data/local/tmp/seen; "
+    phone.replace_program("sha256sum", f'{held_while_measuring} toybox sha256sum "$@"')
+    bench = make_bench(phone, fixed_performance=True)
+    (row,) = measure(bench, make_artifact("one"))
+    assert row.conditions.fixed_performance
+    assert (phone.tmp / "seen").read_text() == "true\n"
+    assert (phone.files / "data/system/state/fixed_performance").read_text() == "false\n"
+    (free,) = measure(make_bench(phone), make_artifact("two"))
+    assert not free.conditions.fixed_performance
+    assert (phone.tmp / "seen").read_text() == "false\n"
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("shield_android11", "Failed to set FIXED_PERFORMANCE mode This is likely because Power HAL AIDL"),
+        ("galaxy_android8", "Unknown command: set-fixed-performance-mode-enabled"),
+    ],
+)
+def test_a_phone_that_cannot_hold_its_clocks_is_refused_with_its_own_words(
+    kind, said, start_phone, make_bench, make_artifact
+):
+    phone = start_phone(kind)
+    with pytest.raises(UsageError, match=f"has no fixed performance mode .* it said: {said}"):
+        measure(make_bench(phone, fixed_performance=True), make_artifact("one"))
+    assert {name: phone.setting(name) for name in phone.settings_at_first} == phone.settings_at_first
+    assert not journal_path(phone.serial).exists()
 
 
 def test_the_python_instrument_needs_no_app(start_phone, make_bench, make_artifact):
@@ -109,13 +144,6 @@ def test_formats_no_phone_runs_are_not_measured(make_bench, make_artifact, start
     bench = make_bench(start_phone())
     todo = plan([make_artifact("eager", format="eager")], batches=[1], threads=[1], refusal=bench.refusal)
     assert "the app instrument runs executorch, litert, onnx, torchscript on a phone" in todo.not_measured[0].reason
-
-
-def test_a_model_the_runtime_cannot_load_says_which_runtime_it_needs(start_phone, make_bench, make_artifact):
-    bad = make_artifact("bad", model_bytes=b"no model", minimum_runtime="onnxruntime 1.20")
-    (row,) = measure(make_bench(start_phone()), bad)
-    assert row.validity == "failed"
-    assert "This artifact needs onnxruntime 1.20 or newer" in row.reason
 
 
 def test_two_phones_at_once_and_the_failure_of_one_costs_the_other_nothing(start_phone, make_bench, make_artifact):
@@ -201,7 +229,7 @@ def test_the_doctor_changes_nothing_and_says_what_the_numbers_are_worth(kind, st
     findings = {one.topic: one for one in examine(chosen.adb, chosen)}
     assert findings["phone"].grade == "bad"
     assert "its times mean nothing" in findings["phone"].advice
-    assert findings["instrument app"].found == "ready"
+    assert findings["instrument app"].found.startswith("ready; runtimes: ")
     assert ("no thermal status" in findings["temperature"].found) is (kind == "galaxy_android8")
     assert (findings["battery"].found == "none") is (kind == "shield_android11")
     assert not (phone.files / "data/system/settings_written").exists()
@@ -225,6 +253,12 @@ def test_restore_without_a_journal_has_nothing_to_do(start_phone, cli_environmen
     assert "nothing is to be restored" in flat(named.stderr)
 
 
-def test_figures_on_the_host_are_those_of_the_shared_statistics(start_phone, make_bench, make_artifact):
+def test_figures_and_labels_are_made_on_the_host_by_the_code_of_every_other_device(
+    start_phone, make_bench, make_artifact
+):
     (row,) = measure(make_bench(start_phone(), limits=QUICK), make_artifact("one"))
     assert summarize(row.samples_ms).median_ms == pytest.approx(float(np.median(row.samples_ms)))
+    assert phones.judge is cpu.judge
+    trace = Trace(row.launches[0], row.samples_ms, mhz_before=None, mhz_after=None, throttled=None)
+    assert row.validity == cpu.judge([trace]).validity
+    assert row.reason == f"1 of 1 launches; {cpu.judge([trace]).reason}"

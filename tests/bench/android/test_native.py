@@ -9,6 +9,7 @@ import pytest
 
 from bench.adb import Phone
 from bench.android.instruments import NativeRunner
+from bench.android.runtimes import of_native
 from bench.instruments.native.build import build
 from distill.errors import UsageError
 from tests.bench.android.conftest import measure
@@ -45,6 +46,13 @@ def test_a_package_without_libraries_and_a_missing_compiler_are_named(tmp_path):
         build(tmp_path)
     with pytest.raises(UsageError, match="there is no compiler 'no-such-compiler'"):
         build(tmp_path, compiler="no-such-compiler")
+
+
+def test_it_says_its_version_and_the_host_reads_it_from_the_file(package):
+    runner = build(package) / "runner"
+    said = subprocess.run([runner, "--version"], capture_output=True, text=True, check=True).stdout
+    assert said == f"pocket-distill runner for executorch {VERSION}\n"
+    assert str(of_native(runner)) == f"executorch {VERSION}"
 
 
 def test_it_measures_without_app_or_python_and_its_output_is_the_golden_one(
