@@ -28,7 +28,7 @@ distill: $(READY) ## train the demo's teacher and student
 	$(RUN) -m distill run demo --resume --out $(OUT)/runs/demo
 
 export: distill ## convert the student to every format and the teacher to its base formats
-	$(RUN) -m export $(OUT)/runs/demo --format all --precision fp32,int8 --out $(OUT)/artifacts/demo
+	$(RUN) -m export $(OUT)/runs/demo --out $(OUT)/artifacts/demo
 	$(RUN) -m export $(OUT)/runs/demo/teacher --format eager,onnx --precision fp32 --out $(OUT)/artifacts/demo-teacher
 
 bench: export ## measure every artifact on this machine's CPU

@@ -1,107 +1,182 @@
-"""python -m export CHECKPOINT: a checkpoint into artifacts, each proven against eager PyTorch; bundle: for the app."""
+"""python -m export CHECKPOINT: a checkpoint into artifacts, each proven against eager PyTorch.
+
+Other commands: formats (what exists), bundle (for the app).
+"""
 
 import json
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from distill import checkpoint as checkpoints
 from distill import terminal
-from distill.errors import WorkFailed
-from distill.terminal import console
-from export import formats, pool
-from export.artifact.manifest import MANIFEST_FILE, Manifest
+from distill.errors import UsageError, WorkFailed
+from distill.vision.preprocess import Preprocess
+from export import formats, outcomes, plan, pool
 from export.bundle import bundle
-from export.formats import Plan
-from export.pool import Outcome, Task
-
-if TYPE_CHECKING:  # they import torch; --help should not wait for it
-    from distill.checkpoint import Checkpoint
-    from export.evidence import Evidence
-
+from export.calibrate import PictureFolder
+from export.formats_table import formats as formats_command
+from export.making import Request, Result, make
+from export.options import as_preprocess, positive, read_recipe, refuse_description, refuse_unused
+from export.plan import Plan
+from export.pool import Limits
+from export.reuse import Settings
 
 app = typer.Typer(cls=terminal.takes_for_granted("export"), add_completion=False, help=__doc__)
 app.command()(bundle)
+app.command("formats")(formats_command)
 
-COLUMNS = ("artifact", "size", "parity", "agrees", "accuracy", "max Δ", "time s")
-"""Fits 80 columns. `agrees`: top-1 agreement with eager; `max Δ`: largest difference of a logit from eager's."""
 DEFAULT_OUT = Path("out/artifacts")
+BROUGHT_OUT = Path("out/brought")
 
 
 @app.command()
 def export(
-    checkpoint: Annotated[Path, typer.Argument(help="run folder, or folder with card.json and weights.safetensors")],
-    format: Annotated[str, typer.Option(help=f"all, or some of {','.join(formats.FORMATS)}")] = "all",
-    precision: Annotated[
-        str | None, typer.Option(help=f"some of {','.join(formats.PRECISIONS)}; by default all that a format has")
+    checkpoint: Annotated[
+        Path | None, typer.Argument(help="run folder, or folder with card.json and weights.safetensors")
     ] = None,
+    format: Annotated[
+        str | None, typer.Option(help=f"all, or some of {','.join(formats.FORMATS)}; by default all but the variants")
+    ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            help=f"all, or some of {','.join(formats.PRECISIONS)}; by default fp32 and the format's usual int8"
+        ),
+    ] = None,
+    batch: Annotated[str, typer.Option(help="images per call: a number, or dynamic")] = "1",
     out: Annotated[Path | None, typer.Option(help="where the artifacts go; by default out/artifacts/NAME")] = None,
-    name: Annotated[str | None, typer.Option(help="by default the run folder's name")] = None,
+    name: Annotated[str | None, typer.Option(help="by default the run folder's name, or the model's")] = None,
+    temperature: Annotated[
+        float | None,
+        typer.Option(help="divide the logits by this, inside the graph, instead of the card's temperature"),
+    ] = None,
     parity_images: Annotated[int, typer.Option(min=1, help="held-out images to compare with eager on")] = 1000,
-    calibration_images: Annotated[int, typer.Option(min=1, help="training images to calibrate int8 on")] = 200,
-    seed: Annotated[int, typer.Option(min=0, help="chooses both")] = 0,
+    calibration_images: Annotated[int, typer.Option(min=1, help="images to calibrate on")] = 200,
+    calibration_folder: Annotated[
+        Path | None, typer.Option(help="calibrate on your own pictures in this folder instead of the training images")
+    ] = None,
+    recipe: Annotated[Path | None, typer.Option(help="JSON file with settings of the quantizer")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="chooses all images")] = 0,
+    allow_loss: Annotated[bool, typer.Option(help="keep artifacts that fail their limits, marked as such")] = False,
+    force: Annotated[bool, typer.Option(help="make also what is unchanged")] = False,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="workers at once; by default one per core, memory permitting")
     ] = None,
+    memory_gib: Annotated[
+        float | None, typer.Option(min=0.1, help="each worker is ended above this; by default its share, 3 at least")
+    ] = None,
+    timeout: Annotated[float, typer.Option(min=1, help="seconds after which a worker is ended")] = pool.TIMEOUT_S,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="a network of your own: package.module:factory, timm:NAME or torchvision:NAME; with --weights"
+        ),
+    ] = None,
+    weights: Annotated[Path | None, typer.Option(help="its weights: .safetensors, or a .pth of tensors")] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="its classes: one name per line, in the order of the logits")
+    ] = None,
+    untrained: Annotated[
+        int | None,
+        typer.Option(min=2, help="random weights and so many classes instead of --weights and --labels: to time it"),
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option(min=8, max=2048, help="side of its input in pixels; by default 224")
+    ] = None,
+    channels: Annotated[int | None, typer.Option(help="3, or 1 for grey (repeated to 3); by default 3")] = None,
+    resize: Annotated[str | None, typer.Option(help="stretch (by default), or crop the centre square")] = None,
+    mean: Annotated[
+        str | None, typer.Option(help="of its input in [0, 1], e.g. 0.5,0.5,0.5; by default ImageNet's")
+    ] = None,
+    std: Annotated[str | None, typer.Option(help="of its input in [0, 1]; by default ImageNet's")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="results as JSON on stdout")] = False,
 ) -> int:
-    """Export a checkpoint to every format and precision asked for; exit code 1 if one failed or lost too much."""
-    from distill import checkpoint as checkpoints
+    """Export a checkpoint, or a network of your own, to the formats and precisions asked for.
 
-    card = checkpoints.Card.read(checkpoints.find(checkpoint) / checkpoints.CARD_FILE)
-    plan = formats.plan(format, precision, has_data=card.training is not None)
-    loaded = checkpoints.load(checkpoint)
-    out = make_folder(out or DEFAULT_OUT / (name or run_name(loaded.folder)))
-    show_skipped(plan)
-    with tempfile.TemporaryDirectory(prefix="export-") as name_of_scratch:
-        scratch = Path(name_of_scratch)
-        evidence_file = scratch / "evidence.npz"
-        num_calibration = calibration_images if any(target.calibrated for target in plan.targets) else 0
-        evidence = gather_visibly(loaded, num_parity=parity_images, num_calibration=num_calibration, seed=seed)
-        evidence.save(evidence_file)
-        tasks = pool.prepare(
-            plan.targets,
-            checkpoint=loaded.folder.resolve(),
-            evidence=evidence_file,
-            out=out.resolve(),
-            scratch=scratch,
-        )
-        outcomes = follow(tasks, jobs=jobs or pool.default_jobs())
-    order = [target.name for target in plan.targets]
-    outcomes.sort(key=lambda outcome: order.index(outcome.task.target.name))
-    return report(outcomes, card.model, out, as_json=as_json)
-
-
-def gather_visibly(loaded: "Checkpoint", *, num_parity: int, num_calibration: int, seed: int) -> "Evidence":
-    """`export.evidence.gather` behind a progress bar."""
-    from export.evidence import gather
-
-    with terminal.progress(unit="images") as display:
-        bar = display.add_task("eager on held-out images", total=None, note="")
-        return gather(
-            loaded,
-            num_parity=num_parity,
-            num_calibration=num_calibration,
-            seed=seed,
-            on_progress=lambda done, total: display.update(bar, completed=done, total=total),
-        )
-
-
-def report(outcomes: Sequence[Outcome], model: str, out: Path, *, as_json: bool) -> int:
-    """Show what came of it, as a table or as JSON; 1 if an artifact was not made or failed its limits, else 0."""
-    manifests = [read_manifest(outcome) for outcome in outcomes]
-    pairs = list(zip(outcomes, manifests, strict=True))
-    if as_json:
-        print(json.dumps([as_record(outcome, manifest) for outcome, manifest in pairs], indent=2))
+    Exit code 1 if an artifact could not be made, or lost more than its limits allow.
+    """
+    size_of_batch = plan.parse_batch(batch)
+    pictures = PictureFolder.find(calibration_folder) if calibration_folder else None
+    settings = Settings(
+        parity_images=parity_images,
+        calibration_images=calibration_images,
+        seed=seed,
+        folder_sha256=pictures.sha256 if pictures else None,
+        recipe=read_recipe(recipe) if recipe else None,
+    )
+    if (checkpoint is None) == (model is None):
+        raise UsageError("name either a checkpoint, or a network of your own with --model; see --help.")
+    described = {"weights": weights, "labels": labels, "size": size, "channels": channels, "resize": resize}
+    described |= {"mean": mean, "std": std, "untrained": untrained}
+    if model is None:
+        refuse_description(described)
+        folder = checkpoints.find(checkpoint or Path())
+    elif untrained is not None:
+        refuse_trained(weights, labels)
+        folder = bring_untrained(model, untrained, as_preprocess(size, channels, resize, mean, std), name)
     else:
-        rows = [row(outcome, manifest) for outcome, manifest in pairs]
-        console.print(terminal.table(f"{model} in {out}", COLUMNS, rows))
+        folder = bring(model, weights, labels, as_preprocess(size, channels, resize, mean, std), name)
+    card = checkpoints.read_card(folder)
+    if temperature is not None:
+        card = card.model_copy(update={"temperature": positive(temperature)})
+    has_data = card.training is not None or pictures is not None
+    planned = plan.plan(format, precision, batch=size_of_batch, has_data=has_data)
+    refuse_unused(planned.targets, settings.recipe, pictures, has_training=card.training is not None)
+    out = make_folder(out or DEFAULT_OUT / (name or run_name(folder)))
+    show_skipped(planned)
+    request = Request(folder, card, planned.targets, settings, pictures, out, allow_loss=allow_loss, force=force)
+    jobs = jobs or pool.default_jobs()
+    results = make(request, jobs=jobs, limits=worker_limits(jobs, memory_gib, timeout))
+    return report(results, card.model, out, as_json=as_json)
+
+
+def report(results: list[Result], model: str, out: Path, *, as_json: bool) -> int:
+    """Show what came of it, as a table or as JSON; the exit code."""
+    if as_json:
+        print(json.dumps([outcomes.as_record(result) for result in results], indent=2))
+    else:
+        title = f"{escape(model)} in {escape(str(out))}, judged on {outcomes.images_in_words(results)}"
+        terminal.console.print(outcomes.table(title, results))
         terminal.product(out, f"python -m bench {out}/* --device cpu")
-    return 0 if all(manifest is not None and manifest.parity.verdict != "fail" for manifest in manifests) else 1
+    return 0 if outcomes.all_well(results) else 1
+
+
+def bring(model: str, weights: Path | None, labels: Path | None, preprocess: Preprocess, name: str | None) -> Path:
+    """Make a checkpoint of the user's own network and return its folder."""
+    if weights is None or labels is None:
+        raise UsageError("--model needs --weights FILE and --labels FILE (one class name per line).")
+    from export.brought import Brought, make_checkpoint
+
+    folder = BROUGHT_OUT / (name or model.replace(":", "-").replace("/", "-"))
+    make_checkpoint(Brought(model, weights, labels, preprocess), folder)
+    terminal.say(f"{escape(model)} is a checkpoint: {escape(str(folder))}")
+    return folder
+
+
+def bring_untrained(model: str, num_classes: int, preprocess: Preprocess, name: str | None) -> Path:
+    """Make a checkpoint of a network with random weights and return its folder."""
+    from export.untrained import make_untrained
+
+    folder = BROUGHT_OUT / (name or f"{model.replace(':', '-').replace('/', '-')}-untrained")
+    make_untrained(model, num_classes, preprocess, folder)
+    terminal.say(f"{escape(model)} with random weights is a checkpoint: {escape(str(folder))}")
+    return folder
+
+
+def refuse_trained(weights: Path | None, labels: Path | None) -> None:
+    """Raise UsageError if weights or labels are named beside --untrained."""
+    if weights is not None or labels is not None:
+        raise UsageError("--untrained takes random weights and numbered classes; leave out --weights and --labels.")
+
+
+def worker_limits(jobs: int, memory_gib: float | None, timeout: float) -> Limits:
+    """What each worker may take."""
+    usual = pool.default_limits(jobs)
+    return Limits(usual.memory_bytes if memory_gib is None else int(memory_gib * 2**30), timeout)
 
 
 def run_name(folder: Path) -> str:
@@ -120,76 +195,13 @@ def make_folder(folder: Path) -> Path:
         raise WorkFailed(f"cannot write into {folder}: {error.strerror}. Choose another place with --out.") from error
 
 
-def show_skipped(plan: Plan) -> None:
-    """One line for each pair that is left out, with the reason."""
-    for pair, reason in plan.skipped:
-        terminal.say(f"[dim]left out:[/] {escape(pair)} ({escape(reason)})")
-
-
-def follow(tasks: Sequence[Task], *, jobs: int) -> list[Outcome]:
-    """Run all tasks; show one line per artifact, with the time it has taken so far."""
-    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
-    outcomes: list[Outcome] = []
-    with Progress(*columns, console=console, transient=True) as display:
-        lines = {}
-        for event in pool.run(tasks, jobs=jobs):
-            if isinstance(event, Task):
-                lines[event.target.name] = display.add_task(f"exporting {event.target.name}", total=None)
-                continue
-            display.remove_task(lines[event.task.target.name])
-            terminal.say(ending(event))
-            outcomes.append(event)
-    return outcomes
-
-
-def ending(outcome: Outcome) -> str:
-    """One line that says how an artifact ended, as markup."""
-    what = f"{outcome.task.target.name:<16} {outcome.seconds:6.1f} s"
-    if outcome.failure is None:
-        return f"[green]made[/]   {what}"
-    return f"[red]failed[/] {what}  {escape(outcome.failure)}\n       log: {escape(str(outcome.task.log))}"
-
-
-def read_manifest(outcome: Outcome) -> Manifest | None:
-    """The manifest of an artifact that was made."""
-    return None if outcome.failure else Manifest.read(outcome.task.folder / MANIFEST_FILE)
-
-
-def row(outcome: Outcome, manifest: Manifest | None) -> list[str]:
-    """One line of the table, as markup."""
-    target, seconds = outcome.task.target, f"{outcome.seconds:.1f}"
-    if manifest is None:
-        return [f"{target.format} {target.precision}", "", "[red]failed[/]", "", "", "", seconds]
-    parity = manifest.parity
-    colour = {"pass": "green", "fail": "red", "not-run": "yellow"}[parity.verdict]
-    return [
-        f"{target.format} {target.precision}",
-        f"{manifest.size_bytes / 1e6:.2f} MB",
-        f"[{colour}]{parity.verdict}[/]",
-        _percent(parity.top1_agreement),
-        _percent(parity.accuracy),
-        "–" if parity.max_abs_difference is None else f"{parity.max_abs_difference:.1e}",
-        seconds,
-    ]
-
-
-def as_record(outcome: Outcome, manifest: Manifest | None) -> dict[str, object]:
-    """One entry of `--json`; `manifest` is null if the artifact was not made."""
-    task = outcome.task
-    return {
-        "format": task.target.format,
-        "precision": task.target.precision,
-        "folder": str(task.folder),
-        "log": str(task.log),
-        "seconds": round(outcome.seconds, 3),
-        "failure": outcome.failure,
-        "size_bytes": manifest.size_bytes if manifest else None,
-        "manifest": manifest.model_dump(mode="json") if manifest else None,
-    }
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2%}"
+def show_skipped(planned: Plan) -> None:
+    """One line for each reason to leave something out."""
+    reasons: dict[str, list[str]] = {}
+    for pair, reason in planned.skipped:
+        reasons.setdefault(reason, []).append(pair)
+    for reason, pairs in reasons.items():
+        terminal.say(f"[dim]left out:[/] {escape(', '.join(pairs))} ({escape(reason)})")
 
 
 if __name__ == "__main__":

@@ -10,13 +10,14 @@ import torch
 
 from distill.checkpoint import Checkpoint
 from distill.contract import sha256_of_file
-from distill.errors import UsageError
+from distill.errors import UsageError, WorkFailed
 from export import golden, parity
-from export.artifact.manifest import MANIFEST_FILE, ArtifactFile, Manifest, TensorSpec
-from export.artifact.runner import RUNNERS, open_runner
+from export.artifact.manifest import ANY_BATCH, MANIFEST_FILE, ArtifactFile, Manifest, TensorSpec
+from export.artifact.runner import RUNNERS, open_runner, run_all
 from export.evidence import Evidence
 from export.formats import Target, exporter, why_not
 from export.job import ExportedModel, ExportJob
+from export.quantization import QuantizationRecipe
 from export.staging import whole_folder
 
 THREADS = 1
@@ -24,22 +25,44 @@ THREADS = 1
 them on a busy two-core machine, an eager export took 261 s instead of 12 s."""
 
 
-def convert(checkpoint: Checkpoint, target: Target, evidence: Evidence, folder: Path) -> Manifest:
-    """Make the artifact `folder`, which appears whole or not at all; an older one is replaced.
+class LostTooMuch(WorkFailed):
+    """The artifact ran and fails its limits; `manifest` is what it would have said of itself."""
 
-    A model that fails its parity limits is written all the same: the verdict stands in the manifest.
+    def __init__(self, manifest: Manifest) -> None:
+        super().__init__(
+            f"refused: {manifest.parity.reason}. It was not put in place; "
+            "try another --precision, or accept the loss with --allow-loss"
+        )
+        self.manifest = manifest
+
+
+def convert(
+    checkpoint: Checkpoint,
+    target: Target,
+    evidence: Evidence,
+    folder: Path,
+    *,
+    recipe: QuantizationRecipe | None = None,
+    allow_loss: bool = False,
+    inputs_sha256: str = "",
+) -> Manifest:
+    """Make the artifact `folder`, which appears whole or not at all; an older one is replaced.
 
     Args:
         checkpoint: the loaded model; it is not changed.
-        target: format and precision.
+        target: format, precision and batch.
         evidence: images to judge on, and to calibrate with if the target needs it.
         folder: the artifact's folder.
+        recipe: settings of the quantizer; None = the exporter's own choice. Without effect on float precisions.
+        allow_loss: write an artifact that fails its limits all the same; its manifest says so.
+        inputs_sha256: identity of all of this (`export.reuse`); empty if the artifact will not be looked for again.
 
     Returns:
         The manifest, as it lies in the folder.
 
     Raises:
         UsageError: a pair that does not exist here.
+        LostTooMuch: it fails its limits.
         WorkFailed: full disk or unwritable folder. Any other exception is the toolchain's own.
     """
     reason = why_not(target, has_data=evidence.calibration is not None)
@@ -47,27 +70,53 @@ def convert(checkpoint: Checkpoint, target: Target, evidence: Evidence, folder: 
         raise UsageError(f"{target.format} cannot be exported in {target.precision}: {reason}.")
     torch.set_num_threads(THREADS)
     with whole_folder(folder) as staging:
-        exported = export_model(checkpoint, target, evidence, staging)
-        draft = describe(checkpoint, target, exported, evidence)
-        manifest = prove(draft, evidence, staging)
+        exported = export_model(checkpoint, target, evidence, staging, recipe)
+        require_batch(target, exported)
+        draft = describe(checkpoint, target, exported, evidence, staging)
+        manifest = prove(draft, target, evidence, staging)
+        manifest = manifest.model_copy(update={"inputs_sha256": inputs_sha256})
+        if manifest.parity.verdict == "fail":
+            if not allow_loss:
+                raise LostTooMuch(manifest)
+            manifest = manifest.model_copy(update={"allowed_loss": True})
         manifest.write(staging / MANIFEST_FILE)
     return manifest
 
 
-def export_model(checkpoint: Checkpoint, target: Target, evidence: Evidence, staging: Path) -> ExportedModel:
+def with_temperature(checkpoint: Checkpoint, temperature: float) -> Checkpoint:
+    """The same weights, their logits divided by `temperature` instead of the one that the card names."""
+    checkpoint.model.temperature = temperature
+    card = checkpoint.card.model_copy(update={"temperature": temperature})
+    return Checkpoint(card, checkpoint.model, checkpoint.folder)
+
+
+def export_model(
+    checkpoint: Checkpoint, target: Target, evidence: Evidence, staging: Path, recipe: QuantizationRecipe | None
+) -> ExportedModel:
     """Let the format's exporter write the model into `staging`."""
-    preprocess = checkpoint.card.preprocess
+    card = checkpoint.card
     calibration = evidence.calibration if target.calibrated else None
     job = ExportJob(
         model=checkpoint.model,
-        preprocess=preprocess,
+        card=card,
         precision=target.precision,
-        calibration_images=None if calibration is None else preprocess.to_input(calibration.images),
+        batch=target.batch,
+        calibration_images=None if calibration is None else card.preprocess.to_input(calibration.images),
         checkpoint=checkpoint.folder,
         folder=staging,
+        recipe=recipe,
     )
     with warnings_to_log():
         return exporter(target.format).export(job)
+
+
+def require_batch(target: Target, exported: ExportedModel) -> None:
+    """Raise WorkFailed unless the file takes the batch that was asked for."""
+    if exported.batch not in (ANY_BATCH, target.batch):
+        raise WorkFailed(
+            f"the {target.format} exporter was asked for batch {target.batch} (-1 = any) and wrote {exported.batch}. "
+            "The network has its batch size baked in; export it for batch 1."
+        )
 
 
 @contextmanager
@@ -83,15 +132,19 @@ def warnings_to_log() -> Iterator[None]:
         yield
 
 
-def describe(checkpoint: Checkpoint, target: Target, exported: ExportedModel, evidence: Evidence) -> Manifest:
+def describe(
+    checkpoint: Checkpoint, target: Target, exported: ExportedModel, evidence: Evidence, staging: Path
+) -> Manifest:
     """The manifest of a model that has been written but not run; lists the model's files only."""
     card, training = checkpoint.card, checkpoint.card.training
     calibrator = exported.calibrator
     return Manifest(
+        inputs_sha256="",
         format=target.format,
         precision=target.precision,
         scheme=exported.scheme,
-        files=tuple(ArtifactFile(path=p.as_posix(), role="model", sha256="", size_bytes=0) for p in exported.files),
+        recipe=None if exported.recipe is None else dict(exported.recipe),
+        files=tuple(_hashed(staging, path.as_posix(), "model") for path in exported.files),
         model=card.model,
         num_parameters=card.num_parameters,
         checkpoint_sha256=card.weights_sha256,
@@ -99,6 +152,7 @@ def describe(checkpoint: Checkpoint, target: Target, exported: ExportedModel, ev
         method=training.method if training else None,
         class_names=card.class_names,
         preprocess=card.preprocess,
+        temperature=card.temperature,
         dataset=training.data.config if training else None,
         input=TensorSpec(
             name=exported.input_name,
@@ -116,14 +170,16 @@ def describe(checkpoint: Checkpoint, target: Target, exported: ExportedModel, ev
         ),
         calibration=evidence.calibration.record(calibrator) if calibrator and evidence.calibration else None,
         delegation=exported.delegation,
-        parity=parity.not_run("not measured yet"),
+        parity=parity.not_run("not measured yet", evidence.held_out),
+        allowed_loss=False,
+        notes=exported.notes,
         versions=exported.versions,
         minimum_runtime=exported.minimum_runtime,
     )
 
 
-def prove(draft: Manifest, evidence: Evidence, staging: Path) -> Manifest:
-    """Run the model against eager, write golden input and output, and hash every file.
+def prove(draft: Manifest, target: Target, evidence: Evidence, staging: Path) -> Manifest:
+    """Run the model against eager, and write golden input and output.
 
     The golden output is what the artifact itself gave, or eager if it cannot run here.
     """
@@ -131,13 +187,13 @@ def prove(draft: Manifest, evidence: Evidence, staging: Path) -> Manifest:
     image, logits = preprocess.to_input(held_out.images[:1]), held_out.eager_logits[:1]
     if draft.format in RUNNERS:
         runner = open_runner(staging, draft, threads=THREADS)
-        verdict = parity.measure(runner, held_out, preprocess, draft.precision)
-        logits = runner.bind(image)()
+        verdict = parity.measure(runner, held_out, preprocess, draft.precision, target.batch)
+        logits = run_all(runner, image, batch_sizes=(1 if target.batch == ANY_BATCH else target.batch,))
     else:
-        verdict = parity.not_run(f"{draft.format} models cannot run on this machine")
+        verdict = parity.not_run(f"{draft.format} models cannot run on this machine", held_out)
     golden.write(staging, image, logits)
     files = (
-        *(_hashed(staging, file.path, "model") for file in draft.files),
+        *draft.files,
         _hashed(staging, golden.INPUT_FILE, "golden-input"),
         _hashed(staging, golden.OUTPUT_FILE, "golden-output"),
     )

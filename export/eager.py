@@ -4,16 +4,17 @@ import shutil
 from pathlib import Path
 
 from distill.checkpoint import CARD_FILE, WEIGHTS_FILE, versions
+from export.artifact.manifest import ANY_BATCH
 from export.job import ExportedModel, ExportJob
 
 
 def export(job: ExportJob) -> ExportedModel:
-    """Copy `weights.safetensors` and `card.json`; it runs through `distill.checkpoint` and takes any batch size."""
-    for name in (WEIGHTS_FILE, CARD_FILE):
-        shutil.copyfile(job.checkpoint / name, job.folder / name)
+    """Copy the weights and write the card; it runs through `distill.checkpoint` and takes any batch size."""
+    shutil.copyfile(job.checkpoint / WEIGHTS_FILE, job.folder / WEIGHTS_FILE)
+    job.card.write(job.folder / CARD_FILE)
     return ExportedModel(
         files=(Path(WEIGHTS_FILE), Path(CARD_FILE)),
         scheme="float32, PyTorch eager",
-        batch=-1,
+        batch=ANY_BATCH,
         versions=versions("torch", "torchvision", "timm"),
     )

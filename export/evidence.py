@@ -6,6 +6,7 @@ Gathered once by the command, then read by each worker.
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -17,10 +18,13 @@ from distill.vision.datasets import Split, SplitName
 from distill.vision.models import ImageClassifier
 from distill.vision.preprocess import Preprocess
 from export.artifact.runner import Batch
-from export.calibrate import CalibrationSet, calibration_set
+from export.calibrate import CalibrationSet, PictureFolder, from_training
 
 EAGER_BATCH = 32
 NUM_SYNTHETIC = 64
+
+
+ImagesSource = Literal["held-out", "folder", "synthetic"]
 
 
 @dataclass(frozen=True)
@@ -29,13 +33,15 @@ class HeldOut:
 
     Attributes:
         images: uint8 [N, H, W, C], of the network's size.
-        labels: int64 [N]; None if the checkpoint knows no data and the images are synthetic.
+        labels: int64 [N]; None if the checkpoint knows no data.
         eager_logits: float32 [N, classes].
+        source: `held-out` from the checkpoint's data, the user's `folder`, or `synthetic`.
     """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64] | None
     eager_logits: Batch
+    source: ImagesSource
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,7 @@ class Evidence:
         arrays: dict[str, NDArray[np.generic]] = {
             "images": self.held_out.images,
             "eager_logits": self.held_out.eager_logits,
+            "source": np.array(self.held_out.source),
         }
         if self.held_out.labels is not None:
             arrays["labels"] = self.held_out.labels
@@ -57,19 +64,26 @@ class Evidence:
             arrays["calibration_images"] = self.calibration.images
             arrays["calibration_seed"] = np.array(self.calibration.seed)
             arrays["calibration_sha256"] = np.array(self.calibration.data_sha256)
+            arrays["calibration_source"] = np.array(self.calibration.source)
         np.savez(path, **arrays)  # pyright: ignore[reportArgumentType]
 
     @classmethod
     def load(cls, path: Path) -> "Evidence":
         """Read what `save` wrote."""
         with np.load(path, allow_pickle=False) as file:
-            held_out = HeldOut(file["images"], file["labels"] if "labels" in file else None, file["eager_logits"])
+            held_out = HeldOut(
+                images=file["images"],
+                labels=file["labels"] if "labels" in file else None,
+                eager_logits=file["eager_logits"],
+                source=cast(ImagesSource, str(file["source"])),
+            )
             calibration = None
             if "calibration_images" in file:
                 calibration = CalibrationSet(
                     images=file["calibration_images"],
                     seed=int(file["calibration_seed"]),
                     data_sha256=str(file["calibration_sha256"]),
+                    source="folder" if str(file["calibration_source"]) == "folder" else "training",
                 )
         return cls(held_out, calibration)
 
@@ -80,33 +94,44 @@ def gather(
     num_parity: int,
     num_calibration: int,
     seed: int,
+    folder: PictureFolder | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Evidence:
-    """Load held-out and calibration images of a checkpoint's own data, and run eager on the former.
+    """Load held-out and calibration images, and run eager on the former.
 
     Args:
-        checkpoint: the model to export; without training data in its card, synthetic images take their place.
+        checkpoint: the model to export. Without training data in its card it is judged on those images of `folder` that
+            are not calibrated with, else on synthetic ones.
         num_parity: at most so many held-out images, class-balanced.
         num_calibration: at most so many training images, class-balanced; 0 = no target is calibrated.
         seed: chooses both.
+        folder: the user's own pictures, to calibrate with instead of training images.
         on_progress: called with images done and their total while eager runs.
 
     Raises:
         UsageError: the data are gone, or are not the ones the checkpoint was trained on.
     """
     card = checkpoint.card
-    if card.training is None:
-        images, labels = synthetic_images(card.preprocess, seed), None
-        calibration = None
-    else:
+    for_calibration, others = (), ()
+    if folder is not None:
+        for_calibration, others = folder.split(num_calibration, seed=seed, judge_too=card.training is None)
+    labels, source = None, cast(ImagesSource, "held-out")
+    if card.training is not None:
         chosen = load_verified(card.training, "validation", card.preprocess).balanced(num_parity, seed=seed)
         images, labels = np.asarray(chosen.images), chosen.labels
-        calibration = None
-        if num_calibration:
-            train = load_verified(card.training, "train", card.preprocess)
-            calibration = calibration_set(train, num_calibration, seed=seed, sha256=card.training.data.train_sha256)
+    elif folder is not None and others:
+        images, source = folder.decode(others[:num_parity], card.preprocess), "folder"
+    else:
+        images, source = synthetic_images(card.preprocess, seed), "synthetic"
+    calibration = None
+    if num_calibration and folder is not None:
+        pictures = folder.decode(for_calibration, card.preprocess)
+        calibration = CalibrationSet(pictures, seed, folder.sha256, "folder")
+    elif num_calibration and card.training is not None:
+        train = load_verified(card.training, "train", card.preprocess)
+        calibration = from_training(train, num_calibration, seed=seed, sha256=card.training.data.train_sha256)
     logits = eager_logits(checkpoint.model, card.preprocess, images, on_progress)
-    return Evidence(HeldOut(images, labels, logits), calibration)
+    return Evidence(HeldOut(images, labels, logits, source), calibration)
 
 
 def load_verified(training: Training, split: SplitName, preprocess: Preprocess) -> Split:

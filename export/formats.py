@@ -1,25 +1,36 @@
-"""Which formats exist, in which precisions, and why not in others: `FORMATS` is the one table.
+"""Which formats exist, in which precisions and batch sizes, and why not in others: `FORMATS` is the one table.
 
 Importing this module imports no toolchain, torch included; an exporter's module is imported when it is used.
 """
 
-import difflib
 import importlib
 import importlib.util
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeVar, cast
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, cast, get_args
 
-from distill.errors import UsageError
-from export.artifact.manifest import FormatName, PrecisionName
+from export.artifact.manifest import ANY_BATCH, FormatName, PrecisionName
 
 if TYPE_CHECKING:  # the table is read by commands that should answer before torch is loaded
     from export.job import Exporter
 
-Name = TypeVar("Name", bound=str)
+BatchKind = Literal["static", "dynamic"]
+"""`static`: some number of images other than 1, fixed at export; `dynamic`: any number."""
 
-Support = Literal["direct", "calibrated"]
-"""`calibrated`: needs training images to find the range of activations."""
+PRECISIONS: tuple[PrecisionName, ...] = get_args(PrecisionName)
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """How a format reaches a precision.
+
+    Attributes:
+        words: for the table, e.g. "int8 weights per channel, uint8 activations".
+        calibrated: needs images to find the range of activations.
+    """
+
+    words: str
+    calibrated: bool = False
 
 
 @dataclass(frozen=True)
@@ -30,94 +41,182 @@ class Format:
         module: its exporter, a module with `export(job) -> ExportedModel`.
         packages: what must be importable.
         extra: the extra of this project that installs them.
-        precisions: what it can write.
-        refused: what it cannot, and why.
+        schemes: what it can write.
+        refused: what it cannot, and why; a precision in neither table is one that nobody has written an exporter for.
+        refused_batches: batch sizes other than 1 that it cannot take, and why.
+        usual: made when no precision is named.
+        variant: made only when named, or with `--format all`.
     """
 
     module: str
     packages: tuple[str, ...]
     extra: str
-    precisions: Mapping[PrecisionName, Support]
-    refused: Mapping[PrecisionName, str]
+    schemes: Mapping[PrecisionName, Scheme]
+    refused: Mapping[PrecisionName, str] = field(default_factory=dict)
+    refused_batches: Mapping[BatchKind, str] = field(default_factory=dict)
+    usual: tuple[PrecisionName, ...] = ("fp32", "int8")
+    variant: bool = False
+
+    def why_not(self, precision: PrecisionName) -> str | None:
+        """Why the format has no such precision, on any machine; None if it has."""
+        if precision in self.schemes:
+            return None
+        return self.refused.get(precision, "its exporter does not write it")
 
 
+_FLOAT = Scheme("float32")
+_EAGER = "it is the fp32 checkpoint itself, kept as the baseline of every comparison"
 _TORCHSCRIPT_INT8 = (
     "libtorch's mobile int8 path needs torch.ao eager-mode quantization, which PyTorch has deprecated for removal; "
     "for int8 on Android use executorch, onnx or litert"
 )
+
+_EXECUTORCH_DYNAMIC = "executorch 1.4.1 caps a dynamic batch at 15 images, whatever bound is declared"
+_PORTABLE = "it is the fall-back that runs everywhere; quantized or half-size models belong to a backend"
+_COREML_DELEGATE = "compressed weights are made from the whole model by the format coreml"
+_VULKAN = "its exporter writes float weights; XNNPACK (executorch) has int8"
+_ONNX_DYNAMIC = "ONNX Runtime's ConvInteger is slow: such a MobileNetV3-Small took three times as long as float32"
 
 FORMATS: dict[FormatName, Format] = {
     "eager": Format(
         "export.eager",
         packages=("torch",),
         extra="train",
-        precisions={"fp32": "direct"},
-        refused={"int8": "it is the fp32 checkpoint itself, kept as the baseline of every comparison"},
+        schemes={"fp32": _FLOAT},
+        refused={precision: _EAGER for precision in PRECISIONS if precision != "fp32"},
     ),
     "torchscript": Format(
         "export.torchscript",
         packages=("torch",),
         extra="train",
-        precisions={"fp32": "direct"},
-        refused={"int8": _TORCHSCRIPT_INT8},
+        schemes={"fp32": _FLOAT},
+        refused={
+            "fp16": "the legacy Android runtime (1.13) has no float16 convolution on the CPU",
+            "int8": _TORCHSCRIPT_INT8,
+            "int8-dynamic": "libtorch quantizes linear layers only at run time; convolutions would stay in float",
+            "int8-weights": "libtorch has no weight-only convolutions",
+            "int16x8": "libtorch has no 16-bit integer activations",
+        },
     ),
     "executorch": Format(
         "export.executorch",
         packages=("executorch", "torchao"),
         extra="executorch",
-        precisions={"fp32": "direct", "int8": "calibrated"},
-        refused={},
+        schemes={
+            "fp32": _FLOAT,
+            "fp16": Scheme("float16 between float32 input and output"),
+            "int8": Scheme("int8 weights per channel, int8 activations, static (PT2E, XNNPACK)", calibrated=True),
+        },
+        refused={
+            "int8-dynamic": "executorch 1.4.1 lowers convolutions with ranges found at run time, and cannot run them "
+            "(error 0x1 at the first inference)",
+            "int8-weights": "XNNPACK has no convolutions with integer weights alone",
+            "int16x8": "XNNPACK has no 16-bit integer activations",
+        },
+        refused_batches={"dynamic": _EXECUTORCH_DYNAMIC},
+    ),
+    "executorch-portable": Format(
+        "export.executorch_portable",
+        packages=("executorch",),
+        extra="executorch",
+        schemes={"fp32": Scheme("float32, portable kernels")},
+        refused={precision: _PORTABLE for precision in PRECISIONS if precision != "fp32"},
+        refused_batches={"dynamic": _EXECUTORCH_DYNAMIC},
+        variant=True,
+    ),
+    "executorch-coreml": Format(
+        "export.executorch_coreml",
+        packages=("executorch", "coremltools"),
+        extra="executorch",
+        schemes={"fp32": _FLOAT, "fp16": Scheme("float16")},
+        refused={precision: _COREML_DELEGATE for precision in PRECISIONS if precision not in ("fp32", "fp16")},
+        refused_batches={"dynamic": _EXECUTORCH_DYNAMIC},
+        variant=True,
+    ),
+    "executorch-vulkan": Format(
+        "export.executorch_vulkan",
+        packages=("executorch",),
+        extra="executorch",
+        schemes={"fp32": _FLOAT, "fp16": Scheme("float32 in the file, float16 on the GPU")},
+        refused={precision: _VULKAN for precision in PRECISIONS if precision not in ("fp32", "fp16")},
+        refused_batches={"dynamic": _EXECUTORCH_DYNAMIC},
+        variant=True,
     ),
     "onnx": Format(
         "export.onnx",
         packages=("onnx", "onnxscript", "onnxruntime"),
         extra="onnx",
-        precisions={"fp32": "direct", "int8": "calibrated"},
-        refused={},
+        schemes={
+            "fp32": _FLOAT,
+            "fp16": Scheme("float16 between float32 input and output"),
+            "int8": Scheme("int8 weights per channel, uint8 activations, static (QDQ)", calibrated=True),
+        },
+        refused={
+            "int8-dynamic": _ONNX_DYNAMIC,
+            "int8-weights": "onnxruntime.quantization writes weight-only matrix products, and no convolutions",
+            "int16x8": "ONNX Runtime has no 16-bit kernels on the CPU: such models took four times as long as float32",
+        },
     ),
     "coreml": Format(
         "export.coreml",
         packages=("coremltools",),
         extra="coreml",
-        precisions={"fp32": "direct", "int8": "direct"},
-        refused={},
+        schemes={
+            "fp32": _FLOAT,
+            "fp16": Scheme("float16"),
+            "int8-weights": Scheme("int8 weights per channel, float16 activations"),
+            "int8": Scheme("int8 weights, int8 activations around weighted sums, static (iOS 17)", calibrated=True),
+            "palette8": Scheme("8-bit indices into a table per weight, float16 activations"),
+            "palette6": Scheme("6-bit indices into a table per weight, float16 activations"),
+            "palette4": Scheme("4-bit indices into a table per weight, float16 activations"),
+        },
+        refused={
+            "int8-dynamic": "Core ML finds no ranges of activations at run time",
+            "int16x8": "Core ML has no 16-bit integer activations",
+        },
+        refused_batches={"dynamic": "the interpreter that proves it knows fixed shapes only"},
+        usual=("fp32", "fp16", "int8-weights"),
     ),
     "litert": Format(
         "export.litert",
         packages=("litert_torch", "ai_edge_litert", "ai_edge_quantizer"),
         extra="litert",
-        precisions={"fp32": "direct", "int8": "calibrated"},
-        refused={},
+        schemes={
+            "fp32": _FLOAT,
+            "fp16": Scheme("float16 weights, float32 activations"),
+            "int8": Scheme("int8 weights per channel, int8 activations, static (ai-edge-quantizer)", calibrated=True),
+            "int8-dynamic": Scheme("int8 weights per channel, activations quantized at run time"),
+            "int8-weights": Scheme("int8 weights per channel, float32 activations"),
+            "int16x8": Scheme("int8 weights per channel, int16 activations, static", calibrated=True),
+        },
+        refused_batches={"dynamic": "litert-torch 0.10 converts fixed shapes only"},
     ),
 }
-
-PRECISIONS: tuple[PrecisionName, ...] = ("fp32", "int8")
 
 
 @dataclass(frozen=True)
 class Target:
-    """One artifact to make."""
+    """One artifact to make; `batch` -1 = any number of images."""
 
     format: FormatName
     precision: PrecisionName
+    batch: int = 1
 
     @property
     def name(self) -> str:
         """Name of its folder, e.g. `onnx-int8`. Nobody reads facts back from it; they are in the manifest."""
-        return f"{self.format}-{self.precision}"
+        suffix = "" if self.batch == 1 else f"-{self.batch_words}"
+        return f"{self.format}-{self.precision}{suffix}"
+
+    @property
+    def batch_words(self) -> str:
+        """`dynamic`, or e.g. `batch4`."""
+        return "dynamic" if self.batch == ANY_BATCH else f"batch{self.batch}"
 
     @property
     def calibrated(self) -> bool:
         """Whether calibration images are needed."""
-        return FORMATS[self.format].precisions[self.precision] == "calibrated"
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What will be made, and what was left out because nobody asked for it by name: pairs in words and the reason."""
-
-    targets: tuple[Target, ...]
-    skipped: tuple[tuple[str, str], ...]
+        return FORMATS[self.format].schemes[self.precision].calibrated
 
 
 def exporter(name: FormatName) -> "Exporter":
@@ -125,65 +224,26 @@ def exporter(name: FormatName) -> "Exporter":
     return cast("Exporter", importlib.import_module(FORMATS[name].module))
 
 
-def plan(formats: str, precisions: str | None, *, has_data: bool) -> Plan:
-    """Turn `--format` and `--precision` into the artifacts to make, before any work.
-
-    Args:
-        formats: names separated by commas, or `all`.
-        precisions: names separated by commas; None = all.
-        has_data: whether the checkpoint knows its training data.
-
-    Raises:
-        UsageError: an unknown name, or an explicitly named pair that cannot be made; says why and what can.
-    """
-    all_formats = formats.strip() == "all"
-    explicit = not all_formats and precisions is not None
-    chosen_formats = tuple(FORMATS) if all_formats else _parse(formats, FORMATS, "format")
-    chosen_precisions = PRECISIONS if precisions is None else _parse(precisions, PRECISIONS, "precision")
-    targets: list[Target] = []
-    skipped: list[tuple[str, str]] = []
-    for target in (Target(f, p) for f in chosen_formats for p in chosen_precisions):
-        reason = why_not(target, has_data=has_data)
-        if reason is None:
-            targets.append(target)
-        elif explicit:
-            raise UsageError(_refusal(target, reason))
-        else:
-            skipped.append((f"{target.format} {target.precision}", reason))
-    if not targets:
-        raise UsageError("nothing to export: " + "; ".join(f"{pair}: {reason}" for pair, reason in skipped) + ".")
-    return Plan(tuple(targets), tuple(skipped))
+def missing_packages(name: FormatName) -> list[str]:
+    """Packages that a format's exporter needs and that are not installed here."""
+    return [package for package in FORMATS[name].packages if importlib.util.find_spec(package) is None]
 
 
 def why_not(target: Target, *, has_data: bool) -> str | None:
     """Why an artifact cannot be made here, or None if it can."""
     entry = FORMATS[target.format]
-    if target.precision in entry.refused:
-        return entry.refused[target.precision]
-    missing = [package for package in entry.packages if importlib.util.find_spec(package) is None]
+    reason = entry.why_not(target.precision)
+    if reason is not None:
+        return reason
+    kind: BatchKind = "dynamic" if target.batch == ANY_BATCH else "static"
+    if target.batch != 1 and kind in entry.refused_batches:
+        return f"no {kind} batch: {entry.refused_batches[kind]}"
+    missing = missing_packages(target.format)
     if missing:
         return f"{', '.join(missing)} is not installed; install it with: pip install 'pocket-distill[{entry.extra}]'"
     if target.calibrated and not has_data:
-        return "it is calibrated on training images, and this checkpoint's card names no training data"
+        return (
+            "it is calibrated on images, and this checkpoint's card names no training data; "
+            "name a folder of your own with --calibration-folder"
+        )
     return None
-
-
-def _refusal(target: Target, reason: str) -> str:
-    possible = ", ".join(FORMATS[target.format].precisions)
-    return (
-        f"{target.format} cannot be exported in {target.precision}: {reason}. Nothing was started. "
-        f"{target.format} has: {possible}. Without --precision, or with --format all, such pairs are left out."
-    )
-
-
-def _parse(text: str, known: Iterable[Name], what: str) -> tuple[Name, ...]:
-    names = [part.strip() for part in text.split(",") if part.strip()]
-    choices = {str(name): name for name in known}
-    if not names:
-        raise UsageError(f"no {what} given. Known: {', '.join(choices)}.")
-    for name in names:
-        if name not in choices:
-            near = difflib.get_close_matches(name, choices, n=3, cutoff=0.4)
-            hint = f"; did you mean {' or '.join(near)}?" if near else "."
-            raise UsageError(f"unknown {what} {name!r}{hint} Known: {', '.join(choices)}.")
-    return tuple(dict.fromkeys(choices[name] for name in names))

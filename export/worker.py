@@ -3,14 +3,23 @@
 Everything printed here, by Python or by a converter's native code, ends in the artifact's log.
 """
 
+import json
+import os
+import signal
 import sys
+import threading
 import traceback
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from distill.contract import Contract, write_whole
+from pydantic import JsonValue
+
+from distill.contract import Contract
 from distill.errors import ToolError
 from export.artifact.manifest import FormatName, PrecisionName
+
+Status = Literal["made", "unchanged", "refused", "failed"]
+"""`refused`: it ran and lost more than its limits allow; `unchanged`: it lay there, made from the same inputs."""
 
 
 class Order(Contract):
@@ -19,8 +28,14 @@ class Order(Contract):
     Attributes:
         checkpoint: folder of the model.
         evidence: file that `export.evidence.Evidence.save` wrote.
+        batch: images per call; -1 = any number.
+        temperature: the logits are divided by it.
+        recipe: settings of the quantizer; None = the exporter's own choice.
+        allow_loss: put the artifact in place even if it fails its limits.
+        inputs_sha256: identity of everything the artifact is made from.
         folder: the artifact.
-        ending: file that says how it ended: empty if the artifact was made, else the cause. No file = the process died.
+        refusal: file that keeps the manifest of an artifact that was refused.
+        ending: file that the worker leaves; without it, its process died.
     """
 
     SCHEMA_VERSION: ClassVar[int] = 1
@@ -30,33 +45,79 @@ class Order(Contract):
     evidence: str
     format: FormatName
     precision: PrecisionName
+    batch: int
+    temperature: float
+    recipe: dict[str, JsonValue] | None
+    allow_loss: bool
+    inputs_sha256: str
     folder: str
+    refusal: str
     ending: str
 
 
-def work(order: Order) -> None:
+class Ending(Contract):
+    """How a worker ended; `cause` is empty if the artifact was made."""
+
+    SCHEMA_VERSION: ClassVar[int] = 1
+
+    schema_version: Literal[1] = 1
+    status: Status
+    cause: str
+
+
+def work(order: Order) -> Ending:
     """Make the ordered artifact."""
     from distill import checkpoint
-    from export.convert import convert
+    from export.convert import LostTooMuch, convert, with_temperature
     from export.evidence import Evidence
     from export.formats import Target
+    from export.quantization import QuantizationRecipe
 
-    loaded = checkpoint.load(Path(order.checkpoint))
-    evidence = Evidence.load(Path(order.evidence))
-    convert(loaded, Target(order.format, order.precision), evidence, Path(order.folder))
+    loaded = with_temperature(checkpoint.load(Path(order.checkpoint)), order.temperature)
+    try:
+        convert(
+            loaded,
+            Target(order.format, order.precision, order.batch),
+            Evidence.load(Path(order.evidence)),
+            Path(order.folder),
+            recipe=None if order.recipe is None else QuantizationRecipe.model_validate_json(json.dumps(order.recipe)),
+            allow_loss=order.allow_loss,
+            inputs_sha256=order.inputs_sha256,
+        )
+    except LostTooMuch as refusal:
+        refusal.manifest.write(Path(order.refusal))
+        return Ending(status="refused", cause=str(refusal))
+    Path(order.refusal).unlink(missing_ok=True)
+    return Ending(status="made", cause="")
 
 
 def main(order_path: Path) -> int:
-    """Carry out one order; 0 if the artifact was made, else 1 with the cause in the order's `ending` file."""
+    """Carry out one order and say in its `ending` file how that went; 0 if the artifact was made, else 1."""
+    end_with_parent()
     order = Order.read(order_path)
     try:
-        work(order)
+        ending = work(order)
     except Exception as error:
         traceback.print_exc()
-        write_whole(Path(order.ending), one_line(error).encode())
-        return 1
-    write_whole(Path(order.ending), b"")
-    return 0
+        ending = Ending(status="failed", cause=one_line(error))
+    ending.write(Path(order.ending))
+    return 0 if ending.status == "made" else 1
+
+
+def end_with_parent() -> None:
+    """Kill this process group when the process that started it is gone: its end of our stdin closes then.
+
+    Without a group of its own (started by hand) nothing is watched.
+    """
+    if os.getpgrp() != os.getpid():
+        return
+
+    def watch() -> None:
+        while os.read(0, 1):
+            pass
+        os.killpg(0, signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def one_line(error: Exception) -> str:

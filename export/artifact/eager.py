@@ -38,5 +38,10 @@ class EagerRunner:
 
 
 def open_model(folder: Path, manifest: Manifest, *, threads: int) -> EagerRunner:
+    """As `load`, for this machine's CPU."""
+    return EagerRunner(load(folder), manifest, threads=threads)
+
+
+def load(folder: Path) -> ImageClassifier:
     """Load `card.json` and `weights.safetensors` as `distill.checkpoint` does; its errors are UsageErrors."""
-    return EagerRunner(checkpoint.load(folder).model, manifest, threads=threads)
+    return checkpoint.load(folder).model

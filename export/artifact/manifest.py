@@ -1,9 +1,9 @@
 """CONTRACT 2: what an exported model says of itself, `manifest.json` beside the model file."""
 
 from pathlib import Path, PurePosixPath
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import field_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
 
 from distill.contract import Contract, Strict, sha256_of_file
 from distill.errors import UsageError
@@ -12,13 +12,26 @@ from distill.vision.preprocess import Preprocess
 
 MANIFEST_FILE = "manifest.json"
 
-FormatName = Literal["eager", "torchscript", "executorch", "onnx", "coreml", "litert"]
+FormatName = Literal[
+    "eager",
+    "torchscript",
+    "executorch",
+    "executorch-portable",
+    "executorch-coreml",
+    "executorch-vulkan",
+    "onnx",
+    "coreml",
+    "litert",
+]
+"""`executorch` alone is the XNNPACK backend; the others name theirs."""
 PrecisionName = Literal[
     "fp32", "fp16", "int8", "int8-dynamic", "int8-weights", "int16x8", "palette8", "palette6", "palette4"
 ]
 """`int8` has static ranges for activations; `int8-dynamic` finds them at run time; `int8-weights` computes in float;
 `int16x8` has 16-bit activations; `paletteN` keeps weights as N-bit indices into a table of values."""
 Verdict = Literal["pass", "fail", "not-run"]
+ANY_BATCH = -1
+"""Stands for any batch in a shape."""
 
 
 class ArtifactFile(Strict):
@@ -29,8 +42,8 @@ class ArtifactFile(Strict):
 
     path: str
     role: Literal["model", "golden-input", "golden-output"]
-    sha256: str
-    size_bytes: int
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    size_bytes: Annotated[int, Field(ge=0)]
 
     @field_validator("path")
     @classmethod
@@ -53,10 +66,24 @@ class TensorSpec(Strict):
     layout: Literal["NCHW", "NC"]
     value_range: tuple[float, float] | None
 
+    @field_validator("shape")
+    @classmethod
+    def _batch_first(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if len(value) < 2 or min(value[1:]) < 1 or (value[0] < 1 and value[0] != ANY_BATCH):
+            raise ValueError(f"must be a batch (-1 = any) and positive sizes, found {list(value)}")
+        return value
+
 
 class Calibration(Strict):
-    """How activation ranges were found: only training images, class-balanced, chosen by `seed`."""
+    """How activation ranges were found, on images chosen by `seed`.
 
+    Attributes:
+        source: `training`: the checkpoint's own training images, class-balanced; `folder`: the user's own images.
+        calibrator: how a range was made of what was seen, e.g. "percentile 99.99".
+        data_sha256: identity of everything the images were chosen from.
+    """
+
+    source: Literal["training", "folder"]
     calibrator: str
     num_images: int
     seed: int
@@ -73,45 +100,68 @@ class Delegation(Strict):
     pieces: int
     undelegated: dict[str, int]
 
+    @property
+    def fell_back(self) -> bool:
+        """Whether the backend did not take the whole graph in one piece; kernels asked for by name are no fall-back."""
+        return self.backend != "portable" and (self.pieces != 1 or bool(self.undelegated))
+
 
 class Parity(Strict):
-    """The artifact against eager PyTorch on the same held-out images, measured before the manifest was written.
+    """The artifact against eager PyTorch on the same images, measured before the manifest was written.
 
     Attributes:
         verdict: `not-run` if this machine cannot run the format; then the numbers are None and `reason` says why.
-        num_images: how many held-out images were compared.
+        reason: what was judged, the value found, and the limit, in words.
+        judged_by, limit: what had to be at least `limit`: the share of equal predictions, or the artifact's accuracy as
+            a share of eager's. None if it was not run.
+        proven_by: what ran the model, e.g. "onnxruntime 1.22.0"; None if nothing did.
+        images: `held-out` from the checkpoint's data, `folder` of the user's own, or `synthetic`.
+        num_images: how many images were compared.
         max_abs_difference, mean_abs_difference: of the logits.
         top1_agreement: share of images with the same predicted class, in [0, 1].
-        accuracy, eager_accuracy: share of correct predictions on those images, in [0, 1].
+        accuracy, eager_accuracy: share of correct predictions on those images, in [0, 1]; None without labels.
+        accuracy_interval: 95 % confidence interval of `accuracy - eager_accuracy`, paired by image.
     """
 
     verdict: Verdict
     reason: str
+    judged_by: Literal["agreement", "accuracy"] | None
+    limit: float | None
+    proven_by: str | None
+    images: Literal["held-out", "folder", "synthetic"]
     num_images: int
     max_abs_difference: float | None
     mean_abs_difference: float | None
     top1_agreement: float | None
     accuracy: float | None
     eager_accuracy: float | None
+    accuracy_interval: tuple[float, float] | None
 
 
 class Manifest(Contract):
     """Everything an app, a bench or a person needs to know of an exported model.
 
     Attributes:
+        inputs_sha256: identity of everything this was made from; see `export.reuse`.
         scheme: how the precision was reached, in words, e.g. "int8 weights per channel, int8 activations, static".
+        recipe: the quantizer's settings, as `export.quantization` writes them; None without quantization.
+        temperature: the logits are divided by it, inside the graph.
         checkpoint_sha256: weights hash of the card this came from; `teacher_sha256` that of the student's teacher.
         dataset: where the held-out images come from; None for a model brought without data.
+        allowed_loss: the user asked for it although it fails its limits.
+        notes: what else a user of the file has to know, one sentence each.
         versions: of the toolchain that wrote the file.
         minimum_runtime: oldest runtime known to load it, e.g. "onnxruntime 1.20"; None if unknown.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 1
+    SCHEMA_VERSION: ClassVar[int] = 3
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[3] = 3
+    inputs_sha256: str
     format: FormatName
     precision: PrecisionName
     scheme: str
+    recipe: dict[str, JsonValue] | None
     files: tuple[ArtifactFile, ...]
     model: str
     num_parameters: int
@@ -120,14 +170,36 @@ class Manifest(Contract):
     method: str | None
     class_names: tuple[str, ...]
     preprocess: Preprocess
+    temperature: float
     dataset: DatasetConfig | None
     input: TensorSpec
     output: TensorSpec
     calibration: Calibration | None
     delegation: Delegation | None
     parity: Parity
+    allowed_loss: bool
+    notes: tuple[str, ...]
     versions: dict[str, str]
     minimum_runtime: str | None
+
+    @field_validator("files")
+    @classmethod
+    def _has_a_model(cls, value: tuple[ArtifactFile, ...]) -> tuple[ArtifactFile, ...]:
+        if not any(file.role == "model" for file in value):
+            raise ValueError("must name at least one file with the role model")
+        if len({file.path for file in value}) != len(value):
+            raise ValueError("must not name a path twice")
+        return value
+
+    @model_validator(mode="after")
+    def _tensors_fit(self) -> "Manifest":
+        expected = (self.preprocess.input_shape, (len(self.class_names),))
+        found = (self.input.shape[1:], self.output.shape[1:])
+        if found != expected:
+            raise ValueError(
+                f"input and output must be {expected} behind the batch, by preprocess and class_names; found {found}"
+            )
+        return self
 
     @property
     def size_bytes(self) -> int:
@@ -135,18 +207,21 @@ class Manifest(Contract):
         return sum(file.size_bytes for file in self.files if file.role == "model")
 
     def file(self, role: Literal["model", "golden-input", "golden-output"]) -> str:
-        """Relative path of the first file of a role."""
-        return next(file.path for file in self.files if file.role == role)
+        """Relative path of the first file of a role; raises UsageError if there is none."""
+        for file in self.files:
+            if file.role == role:
+                return file.path
+        raise UsageError(f"this {self.format} artifact has no {role} file. Export it again.")
 
 
 def read_artifact(folder: Path) -> Manifest:
-    """Read a manifest and verify every file it names by size and SHA-256.
+    """Read a manifest and verify every file it names by size and SHA-256. Nothing outside `folder` is read.
 
     Raises:
         UsageError: no manifest, a manifest that is not valid, or a missing or changed file.
     """
     path = folder / MANIFEST_FILE
-    if not path.is_file():
+    if not _is_file_inside(folder, path):
         raise UsageError(
             f"{folder} is not an artifact: there is no {MANIFEST_FILE} in it. "
             "Make one with: python -m export CHECKPOINT --format all"
@@ -159,9 +234,9 @@ def read_artifact(folder: Path) -> Manifest:
 
 def _verify(folder: Path, file: ArtifactFile) -> None:
     path = folder / file.path
-    if not path.is_file() or not path.resolve().is_relative_to(folder.resolve()):
+    if not _is_file_inside(folder, path):
         raise UsageError(
-            f"{folder} is incomplete: its manifest names {file.path}, which is not there. Export it again."
+            f"{folder} is incomplete: its manifest names {file.path!r}, which is not there. Export it again."
         )
     size_bytes = path.stat().st_size
     if size_bytes != file.size_bytes:
@@ -175,3 +250,11 @@ def _verify(folder: Path, file: ArtifactFile) -> None:
             f"{path} was changed after it was exported: SHA-256 is {found[:12]}…, the manifest says "
             f"{file.sha256[:12]}…. Export it again."
         )
+
+
+def _is_file_inside(folder: Path, path: Path) -> bool:
+    """Whether `path` is a regular file that no link leads out of `folder`."""
+    try:
+        return path.resolve().is_relative_to(folder.resolve()) and path.is_file()
+    except (OSError, ValueError, RuntimeError):  # a name the file system cannot hold, a loop of links
+        return False

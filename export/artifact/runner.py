@@ -4,7 +4,8 @@ A runtime is imported only when one of its artifacts is opened.
 """
 
 import importlib
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -12,7 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from distill.errors import UsageError
+from distill.errors import ToolError, UsageError
 from export.artifact.manifest import FormatName, Manifest
 
 Batch = NDArray[np.float32]
@@ -44,17 +45,24 @@ class Runner(Protocol):
 
 @dataclass(frozen=True)
 class RunnerEntry:
-    """Where a runner lives, and what to install when its runtime is missing."""
+    """Where a runner lives, and what to install when its runtime is missing.
+
+    Attributes:
+        timed: whether its time says anything of the format; an interpreter that only proves numbers has none.
+    """
 
     module: str
     package: str
+    timed: bool = True
 
 
 RUNNERS: dict[FormatName, RunnerEntry] = {
     "eager": RunnerEntry("export.artifact.eager", "torch"),
     "torchscript": RunnerEntry("export.artifact.torchscript", "torch"),
     "executorch": RunnerEntry("export.artifact.executorch", "executorch"),
+    "executorch-portable": RunnerEntry("export.artifact.executorch", "executorch"),
     "onnx": RunnerEntry("export.artifact.onnx", "onnxruntime"),
+    "coreml": RunnerEntry("export.artifact.coreml", "coremltools", timed=False),
     "litert": RunnerEntry("export.artifact.litert", "ai-edge-litert"),
 }
 
@@ -65,7 +73,8 @@ def open_runner(folder: Path, manifest: Manifest, *, threads: int) -> Runner:
     Each runner module has `open_model(folder, manifest, threads=...) -> Runner`.
 
     Raises:
-        UsageError: no runner for the format on this machine, or its runtime is not installed.
+        UsageError: no runner for the format on this machine, its runtime is not installed, or it cannot load the file.
+            Some runtimes end the process on a damaged file; `read_artifact` finds those that do not match their hash.
     """
     entry = RUNNERS.get(manifest.format)
     if entry is None:
@@ -77,13 +86,29 @@ def open_runner(folder: Path, manifest: Manifest, *, threads: int) -> Runner:
             f"running {manifest.format} models needs {entry.package}, which is not installed: "
             f"pip install {entry.package}"
         ) from error
-    return module.open_model(folder, manifest, threads=threads)
+    try:
+        return module.open_model(folder, manifest, threads=threads)
+    except ToolError:
+        raise
+    except Exception as error:  # a runtime may fail in any way on a file that is not what it says
+        cause = next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")
+        raise UsageError(
+            f"{entry.package} cannot load the model in {folder}: {type(error).__name__}: {cause:.300} Export it again."
+        ) from error
 
 
-def run_all(runner: Runner, images: Batch, *, batch_size: int = 1) -> Batch:
-    """Logits [N, classes] of images [N, C, H, W], in batches of the size the artifact was exported for."""
-    parts = [
-        np.array(runner.bind(np.ascontiguousarray(images[start : start + batch_size]))(), copy=True)
-        for start in range(0, len(images), batch_size)
-    ]
-    return np.concatenate(parts)
+def run_all(runner: Runner, images: Batch, *, batch_sizes: Sequence[int] = (1,)) -> Batch:
+    """Logits [N, classes] of images [N, C, H, W], in batches of these sizes in turn.
+
+    The last image is repeated to fill the last batch; the logits of the repetitions are dropped.
+    """
+    parts: list[Batch] = []
+    done = 0
+    for size in itertools.cycle(batch_sizes):
+        if done >= len(images):
+            return np.concatenate(parts)
+        positions = np.minimum(np.arange(done, done + size), len(images) - 1)
+        logits = np.array(runner.bind(np.ascontiguousarray(images[positions]))(), copy=True)
+        parts.append(logits[: len(images) - done])
+        done += size
+    raise AssertionError("batch_sizes is empty")

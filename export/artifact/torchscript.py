@@ -37,9 +37,13 @@ class TorchScriptRunner:
 
 
 def open_model(folder: Path, manifest: Manifest, *, threads: int) -> TorchScriptRunner:
-    """Load `model.ptl`."""
+    """As `load`, for this machine's CPU."""
+    return TorchScriptRunner(load(folder, manifest, device="cpu"), manifest, threads=threads)
+
+
+def load(folder: Path, manifest: Manifest, *, device: str) -> torch.jit.ScriptModule:
+    """Load `model.ptl` with its weights on a device."""
     with warnings.catch_warnings():
         # TorchScript is deprecated as a whole; it is here because apps with the legacy Android runtime need it.
         warnings.filterwarnings("ignore", message=r".*torch\.jit\.", category=DeprecationWarning)
-        model = torch.jit.load(folder / manifest.file("model"), map_location="cpu")
-    return TorchScriptRunner(model, manifest, threads=threads)
+        return torch.jit.load(folder / manifest.file("model"), map_location=device)

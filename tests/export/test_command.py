@@ -1,4 +1,5 @@
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -7,7 +8,8 @@ import pytest
 from distill import terminal
 from export import pool
 from export.__main__ import app
-from export.artifact.manifest import read_artifact
+from export.artifact.manifest import Delegation, read_artifact
+from export.making import fall_back
 
 BROKEN_WORKER = (sys.executable, str(Path(__file__).with_name("broken_worker.py")))
 
@@ -39,6 +41,14 @@ def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
         (["--format", "torchscript", "--precision", "int8"], "torchscript cannot be exported in int8"),
         (["--format", "tflite"], "unknown format 'tflite'"),
         (["--format", "onnx", "--precision", "fp23"], "did you mean fp32"),
+        (["--format", "onnx", "--precision", "palette4"], "onnx cannot be exported in palette4"),
+        (["--batch", "zero"], "--batch 'zero': expected a number of images"),
+        (["--temperature", "-1"], "expected a finite number above 0"),
+        (["--temperature", "nan"], "expected a finite number above 0"),
+        (["--calibration-folder", "no/such/folder"], "there is no such folder"),
+        (["--recipe", "no/such/file"], "cannot read no/such/file"),
+        (["--size", "64", "--mean", "0.5"], "--size, --mean: a checkpoint's card says this itself"),
+        (["--model", "timm:resnet10t"], "name either a checkpoint, or a network of your own"),
         (["--jobs", "0"], "--jobs"),
         (["--no-such-option"], "--no-such-option"),
     ],
@@ -106,11 +116,11 @@ def test_broken_converters_cost_only_themselves(
     out, err = capsys.readouterr()
     results = {result["format"]: result for result in json.loads(out)}
     assert list(results) == ["eager", "torchscript", "onnx", "coreml"]
-    assert results["eager"]["failure"] is None
+    assert (results["eager"]["status"], results["eager"]["cause"]) == ("made", None)
     assert results["eager"]["manifest"]["parity"]["verdict"] == "pass"
-    assert results["onnx"]["failure"] == "the converter was ended by SIGSEGV"
-    assert "exit code 0 before it was done" in results["coreml"]["failure"]
-    assert results["torchscript"]["failure"] == "RuntimeError: unsupported operator aten::made_up"
+    assert results["onnx"]["cause"] == "the converter was ended by SIGSEGV"
+    assert "exit code 0 before it was done" in results["coreml"]["cause"]
+    assert results["torchscript"]["cause"] == "RuntimeError: unsupported operator aten::made_up"
     assert "second line" in Path(results["torchscript"]["log"]).read_text()
     assert "a converter's noise" in Path(results["onnx"]["log"]).read_text()
     assert "a converter's noise" not in err
@@ -118,13 +128,98 @@ def test_broken_converters_cost_only_themselves(
     assert not list(tmp_path.glob(".*")), "a crashed worker's unfinished folder is removed"
 
 
-def test_a_model_that_loses_too_much_ends_with_exit_code_1(
-    tmp_path: Path, checkpoint_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.usefixtures("no_work")
+def test_a_setting_that_would_change_nothing_is_refused(
+    tmp_path: Path, checkpoint_folder: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (tmp_path / "recipe.json").write_text('{"calibrator": "mse"}')
+    for option in (("--recipe", tmp_path / "recipe.json"), ("--calibration-folder", pictures)):
+        assert run(checkpoint_folder, "--format", "eager", "--out", tmp_path / "out", *option) == 2
+        assert f"{option[0]} has no effect" in unframed(capsys.readouterr().err)
+    (tmp_path / "recipe.json").write_text('{"calibrator": "guess"}')
+    assert run(checkpoint_folder, "--format", "onnx", "--recipe", tmp_path / "recipe.json") == 2
+    assert "is not a quantization recipe: calibrator" in unframed(capsys.readouterr().err)
+
+
+@pytest.fixture
+def wrong_eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eager's logits with the classes in another order: no artifact can agree with them."""
     from export import evidence
 
     true_logits = evidence.eager_logits
     monkeypatch.setattr(evidence, "eager_logits", lambda *args: true_logits(*args)[:, ::-1])
-    assert run(checkpoint_folder, "--format", "eager", "--precision", "fp32", "--out", tmp_path) == 1
-    assert read_artifact(tmp_path / "eager-fp32").parity.verdict == "fail"
-    assert "fail" in unframed(capsys.readouterr().err)
+
+
+EAGER = ("--format", "eager", "--precision", "fp32")
+
+
+@pytest.mark.usefixtures("wrong_eager")
+def test_what_loses_too_much_is_refused_and_the_refusal_is_remembered(
+    tmp_path: Path, checkpoint_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = (checkpoint_folder, *EAGER, "--out", tmp_path)
+    assert run(*arguments) == 1
+    told = unframed(capsys.readouterr().err)
+    assert "refused: top-1 agreement" in told
+    assert "accept the loss with --allow-loss" in told
+    assert not (tmp_path / "eager-fp32").exists()
+    assert (tmp_path / "eager-fp32.log").is_file()
+    monkeypatch.setattr(pool, "WORKER_COMMAND", ("/no/worker/may/start",))
+    assert run(*arguments, "--json") == 1
+    (record,) = json.loads(capsys.readouterr().out)
+    assert record["status"] == "refused"
+    assert "refused before, and nothing has changed" in record["cause"]
+    assert record["manifest"]["parity"]["verdict"] == "fail"
+
+
+@pytest.mark.usefixtures("wrong_eager")
+def test_an_allowed_loss_is_put_in_place_and_marked(
+    tmp_path: Path, checkpoint_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(checkpoint_folder, *EAGER, "--out", tmp_path, "--allow-loss") == 0
+    manifest = read_artifact(tmp_path / "eager-fp32")
+    assert (manifest.parity.verdict, manifest.allowed_loss) == ("fail", True)
+    assert "fails its limits, kept by --allow-loss: top-1 agreement" in unframed(capsys.readouterr().err)
+    assert not list(tmp_path.glob("*.refused.json"))
+
+
+def test_a_second_run_makes_nothing_again_and_needs_no_torch(tmp_path: Path, checkpoint_folder: Path) -> None:
+    arguments = [str(checkpoint_folder), "--format", "eager", "--out", str(tmp_path), "--json"]
+    assert run(*arguments) == 0
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    code = (
+        "import sys\nfrom distill import terminal\nfrom export.__main__ import app\n"
+        "try: terminal.run(app)\nfinally: print([name for name in ('torch', 'onnx') if name in sys.modules])"
+    )
+    second = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+    *records, modules = second.stdout.splitlines()
+    assert [record["status"] for record in json.loads("".join(records))] == ["unchanged"]
+    assert modules == "[]"
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+@pytest.mark.parametrize("change", ["force", "images", "temperature", "tampered"])
+def test_what_has_changed_is_made_again(
+    tmp_path: Path, checkpoint_folder: Path, capsys: pytest.CaptureFixture[str], change: str
+) -> None:
+    arguments = [checkpoint_folder, "--format", "eager", "--out", tmp_path, "--json"]
+    assert run(*arguments) == 0
+    first = read_artifact(tmp_path / "eager-fp32").inputs_sha256
+    options = {"force": ["--force"], "images": ["--parity-images", 20], "temperature": ["--temperature", 2.5]}
+    if change == "tampered":
+        (tmp_path / "eager-fp32" / "card.json").write_text("{}")
+    capsys.readouterr()
+    assert run(*arguments, *options.get(change, [])) == 0
+    (record,) = json.loads(capsys.readouterr().out)
+    assert record["status"] == "made"
+    second = read_artifact(tmp_path / "eager-fp32")
+    assert (second.inputs_sha256 == first) == (change in ("force", "tampered"))
+    assert second.temperature == (2.5 if change == "temperature" else 1.0)
+
+
+def test_a_graph_in_pieces_is_an_event_with_the_names_of_the_operations() -> None:
+    told = fall_back(Delegation(backend="xnnpack", pieces=15, undelegated={"aten::mean.out": 2, "aten::cat.out": 1}))
+    assert told == "xnnpack takes the graph in 15 piece(s); outside: aten::mean.out x2, aten::cat.out"
+    assert "took nothing" in fall_back(Delegation(backend="xnnpack", pieces=0, undelegated={"aten::cat.out": 1}))
+    assert not Delegation(backend="xnnpack", pieces=1, undelegated={}).fell_back
+    assert not Delegation(backend="portable", pieces=0, undelegated={"aten::cat.out": 1}).fell_back

@@ -1,4 +1,4 @@
-import errno
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,15 +9,18 @@ import torch
 from distill import checkpoint as checkpoints
 from distill.checkpoint import Checkpoint
 from distill.errors import UsageError, WorkFailed
+from distill.vision.models import ImageClassifier
 from export import convert as convert_module
+from export import eager
 from export.artifact.manifest import read_artifact
 from export.artifact.runner import open_runner
-from export.convert import convert
+from export.convert import LostTooMuch, convert, with_temperature
 from export.evidence import Evidence, gather
 from export.formats import FORMATS, Target
 from export.staging import whole_folder
 
-RUNNABLE = ("eager", "torchscript", "executorch", "onnx", "litert")
+RUNNABLE = ("eager", "torchscript", "executorch", "onnx", "coreml", "litert")
+BASIC = [(f, p) for f in RUNNABLE for p in ("fp32", "int8") if p in FORMATS[f].schemes]
 QUANTIZED = ("executorch", "onnx", "litert")
 
 
@@ -44,25 +47,6 @@ def test_every_int8_artifact_runs_and_says_how_it_was_calibrated(artifact, forma
     assert manifest.input.dtype == manifest.output.dtype == "float32"
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
-def test_core_ml_is_written_and_honestly_not_run(artifact, precision: str) -> None:
-    folder, manifest = artifact("coreml", precision)
-    assert manifest.parity.verdict == "not-run"
-    assert "cannot run on this machine" in manifest.parity.reason
-    assert manifest.parity.top1_agreement is None
-    assert {file.path for file in manifest.files if file.role == "model"} == {
-        "model.mlpackage/Manifest.json",
-        "model.mlpackage/Data/com.apple.CoreML/model.mlmodel",
-        "model.mlpackage/Data/com.apple.CoreML/weights/weight.bin",
-    }
-    with pytest.raises(UsageError, match="cannot run on this machine"):
-        open_runner(folder, manifest, threads=1)
-
-
-def test_core_ml_int8_weights_are_smaller(artifact) -> None:
-    assert artifact("coreml", "int8")[1].size_bytes < 0.6 * artifact("coreml", "fp32")[1].size_bytes
-
-
 @pytest.mark.parametrize("format", RUNNABLE)
 def test_pixels_in_0_to_1_go_in_because_normalisation_is_in_the_graph(
     artifact, checkpoint: Checkpoint, format: str
@@ -77,7 +61,10 @@ def test_pixels_in_0_to_1_go_in_because_normalisation_is_in_the_graph(
     assert np.abs(found - unnormalised).max() > 1e-2
 
 
-@pytest.mark.parametrize(("format", "precision"), [(f, p) for f, entry in FORMATS.items() for p in entry.precisions])
+@pytest.mark.parametrize(
+    ("format", "precision"),
+    BASIC,
+)
 def test_golden_output_is_what_the_artifact_gives_for_the_golden_input(artifact, format: str, precision: str) -> None:
     folder, manifest = artifact(format, precision)
     image, logits = (np.load(folder / manifest.file(role)) for role in ("golden-input", "golden-output"))
@@ -142,13 +129,19 @@ def test_a_model_without_data_is_compared_on_synthetic_images_and_has_no_accurac
         convert(brought, Target("onnx", "int8"), evidence, tmp_path / "int8")
 
 
-def test_a_failing_verdict_is_written_into_the_artifact(
+def test_a_loss_is_refused_unless_it_is_allowed_and_then_marked(
     tmp_path: Path, checkpoint: Checkpoint, evidence: Evidence
 ) -> None:
     held_out = evidence.held_out
-    other = type(held_out)(held_out.images, held_out.labels, np.roll(held_out.eager_logits, 1, axis=1))
-    manifest = convert(checkpoint, Target("eager", "fp32"), Evidence(other, None), tmp_path / "artifact")
-    assert manifest.parity.verdict == "fail"
+    other = replace(held_out, eager_logits=np.roll(held_out.eager_logits, 1, axis=1))
+    with pytest.raises(LostTooMuch, match=r"top-1 agreement .* fp32 needs 1.*--allow-loss") as refused:
+        convert(checkpoint, Target("eager", "fp32"), Evidence(other, None), tmp_path / "artifact")
+    assert refused.value.manifest.parity.verdict == "fail"
+    assert not list(tmp_path.iterdir())
+    manifest = convert(
+        checkpoint, Target("eager", "fp32"), Evidence(other, None), tmp_path / "artifact", allow_loss=True
+    )
+    assert (manifest.parity.verdict, manifest.allowed_loss) == ("fail", True)
     assert read_artifact(tmp_path / "artifact").parity.verdict == "fail"
 
 
@@ -181,8 +174,64 @@ def test_a_newer_export_replaces_the_older_one_whole(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["artifact"]
 
 
-def test_a_full_disk_is_said_in_words_and_changes_nothing(tmp_path: Path) -> None:
-    folder = tmp_path / "artifact"
-    with pytest.raises(WorkFailed, match="No space left on device"), whole_folder(folder):
-        raise OSError(errno.ENOSPC, "No space left on device")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, which only Linux has")
+def test_a_full_disk_is_said_in_words_and_changes_nothing(
+    tmp_path: Path, checkpoint: Checkpoint, evidence: Evidence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full:
+        def export(self, job):
+            (job.folder / "model.bin").symlink_to("/dev/full")
+            (job.folder / "model.bin").write_bytes(b"x" * 10_000)
+
+    monkeypatch.setattr(convert_module, "exporter", lambda name: Full())
+    with pytest.raises(WorkFailed, match=r"No space left on device.*What was there before is unchanged"):
+        convert(checkpoint, Target("eager", "fp32"), evidence, tmp_path / "artifact")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_batch_runs_in_that_size_and_its_golden_output_is_of_one_image(
+    tmp_path: Path, checkpoint: Checkpoint, evidence: Evidence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    forward = ImageClassifier.forward
+
+    def spy(self, images):
+        seen.append(len(images))
+        return forward(self, images)
+
+    monkeypatch.setattr(ImageClassifier, "forward", spy)
+    for batch, sizes in ((7, {7}), (-1, {1, 3, 8})):
+        seen.clear()
+        manifest = convert(checkpoint, Target("eager", "fp32", batch), evidence, tmp_path / str(batch))
+        assert manifest.parity.verdict == "pass"
+        assert manifest.parity.num_images == 60
+        assert set(seen) == sizes
+        assert np.load(tmp_path / str(batch) / manifest.file("golden-output")).shape == (1, 4)
+    assert (Target("eager", "fp32", 7).name, Target("eager", "fp32", -1).name) == (
+        "eager-fp32-batch7",
+        "eager-fp32-dynamic",
+    )
+
+
+def test_an_exporter_that_ignores_the_batch_is_found_out(
+    tmp_path: Path, checkpoint: Checkpoint, evidence: Evidence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Ignores:
+        def export(self, job):
+            return replace(eager.export(job), batch=1)
+
+    monkeypatch.setattr(convert_module, "exporter", lambda name: Ignores())
+    with pytest.raises(WorkFailed, match=r"asked for batch 4 .* and wrote 1"):
+        convert(checkpoint, Target("eager", "fp32", 4), evidence, tmp_path / "artifact")
+
+
+@pytest.mark.parametrize("format", ["eager", "torchscript"])
+def test_the_temperature_asked_for_is_in_the_graph(
+    tmp_path: Path, checkpoint_folder: Path, evidence: Evidence, format: str
+) -> None:
+    warm = with_temperature(checkpoints.load(checkpoint_folder), 2.0)
+    halved = replace(evidence.held_out, eager_logits=evidence.held_out.eager_logits / 2)
+    manifest = convert(warm, Target(format, "fp32"), Evidence(halved, None), tmp_path / "artifact")
+    assert manifest.temperature == 2.0
+    assert manifest.parity.max_abs_difference < 1e-3
+    assert np.abs(evidence.held_out.eager_logits).max() > 1, "the comparison above proves something"

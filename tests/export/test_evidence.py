@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from PIL import Image
 from distill import checkpoint as checkpoints
 from distill.checkpoint import Checkpoint
 from distill.errors import UsageError
+from export.calibrate import PictureFolder
 from export.evidence import Evidence, gather
 
 from .conftest import CLASSES, write_checkpoint, write_pictures
@@ -21,7 +23,7 @@ def test_calibration_takes_training_images_evenly_from_every_class(checkpoint: C
     assert Counter(label_of[image.tobytes()] for image in calibration.images) == dict.fromkeys(range(len(CLASSES)), 5)
     record = calibration.record("min-max")
     assert (record.num_images, record.seed, record.calibrator) == (20, 5, "min-max")
-    assert record.data_sha256 == checkpoint.card.training.data.train_sha256
+    assert (record.source, record.data_sha256) == ("training", checkpoint.card.training.data.train_sha256)
 
 
 def test_the_seed_decides_which_images_are_taken(checkpoint: Checkpoint) -> None:
@@ -46,7 +48,8 @@ def test_what_is_saved_is_what_is_loaded(tmp_path: Path, evidence: Evidence) -> 
     assert np.array_equal(loaded.held_out.labels, evidence.held_out.labels)
     assert np.array_equal(loaded.held_out.eager_logits, evidence.held_out.eager_logits)
     assert np.array_equal(loaded.calibration.images, evidence.calibration.images)
-    assert (loaded.calibration.seed, loaded.calibration.data_sha256) == (0, evidence.calibration.data_sha256)
+    assert replace(loaded.calibration, images=None) == replace(evidence.calibration, images=None)
+    assert loaded.held_out.source == evidence.held_out.source == "held-out"
 
 
 @pytest.mark.parametrize(("split", "num_calibration"), [("validation", 0), ("train", 4)])
@@ -70,3 +73,73 @@ def test_progress_reaches_its_end(checkpoint: Checkpoint) -> None:
     seen: list[tuple[int, int]] = []
     gather(checkpoint, num_parity=50, num_calibration=0, seed=0, on_progress=lambda *at: seen.append(at))
     assert seen == [(32, 50), (50, 50)]
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Twelve pictures of different sizes and modes, some in a folder below."""
+    root = tmp_path / "photos"
+    rng = np.random.default_rng(0)
+    for number in range(12):
+        folder = root / "below" if number % 3 == 0 else root
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 256, (40 + number, 50, 3), dtype=np.uint8)
+        Image.fromarray(pixels).convert("L" if number % 2 else "RGB").save(folder / f"{number}.png")
+    (root / "notes.txt").write_text("no picture")
+    return root
+
+
+def brought(checkpoint: Checkpoint, folder: Path) -> Checkpoint:
+    """The same network, without its training data."""
+    card = checkpoint.card
+    checkpoints.save(
+        folder,
+        checkpoint.model,
+        name=card.model,
+        class_names=card.class_names,
+        preprocess=card.preprocess,
+        training=None,
+    )
+    return checkpoints.load(folder)
+
+
+def test_a_folder_of_ones_own_takes_the_place_of_training_images(checkpoint: Checkpoint, photos: Path) -> None:
+    pictures = PictureFolder.find(photos)
+    evidence = gather(checkpoint, num_parity=60, num_calibration=10, seed=0, folder=pictures)
+    assert evidence.calibration.images.shape == (10, 32, 32, 3)
+    assert (evidence.calibration.source, evidence.calibration.data_sha256) == ("folder", pictures.sha256)
+    assert evidence.held_out.source == "held-out"
+    assert evidence.held_out.labels is not None
+
+
+def test_without_data_the_folder_is_halved_into_calibration_and_judgement(
+    tmp_path: Path, checkpoint: Checkpoint, photos: Path
+) -> None:
+    pictures = PictureFolder.find(photos)
+    evidence = gather(brought(checkpoint, tmp_path / "b"), num_parity=60, num_calibration=200, seed=0, folder=pictures)
+    assert (len(evidence.calibration.images), len(evidence.held_out.images)) == (6, 6)
+    assert (evidence.held_out.source, evidence.held_out.labels) == ("folder", None)
+    chosen = {image.tobytes() for image in evidence.calibration.images}
+    assert not chosen & {image.tobytes() for image in evidence.held_out.images}
+
+
+def test_the_folders_identity_changes_with_names_and_contents(photos: Path) -> None:
+    first = PictureFolder.find(photos).sha256
+    assert PictureFolder.find(photos).sha256 == first
+    (photos / "1.png").rename(photos / "renamed.png")
+    renamed = PictureFolder.find(photos).sha256
+    Image.new("RGB", (9, 9)).save(photos / "renamed.png")
+    assert len({first, renamed, PictureFolder.find(photos).sha256}) == 3
+
+
+def test_a_folder_without_pictures_or_with_a_broken_one_is_refused(
+    tmp_path: Path, checkpoint: Checkpoint, photos: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    for folder, message in ((tmp_path / "empty", "holds no .jpg"), (tmp_path / "none", "there is no such folder")):
+        with pytest.raises(UsageError, match=message):
+            PictureFolder.find(folder)
+    for file in photos.glob("*.png"):
+        file.write_bytes(file.read_bytes()[:50])
+    with pytest.raises(UsageError, match="cannot be decoded"):
+        gather(checkpoint, num_parity=4, num_calibration=12, seed=0, folder=PictureFolder.find(photos))

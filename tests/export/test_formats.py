@@ -1,76 +1,66 @@
+import json
+import sys
+
 import pytest
 
-from distill.errors import UsageError
-from export import formats
+from distill import terminal
+from export.__main__ import app
+from export.artifact.manifest import PrecisionName
 from export.artifact.runner import RUNNERS
-from export.formats import FORMATS, PRECISIONS, Target, exporter, plan
+from export.formats import FORMATS, PRECISIONS, Target, exporter
 
 
 def test_every_format_says_of_every_precision_that_it_exists_or_why_not() -> None:
-    for entry in FORMATS.values():
-        assert set(entry.precisions) | set(entry.refused) == set(PRECISIONS)
-        assert not set(entry.precisions) & set(entry.refused)
+    for name, entry in FORMATS.items():
+        assert set(entry.schemes) <= set(PRECISIONS), name
+        assert not set(entry.schemes) & set(entry.refused), name
+        assert all((entry.why_not(precision) is None) == (precision in entry.schemes) for precision in PRECISIONS)
 
 
-@pytest.mark.parametrize("precisions", ["fp32,int8", None])
-def test_all_leaves_out_impossible_pairs_and_lists_them_with_the_reason(precisions: str | None) -> None:
-    made = plan("all", precisions, has_data=True)
-    assert {target.name for target in made.targets} == {
-        f"{format}-{precision}" for format, entry in FORMATS.items() for precision in entry.precisions
-    }
-    assert [pair for pair, _ in made.skipped] == ["eager int8", "torchscript int8"]
-    assert all(reason for _, reason in made.skipped)
+def test_what_can_run_here_has_a_runner_of_the_same_name() -> None:
+    assert callable(exporter("eager").export)
+    assert set(RUNNERS) - set(FORMATS) <= {"executorch-portable"}
 
 
-@pytest.mark.parametrize("format", ["torchscript", "eager"])
-def test_a_named_impossible_pair_is_refused_in_words(format: str) -> None:
-    with pytest.raises(UsageError, match=f"{format} cannot be exported in int8: .*Nothing was started.*has: fp32"):
-        plan(f"onnx,{format}", "int8", has_data=True)
+def formats(*arguments: str) -> int:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["export", "formats", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            terminal.run(app)
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
+
+
+def test_the_table_names_every_pair(capsys: pytest.CaptureFixture[str]) -> None:
+    assert formats() == 0
+    told = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    for name, entry in FORMATS.items():
+        assert name in told
+        assert all(scheme.words.split()[0] in told for scheme in entry.schemes.values())
+    assert "kept as the baseline of every comparison" in told
+    assert "runs here" in told
+
+
+def test_the_table_is_there_for_programs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from export import formats_table
+
+    missing = FORMATS["onnx"].__class__("export.onnx", ("no_such_toolchain",), "onnx", schemes=FORMATS["onnx"].schemes)
+    monkeypatch.setitem(FORMATS, "onnx", missing)
+    monkeypatch.delitem(formats_table.RUNNERS, "litert")
+    assert formats("--json") == 0
+    found = {record["format"]: record for record in json.loads(capsys.readouterr().out)}
+    assert list(found) == list(FORMATS)
+    assert found["onnx"]["missing_packages"] == ["no_such_toolchain"]
+    assert found["eager"]["runs_here"] is True
+    assert "no runtime" in found["litert"]["why_not_run"]
+    int8 = {pair["precision"]: pair for pair in found["onnx"]["precisions"]}["int8"]
+    assert (int8["exists"], int8["calibrated"], int8["why_not"]) == (True, True, None)
+    assert found["eager"]["precisions"][2]["why_not"]
 
 
 @pytest.mark.parametrize(
-    ("format", "precision", "message"),
-    [
-        ("onxx", "fp32", "unknown format 'onxx'; did you mean onnx"),
-        ("all", "int9", "unknown precision 'int9'; did you mean int8"),
-        ("zzzz", "fp32", "unknown format 'zzzz'. Known: eager, torchscript"),
-        ("onnx", " , ", "no precision given"),
-        ("all,onnx", "fp32", "unknown format 'all'"),
-    ],
+    ("precision", "batch", "name"),
+    [("fp32", 1, "onnx-fp32"), ("int8", 4, "onnx-int8-batch4"), ("fp32", -1, "onnx-fp32-dynamic")],
 )
-def test_unknown_names_are_refused_with_the_nearest(format: str, precision: str, message: str) -> None:
-    with pytest.raises(UsageError) as caught:
-        plan(format, precision, has_data=True)
-    assert message in str(caught.value)
-
-
-def test_names_may_repeat_and_have_spaces() -> None:
-    assert plan(" onnx, onnx ", "fp32", has_data=True).targets == (Target("onnx", "fp32"),)
-
-
-def test_calibrated_precisions_need_a_checkpoint_that_knows_its_data() -> None:
-    made = plan("all", "int8", has_data=False)
-    assert [target.name for target in made.targets] == ["coreml-int8"]
-    with pytest.raises(UsageError, match="calibrated on training images"):
-        plan("onnx", "int8", has_data=False)
-
-
-def test_a_missing_toolchain_is_named_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(
-        formats.FORMATS,
-        "onnx",
-        formats.Format("export.onnx", ("no_such_toolchain",), "onnx", precisions={"fp32": "direct"}, refused={}),
-    )
-    with pytest.raises(UsageError, match=r"no_such_toolchain is not installed.*pip install 'pocket-distill\[onnx\]'"):
-        plan("onnx", "fp32", has_data=True)
-
-
-def test_exporters_and_runners_are_found_where_the_tables_say() -> None:
-    assert callable(exporter("eager").export)
-    assert set(FORMATS) - set(RUNNERS) == {"coreml"}
-
-
-def test_a_format_named_alone_is_made_in_the_precisions_it_has() -> None:
-    made = plan("eager,onnx", None, has_data=True)
-    assert [target.name for target in made.targets] == ["eager-fp32", "onnx-fp32", "onnx-int8"]
-    assert [pair for pair, _ in made.skipped] == ["eager int8"]
+def test_folders_of_different_targets_have_different_names(precision: PrecisionName, batch: int, name: str) -> None:
+    assert Target("onnx", precision, batch).name == name

@@ -33,10 +33,18 @@ def test_the_golden_manifest_is_written_back_letter_by_letter(tmp_path: Path) ->
     [
         (changed(colour="red"), "colour: unknown key"),
         (changed(parity=None), "parity: "),
-        (changed(schema_version=2), "has schema version 2, but this version of the toolkit reads 1"),
+        (changed(schema_version=4), "has schema version 4, but this version of the toolkit reads 3"),
+        (changed(schema_version=1), "has schema version 1, but this version of the toolkit reads 3"),
         (changed(schema_version=None), "has schema version None"),
         (changed(num_parameters="many"), "num_parameters: input should be a valid integer"),
         (changed(format="tflite"), "format: "),
+        (changed(files=[]), "must name at least one file with the role model"),
+        (changed(class_names=["one", "two"]), "by preprocess and class_names"),
+        (with_file(path="golden_input.npy"), "must not name a path twice"),
+        (with_file(sha256="abc"), "files.0.sha256: "),
+        (with_file(size_bytes=-1), "files.0.size_bytes: "),
+        ("[" * 100_000, "is not valid JSON"),
+        ('{"schema_version": ' + "9" * 10_000 + "}", "is not valid JSON"),
         ("{", "is not valid JSON"),
         ("[]", "has schema version None"),
     ],
@@ -71,6 +79,14 @@ def test_a_link_that_leaves_the_folder_is_refused(tmp_path: Path, artifact) -> N
         read_artifact(folder)
 
 
+def test_a_manifest_that_is_a_link_out_of_the_folder_is_refused(tmp_path: Path, artifact) -> None:
+    folder = copy_of(artifact, tmp_path)
+    (folder / MANIFEST_FILE).rename(tmp_path / "outside.json")
+    (folder / MANIFEST_FILE).symlink_to(tmp_path / "outside.json")
+    with pytest.raises(UsageError, match="is not an artifact"):
+        read_artifact(folder)
+
+
 @pytest.mark.parametrize("name", ["weights.safetensors", "golden_output.npy", "card.json"])
 def test_a_tampered_artifact_is_refused(tmp_path: Path, artifact, name: str) -> None:
     folder = copy_of(artifact, tmp_path)
@@ -88,7 +104,7 @@ def test_a_cut_off_and_a_missing_file_are_refused(tmp_path: Path, artifact) -> N
     with pytest.raises(UsageError, match=r"was changed after it was exported: it has \d+ bytes"):
         read_artifact(folder)
     weights.unlink()
-    with pytest.raises(UsageError, match=r"names weights.safetensors, which is not there"):
+    with pytest.raises(UsageError, match=r"names 'weights.safetensors', which is not there"):
         read_artifact(folder)
 
 
@@ -97,7 +113,9 @@ def test_a_folder_without_manifest_is_not_an_artifact(tmp_path: Path) -> None:
         read_artifact(tmp_path)
 
 
-@pytest.mark.parametrize("module", ["export.artifact.manifest", "export.artifact.runner", "export.__main__"])
+@pytest.mark.parametrize(
+    "module", ["export.artifact.manifest", "export.artifact.runner", "export.__main__", "distill.checkpoint"]
+)
 def test_what_needs_no_torch_does_not_import_it(module: str) -> None:
     heavy = ("torch", "onnx", "onnxruntime", "executorch", "coremltools", "litert_torch", "ai_edge_litert")
     code = f"import sys, {module}; print([name for name in {heavy} if name in sys.modules])"

@@ -7,7 +7,7 @@ from distill.errors import UsageError
 from export.artifact import runner as runner_module
 from export.artifact.runner import RunnerEntry, open_runner, run_all
 
-RUNNABLE = ("eager", "torchscript", "executorch", "onnx", "litert")
+RUNNABLE = ("eager", "torchscript", "executorch", "onnx", "coreml", "litert")
 ANY_BATCH = ("eager", "torchscript")
 
 

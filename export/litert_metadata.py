@@ -1,0 +1,83 @@
+"""Strings in the metadata of a .tflite flatbuffer, where the runtime's own notes lie too."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import flatbuffers
+from ai_edge_litert import schema_py_generated as schema
+
+IDENTIFIER = b"TFL3"
+ALIGNMENT = 16
+
+
+def with_metadata(content: bytes, entries: Mapping[str, str]) -> bytes:
+    """The same model with one metadata entry per string (UTF-8, no terminator); an entry of that name is replaced.
+
+    ai-edge-quantizer keeps weights behind the flatbuffer, where only newer runtimes look; here they come back
+    into it, each at a multiple of 16 bytes, as XNNPACK likes to read them.
+    """
+    model: Any = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+    buffers = [_AlignedBuffer(_bytes_of(buffer, content)) for buffer in model.buffers]
+    kept = [entry for entry in model.metadata or [] if entry.name.decode() not in entries]
+    for name, text in entries.items():
+        buffers.append(_AlignedBuffer(text.encode()))
+        entry: Any = schema.MetadataT()
+        entry.name, entry.buffer = name.encode(), len(buffers) - 1
+        kept.append(entry)
+    model.buffers, model.metadata = buffers, kept
+    for graph in model.subgraphs:
+        for tensor in graph.tensors:
+            tensor.name = short_name(tensor.name.decode()).encode()
+    builder = flatbuffers.Builder(len(content) + 4096)
+    builder.Finish(model.Pack(builder), IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def short_name(name: str) -> str:
+    """A tensor's name as the module it comes from, e.g. "network.features.0"; a name of another kind as it is.
+
+    The converter writes one `package.Class_attribute` per module, for every operation that was fused: a tenth of the
+    bytes of a small int8 model.
+    """
+    first = name.split(";")[0]
+    if "/" not in first:
+        return name if ";" not in name else first
+    parts = [part.rsplit(".", 1)[-1].split("_", 1) for part in first.split("/")]
+    return ".".join(part[1] for part in parts if len(part) == 2)
+
+
+class _AlignedBuffer(schema.BufferT):
+    """A buffer whose bytes begin at a multiple of 16, as the schema demands and its Python code forgets."""
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__()
+        self._content = content
+
+    def Pack(self, builder: Any) -> Any:
+        """Write the bytes, then the table that points to them; called by the model's own `Pack`."""
+        vector = None
+        if self._content:
+            builder.StartVector(1, len(self._content), ALIGNMENT)
+            builder.head -= len(self._content)
+            builder.Bytes[builder.head : builder.head + len(self._content)] = self._content
+            vector = builder.EndVector()
+        schema.BufferStart(builder)
+        if vector is not None:
+            schema.BufferAddData(builder, vector)
+        return schema.BufferEnd(builder)
+
+
+def _bytes_of(buffer: Any, content: bytes) -> bytes:
+    """A buffer's bytes, in the flatbuffer or behind it (then `offset` is more than the marker 1)."""
+    if buffer.offset > 1:
+        return content[buffer.offset : buffer.offset + buffer.size]
+    return b"" if buffer.data is None else bytes(buffer.data)
+
+
+def noted(content: bytes, name: str) -> str | None:
+    """One entry as text; None if there is none or it is empty."""
+    model: Any = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+    for entry in model.metadata or []:
+        if entry.name == name.encode():
+            return _bytes_of(model.buffers[entry.buffer], content).rstrip(b"\0").decode() or None
+    return None

@@ -1,0 +1,198 @@
+"""Rewrites of an exported graph that change no number and let a delegate take it in one piece.
+
+XNNPACK, through ExecuTorch, leaves out operations for how they are written, not for what they compute: a `chunk`, a
+mean that drops its dimensions, a copy that selects everything. One such operation cuts the graph in two, and every cut
+costs copies and thread wake-ups. Each rewrite below replaces one pattern by operations that compute the same bits; a
+graph without the pattern is left as it is, so they are safe for any network.
+"""
+
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch.fx import Graph, Node
+
+aten = torch.ops.aten
+PART_OF_HARD_SIGMOID = "part_of_hard_sigmoid"
+_FLOATS = (torch.float32, torch.float16)
+
+
+@dataclass(frozen=True)
+class Rewrite:
+    """One replacement; `apply` changes the graph in place and returns how many places it changed."""
+
+    name: str
+    apply: Callable[[Graph], int]
+
+
+def rewrite(program: torch.export.ExportedProgram) -> tuple[str, ...]:
+    """Apply every rewrite to a program as `torch.export.export` made it, in place.
+
+    Returns:
+        What was done, e.g. ("13 × split as slices", "1 × mean that keeps its dimensions"); empty if nothing was.
+    """
+    graph = program.graph_module.graph
+    done = tuple(f"{count} × {each.name}" for each in REWRITES if (count := each.apply(graph)))
+    graph.eliminate_dead_code()
+    graph.lint()
+    program.graph_module.recompile()
+    return done
+
+
+def split_as_slices(graph: Graph) -> int:
+    """`chunk`, `split` or `split_with_sizes` whose parts are taken by index -> one slice per part."""
+    changed = 0
+    for node in _calls(graph, aten.chunk.default, aten.split.Tensor, aten.split_with_sizes.default):
+        users = list(node.users)
+        if not all(user.target is operator.getitem for user in users) or _feeds_output(users):
+            continue
+        source, dimension = node.args[0], _dimension(node, node.args[2] if len(node.args) > 2 else 0)
+        sizes = [part.shape[dimension] for part in node.meta["val"]]
+        if not isinstance(source, Node) or not all(isinstance(size, int) for size in sizes):
+            continue
+        for user in users:
+            index = user.args[1]
+            assert isinstance(index, int), "torch.export writes the parts of a split with constant indices"
+            start = sum(sizes[: index % len(sizes)])
+            end = start + sizes[index % len(sizes)]
+            _replace(graph, user, aten.slice.Tensor, (source, dimension, start, end))
+        changed += 1
+    return changed
+
+
+def mean_keeping_dimensions(graph: Graph) -> int:
+    """Mean of [B, C, H, W] over height and width to [B, C] -> mean to [B, C, 1, 1], then flattened."""
+    changed = 0
+    for node in _calls(graph, aten.mean.dim):
+        source, dimensions = node.args[0], node.args[1]
+        keeps = len(node.args) > 2 and bool(node.args[2])
+        if not isinstance(source, Node) or not isinstance(dimensions, (list, tuple)) or keeps or node.kwargs:
+            continue
+        rank = source.meta["val"].dim()
+        if rank != 4 or {int(d) % rank for d in dimensions if isinstance(d, int)} != {2, 3} or _is_output(node):
+            continue
+        with graph.inserting_before(node):
+            kept = graph.call_function(aten.mean.dim, (source, [2, 3], True))
+            kept.meta = dict(node.meta, val=node.meta["val"].unsqueeze(-1).unsqueeze(-1))
+        _replace(graph, node, aten.flatten.using_ints, (kept, 1))
+        changed += 1
+    return changed
+
+
+def drop_whole_selections(graph: Graph) -> int:
+    """`alias`, and a slice that selects everything -> their input."""
+    changed = 0
+    for node in _calls(graph, aten.alias.default, aten.slice.Tensor):
+        source = node.args[0]
+        if not isinstance(source, Node) or _is_output(node) or node.meta["val"].shape != source.meta["val"].shape:
+            continue
+        if node.target is aten.slice.Tensor and len(node.args) > 4 and node.args[4] != 1:
+            continue
+        node.replace_all_uses_with(source)
+        graph.erase_node(node)
+        changed += 1
+    return changed
+
+
+def hard_sigmoid_in_parts(graph: Graph) -> int:
+    """Hard sigmoid -> clamp(x + 3, 0, 6) / 6 with float constants.
+
+    ExecuTorch would decompose it by itself, with integer constants that are cast to float outside of the delegate at
+    every inference. The parts carry `PART_OF_HARD_SIGMOID` in their metadata: a quantizer should not take them for
+    an addition and a division of the network's own.
+    """
+    changed = 0
+    for node in _calls(graph, aten.hardsigmoid.default):
+        source = node.args[0]
+        if not isinstance(source, Node) or _is_output(node) or node.meta["val"].dtype not in _FLOATS:
+            continue
+        meta = {**node.meta, PART_OF_HARD_SIGMOID: True}
+        with graph.inserting_before(node):
+            added = graph.call_function(aten.add.Tensor, (source, 3.0))
+            clamped = graph.call_function(aten.hardtanh.default, (added, 0.0, 6.0))
+            divided = graph.call_function(aten.div.Tensor, (clamped, 6.0))
+        for part in (added, clamped, divided):
+            part.meta = dict(meta)
+        node.replace_all_uses_with(divided)
+        graph.erase_node(node)
+        changed += 1
+    return changed
+
+
+REWRITES = (
+    Rewrite("split as slices", split_as_slices),
+    Rewrite("mean that keeps its dimensions", mean_keeping_dimensions),
+    Rewrite("selection of everything left out", drop_whole_selections),
+    Rewrite("hard sigmoid in parts", hard_sigmoid_in_parts),
+)
+
+
+def module_of(node: Node) -> str:
+    """Dotted name of the innermost module that an exported node comes from; empty for the exported module itself."""
+    stack = node.meta.get("nn_module_stack") or {}
+    path = str(next(reversed(stack.values()))[0]) if stack else ""
+    return path.removeprefix("L['self'].").removeprefix("L__self__.")
+
+
+def _calls(graph: Graph, *targets: object) -> list[Node]:
+    return [node for node in graph.nodes if node.op == "call_function" and node.target in targets]
+
+
+def _dimension(node: Node, dimension: object) -> int:
+    source = node.args[0]
+    assert isinstance(source, Node)
+    assert isinstance(dimension, int)
+    return dimension % source.meta["val"].dim()
+
+
+def _is_output(node: Node) -> bool:
+    """The program's signature names its outputs by node, so such a node has to stay."""
+    return any(user.op == "output" for user in node.users)
+
+
+def _feeds_output(nodes: list[Node]) -> bool:
+    return any(_is_output(node) for node in nodes)
+
+
+def _replace(graph: Graph, old: Node, target: Callable[..., object], arguments: tuple[object, ...]) -> None:
+    with graph.inserting_before(old):
+        new = graph.call_function(target, arguments)  # pyright: ignore[reportArgumentType]
+        new.meta = dict(old.meta)
+    old.replace_all_uses_with(new)
+    graph.erase_node(old)
+
+
+def padded_pools(model: torch.nn.Module, example: torch.Tensor) -> tuple[torch.nn.Module, tuple[str, ...]]:
+    """Max pools that pad with minus infinity, after a ReLU -> zeros around the image, then a pool that does not pad.
+
+    The maximum is the same, since nothing is below zero and every window holds at least one value. LiteRT's converter
+    would write a padding with minus infinity, which XNNPACK does not take. Modules are replaced in place, so that names
+    in the converted model stay those of the network.
+
+    Returns:
+        The model and what was done.
+    """
+    program = torch.export.export(model, (example,))
+    modules = dict(model.named_modules())
+    changed = 0
+    for node in _calls(program.graph, aten.max_pool2d.default):
+        name, source = module_of(node), node.args[0]
+        pool = modules.get(name)
+        after_relu = isinstance(source, Node) and source.target in (aten.relu.default, aten.relu_.default)
+        if not isinstance(pool, torch.nn.MaxPool2d) or not after_relu or pool.ceil_mode or not any(_pair(pool.padding)):
+            continue
+        vertical, horizontal = _pair(pool.padding)
+        model.set_submodule(
+            name,
+            torch.nn.Sequential(
+                torch.nn.ConstantPad2d((horizontal, horizontal, vertical, vertical), 0.0),
+                torch.nn.MaxPool2d(pool.kernel_size, pool.stride, 0, pool.dilation),
+            ),
+        )
+        changed += 1
+    return model, ((f"{changed} × max pool after explicit zeros",) if changed else ())
+
+
+def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else value
