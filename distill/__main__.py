@@ -1,10 +1,11 @@
-"""python -m distill {run, study, evaluate, list}."""
+"""python -m distill {run, study, figures, evaluate, list}."""
 
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
 from distill import terminal
 from distill.errors import UsageError, WorkFailed
@@ -17,6 +18,8 @@ app = typer.Typer(help="Train small students from a large teacher.", no_args_is_
 
 RUNS = Path("out/runs")
 STUDIES = Path("out/studies")
+MEASUREMENTS = Path("out/measurements.jsonl")
+UNFINISHED_SHOWN = 6
 
 
 @app.command()
@@ -45,7 +48,7 @@ def run(
     assert card.training is not None
     _show([(f"best, epoch {card.training.best.epoch}", card.training.best), ("last", card.training.last)], path)
     if as_json:
-        print(card.to_json())
+        terminal.answer(card.to_json())
     else:
         terminal.product(path, f"python -m export {path} --format all --precision fp32,int8")
 
@@ -58,17 +61,40 @@ def study(
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Repeats of every cell.")] = 5,
     students: Annotated[
-        str | None, typer.Option(help="Networks, e.g. resnet18,timm:NAME [default: the study's].")
+        str | None, typer.Option(help="Networks, e.g. resnet18,timm:NAME.", show_default="the study's")
     ] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Runs at once; each gets its share of the cores.")] = 1,
-    out: Annotated[Path | None, typer.Option(help="Study folder [default: out/studies/STUDY].")] = None,
+    engine: Annotated[
+        str, typer.Option(help="local: processes of this machine; ray: Ray tasks (extra `ray`), here or on a cluster.")
+    ] = "local",
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, help="local: runs at once; each gets its share of the cores.", show_default="1"),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            help="ray: HOST:PORT of a cluster; its nodes must share the study's folder.",
+            show_default="this machine alone",
+        ),
+    ] = None,
+    cpus_per_cell: Annotated[
+        int | None, typer.Option(min=1, help="ray: processor cores of a run.", show_default="1")
+    ] = None,
+    gpus_per_cell: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="ray: GPUs of a run; 0.25 shares one among four.", show_default="1 where there are any"
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Study folder.", show_default="out/studies/STUDY")] = None,
 ) -> None:
     """Run a grid of runs with repeats; finished cells are kept, so the same command goes on where it was."""
     from distill.comparison import compare
     from distill.config import with_overrides
+    from distill.engines import Options
     from distill.studies import study_recipe
     from distill.study import run_study
-    from distill.study_table import HEAD, MARKDOWN_FILE, cells_of, write_tables
+    from distill.study_table import MARKDOWN_FILE, NARROW_HEAD, narrow_tables, write_tables
     from distill.vision.models import builder
 
     recipe = study_recipe(name)
@@ -78,17 +104,57 @@ def study(
         builder(network)
     grid = recipe.grid(name, base, networks, seeds)
     path = out or STUDIES / name
-    results = run_study(grid, path, jobs=jobs)
+    options = Options(jobs=jobs, address=address, cpus_per_cell=cpus_per_cell, gpus_per_cell=gpus_per_cell)
+    results = run_study(grid, path, engine=engine, options=options)
     lines = compare(results, baseline=grid.baseline)
     write_tables(path, name, grid.baseline, lines, results)
-    terminal.console.print(terminal.table(name, HEAD, [cells_of(line) for line in lines]))
+    for student, rows in narrow_tables(lines):
+        terminal.console.print(terminal.table(f"{name}: {student}", NARROW_HEAD, rows))
     failed = sum(result.card is None for result in results)
     if failed:
         raise WorkFailed(
             f"{failed} of {len(results)} cells failed; {path / MARKDOWN_FILE} names each with its log. "
             "The others are kept; the same command tries the failed ones again."
         )
-    terminal.product(path / MARKDOWN_FILE, f"read {path / MARKDOWN_FILE}; table.csv beside it is for programs")
+    terminal.product(path / MARKDOWN_FILE, f"python -m distill figures {path}")
+
+
+@app.command()
+def figures(
+    path: Annotated[Path, typer.Argument(metavar="STUDY", help="A study's folder, or the name of one in out/studies.")],
+    out: Annotated[Path | None, typer.Option(help="Where the pictures go.", show_default="STUDY/figures")] = None,
+    measurements: Annotated[
+        Path | None,
+        typer.Option(help="bench's journal, for speed and bytes.", show_default=f"{MEASUREMENTS} if it is there"),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print figures.json instead of the path.")] = False,
+) -> None:
+    """Draw the papers' figures of a study, as PNG and SVG, from what is finished of it."""
+    from distill.figures.draw import draw_study
+    from distill.figures.gallery import INDEX_FILE
+    from distill.figures.journal import read_times
+    from distill.figures.runs import read_study
+
+    found = read_study(path if path.exists() else STUDIES / path)
+    journal = measurements or (MEASUREMENTS if MEASUREMENTS.is_file() else None)
+    times = read_times(journal) if journal else ()
+    folder = out or found.folder / "figures"
+    entries, left_out = draw_study(found, times, folder)
+    rows = [(escape(entry.name), escape(entry.title)) for entry in entries]
+    terminal.console.print(terminal.table(f"figures of {found.name} in {folder}", ["figure", "shows"], rows))
+    for missing in left_out:
+        terminal.say(f"left out: {missing.name}: {escape(missing.reason)}")
+    if found.unfinished:
+        total = len(found.unfinished) + len(found.repeats)
+        few = [*found.unfinished[:UNFINISHED_SHOWN], *(["…"] if len(found.unfinished) > UNFINISHED_SHOWN else [])]
+        terminal.say(
+            f"[yellow]{len(found.unfinished)} of {total} cells are not finished and in no figure:[/] "
+            f"{escape('; '.join(few))}. Go on with: python -m distill study {found.name} --out {found.folder}"
+        )
+    if as_json:
+        terminal.answer((folder / INDEX_FILE).read_text().rstrip())
+    else:
+        terminal.product(folder / INDEX_FILE, f"python -m bench report --figures {folder}")
 
 
 @app.command(name="evaluate")

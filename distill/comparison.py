@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import median
 
 import numpy as np
 from scipy import stats
@@ -45,7 +46,13 @@ class Difference:
 
 @dataclass(frozen=True)
 class Line:
-    """One student under one technique."""
+    """One student under one technique.
+
+    Attributes:
+        relative_accuracy: best accuracy as a share of the teacher's; None where no teacher's is known.
+        median_batch_ms: median over all epochs of all runs of the epoch's median; None where it was not kept.
+        min_epoch_s: the shortest epoch of all runs.
+    """
 
     student: str
     technique: str
@@ -54,6 +61,9 @@ class Line:
     macro_f1: Estimate
     ece: Estimate
     entropy_nats: Estimate
+    relative_accuracy: Estimate | None
+    median_batch_ms: float | None
+    min_epoch_s: float | None
     against_baseline: Difference | None
     num_parameters: int
     failed: int
@@ -99,8 +109,8 @@ def compare(results: Sequence[Result], *, baseline: str) -> list[Line]:
         differences = _differences(runs, baseline)
         for name in techniques:
             if runs[name]:
-                failed = sum(result.card is None for result in of_student if result.cell.technique == name)
-                lines.append(_line(student, name, runs[name], differences.get(name), of_student, failed))
+                repeats = [result for result in of_student if result.cell.technique == name]
+                lines.append(_line(student, name, runs[name], differences.get(name), repeats))
     return lines
 
 
@@ -142,12 +152,13 @@ def _line(
     technique: str,
     runs: dict[int, Training],
     difference: Difference | None,
-    results: Sequence[Result],
-    failed: int,
+    repeats: Sequence[Result],
 ) -> Line:
     def over_seeds(value: Callable[[Training], float]) -> Estimate:
         return estimate([value(training) for training in runs.values()])
 
+    batches_ms = [value for result in repeats if result.card for value in result.times.batches_ms]
+    epochs_s = [value for result in repeats if result.card for value in result.times.epochs_s]
     return Line(
         student=student,
         technique=technique,
@@ -156,7 +167,19 @@ def _line(
         macro_f1=over_seeds(lambda run: run.best.macro_f1),
         ece=over_seeds(lambda run: run.best.ece),
         entropy_nats=over_seeds(lambda run: run.best.entropy_nats),
+        relative_accuracy=_relative(repeats),
+        median_batch_ms=median(batches_ms) if batches_ms else None,
+        min_epoch_s=min(epochs_s, default=None),
         against_baseline=difference,
-        num_parameters=next(result.card.num_parameters for result in results if result.card),
-        failed=failed,
+        num_parameters=next(result.card.num_parameters for result in repeats if result.card),
+        failed=sum(result.card is None for result in repeats),
     )
+
+
+def _relative(repeats: Sequence[Result]) -> Estimate | None:
+    shares = [
+        result.card.training.best.accuracy / result.teacher_accuracy
+        for result in repeats
+        if result.card and result.card.training and result.teacher_accuracy
+    ]
+    return estimate(shares) if shares else None

@@ -1,8 +1,9 @@
-"""A study's figures as a Markdown and a CSV table."""
+"""A study's figures as tables: Markdown to read, CSV for programs, a narrow one for the terminal."""
 
 import csv
 import io
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 
 from distill.comparison import Estimate, Line
@@ -11,7 +12,22 @@ from distill.study import Result
 
 MARKDOWN_FILE = "table.md"
 CSV_FILE = "table.csv"
-HEAD = ("student", "technique", "runs", "accuracy %", "last epoch %", "macro F1", "ECE", "entropy", "against baseline")
+HEAD = (
+    "student",
+    "technique",
+    "runs",
+    "accuracy %",
+    "of teacher",
+    "last epoch %",
+    "macro F1",
+    "ECE",
+    "entropy",
+    "batch ms",
+    "epoch s",
+    "against baseline",
+)
+NARROW_HEAD = ("technique", "runs", "accuracy %", "of teacher", "ECE", "batch ms", "epoch s", "against baseline")
+QUANTITIES = ("accuracy", "last_accuracy", "macro_f1", "ece", "entropy_nats", "relative_accuracy")
 
 
 def write_tables(folder: Path, name: str, baseline: str, lines: Sequence[Line], results: Sequence[Result]) -> None:
@@ -25,19 +41,30 @@ def cells_of(line: Line) -> tuple[str, ...]:
     return (
         line.student,
         line.technique,
-        f"{line.accuracy.count}" + (f" (+{line.failed} failed)" if line.failed else ""),
+        _runs(line),
         _with_interval(line.accuracy, scale=100, digits=2),
+        _with_interval(line.relative_accuracy, scale=1, digits=3),
         _with_interval(line.last_accuracy, scale=100, digits=2),
         _with_interval(line.macro_f1, scale=1, digits=3),
         _with_interval(line.ece, scale=1, digits=3),
         _with_interval(line.entropy_nats, scale=1, digits=3),
+        _plain(line.median_batch_ms, digits=1),
+        _plain(line.min_epoch_s, digits=2),
         _difference(line),
     )
 
 
+def narrow_tables(lines: Sequence[Line]) -> list[tuple[str, list[tuple[str, ...]]]]:
+    """For each student its lines in words, one entry per column of `NARROW_HEAD`: some 110 characters wide."""
+    return [
+        (student, [_narrow_cells_of(line) for line in of_student])
+        for student, of_student in groupby(lines, key=lambda line: line.student)
+    ]
+
+
 def markdown(name: str, baseline: str, lines: Sequence[Line], results: Sequence[Result]) -> str:
-    """The table with a sentence on how to read it and a list of failed cells."""
-    parts = [f"# {name}\n", _how_to_read(baseline), ""]
+    """The table with sentences on how to read it and a list of failed cells."""
+    parts = [f"# {name}\n", _how_to_read(baseline), "", *_teachers(results), _conditions(results), ""]
     parts.append("| " + " | ".join(HEAD) + " |")
     parts.append("|" + " --- |" * len(HEAD))
     parts += ["| " + " | ".join(cells_of(line)) + " |" for line in lines]
@@ -54,17 +81,27 @@ def comma_separated(lines: Sequence[Line]) -> str:
     """One row per line, plain numbers as fractions, for other programs."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    quantities = ("accuracy", "last_accuracy", "macro_f1", "ece", "entropy_nats")
-    head = [f"{name}_{part}" for name in quantities for part in ("mean", "std", "half_width_95")]
+    head = [f"{name}_{part}" for name in QUANTITIES for part in ("mean", "std", "half_width_95")]
+    times = ["median_batch_ms", "min_epoch_s"]
     extra = ["difference", "pairs", "p_value_holm", "verdict"]
-    writer.writerow(["student", "technique", "runs", "failed", "num_parameters", *head, *extra])
+    writer.writerow(["student", "technique", "runs", "failed", "num_parameters", *head, *times, *extra])
     for line in lines:
-        estimates: list[Estimate] = [getattr(line, name) for name in quantities]
-        values = [value for found in estimates for value in (found.mean, found.std, found.half_width)]
+        estimates: list[Estimate | None] = [getattr(line, name) for name in QUANTITIES]
+        values = [value for found in estimates for value in _parts(found)]
         against = line.against_baseline
         compared = [against.mean, against.pairs, against.p_value, against.verdict] if against else [None] * 4
         writer.writerow(
-            [line.student, line.technique, line.accuracy.count, line.failed, line.num_parameters, *values, *compared]
+            [
+                line.student,
+                line.technique,
+                line.accuracy.count,
+                line.failed,
+                line.num_parameters,
+                *values,
+                line.median_batch_ms,
+                line.min_epoch_s,
+                *compared,
+            ]
         )
     return text.getvalue()
 
@@ -77,7 +114,53 @@ def _how_to_read(baseline: str) -> str:
     )
 
 
-def _with_interval(found: Estimate, *, scale: float, digits: int) -> str:
+def _teachers(results: Sequence[Result]) -> list[str]:
+    known = sorted({result.teacher_accuracy for result in results if result.teacher_accuracy})
+    if not known:
+        return []
+    accuracies = ", ".join(f"{100 * accuracy:.2f} %" for accuracy in known)
+    return [f"The teacher's accuracy is {accuracies}; “of teacher” is the student's as a share of it.", ""]
+
+
+def _conditions(results: Sequence[Result]) -> str:
+    known = sorted({result.times.conditions or "under unknown conditions" for result in results if result.card})
+    return (
+        "Times are of training and for orientation only: the median batch and the shortest epoch of all runs, run "
+        f"{'; '.join(known)}."
+    )
+
+
+def _narrow_cells_of(line: Line) -> tuple[str, ...]:
+    found = line.against_baseline
+    p_value = "" if found is None or found.p_value is None else f", p = {found.p_value:.3f}"
+    verdict = "" if found is None else found.verdict.replace("no difference", "not")
+    return (
+        line.technique,
+        _runs(line),
+        _with_interval(line.accuracy, scale=100, digits=2),
+        "–" if line.relative_accuracy is None else f"{line.relative_accuracy.mean:.3f}",
+        f"{line.ece.mean:.3f}",
+        _plain(line.median_batch_ms, digits=1),
+        _plain(line.min_epoch_s, digits=2),
+        "–" if found is None else f"{100 * found.mean:+.2f} {verdict}{p_value}",
+    )
+
+
+def _runs(line: Line) -> str:
+    return f"{line.accuracy.count}" + (f" (+{line.failed} failed)" if line.failed else "")
+
+
+def _parts(found: Estimate | None) -> tuple[float | None, float | None, float | None]:
+    return (None, None, None) if found is None else (found.mean, found.std, found.half_width)
+
+
+def _plain(value: float | None, *, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def _with_interval(found: Estimate | None, *, scale: float, digits: int) -> str:
+    if found is None:
+        return "–"
     mean = f"{scale * found.mean:.{digits}f}"
     return mean if found.half_width is None else f"{mean} ± {scale * found.half_width:.{digits}f}"
 

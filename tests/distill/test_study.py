@@ -2,27 +2,32 @@
 
 import csv
 import io
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from scipy import stats
 
 from distill import checkpoint
 from distill.checkpoint import Card, DataIdentity, Metrics, Training
 from distill.comparison import compare, estimate, holm, paired_p_value
-from distill.config import RunConfig, with_overrides
+from distill.config import CheckpointTeacher, RunConfig, with_overrides
+from distill.engines import Options
+from distill.engines.cell_process import LOG_FILE, STARTED
 from distill.errors import UsageError
 from distill.recipes import demo, demo_scratch
 from distill.studies import STUDIES, study_recipe
-from distill.study import Cell, Result, Study, run_study
-from distill.study_table import comma_separated, markdown
+from distill.study import STUDY_FILE, Cell, Result, Study, StudyFile, run_study
+from distill.study_table import HEAD, NARROW_HEAD, comma_separated, markdown, narrow_tables
+from distill.study_times import Times
 from distill.vision.datasets import EchoPhantom
 from distill.vision.preprocess import Preprocess
 
@@ -123,6 +128,73 @@ def test_only_common_seeds_are_paired_and_failures_are_counted() -> None:
     assert row["pairs"] == "2"
 
 
+def test_times_are_pooled_over_epochs_and_runs_and_accuracy_is_a_share_of_the_teachers() -> None:
+    kept = Times(epochs_s=(9.0, 4.0), batches_ms=(30.0, 10.0, 20.0), conditions="2 at a time on a Z80")
+    older = Times(epochs_s=(5.0, 3.0), conditions=None)
+    results = [
+        replace(result("kd", 0, 0.8), times=kept, teacher_accuracy=0.9),
+        replace(result("kd", 1, 0.85), times=older, teacher_accuracy=0.9),
+    ]
+    (line,) = compare(results, baseline="scratch")
+    assert (line.median_batch_ms, line.min_epoch_s) == (20.0, 3.0)
+    assert line.relative_accuracy == estimate([0.8 / 0.9, 0.85 / 0.9])
+    text = markdown("my study", "scratch", [line], results)
+    assert "run 2 at a time on a Z80; under unknown conditions" in text
+    assert "teacher's accuracy is 90.00 %" in text
+    (row,) = csv.DictReader(io.StringIO(comma_separated([line])))
+    assert (row["median_batch_ms"], row["min_epoch_s"]) == ("20.0", "3.0")
+    assert float(row["relative_accuracy_mean"]) == pytest.approx(0.825 / 0.9)
+
+
+def test_what_is_not_known_is_a_dash_and_an_empty_field() -> None:
+    results = [result("scratch", 0, 0.8)]
+    (line,) = compare(results, baseline="scratch")
+    *_, last = markdown("s", "scratch", [line], results).splitlines()
+    shown = dict(zip(HEAD, last.strip("| ").split(" | "), strict=True))
+    assert {shown[name] for name in ("of teacher", "batch ms", "epoch s", "against baseline")} == {"–"}
+    (row,) = csv.DictReader(io.StringIO(comma_separated([line])))
+    assert {row[name] for name in ("relative_accuracy_mean", "median_batch_ms", "min_epoch_s")} == {""}
+
+
+def test_the_terminal_has_a_table_per_student_that_fits_in_120_columns() -> None:
+    results = [
+        replace(
+            result(technique, seed, accuracy + 0.01 * seed, model),
+            times=Times(epochs_s=(123.45,), batches_ms=(1234.5,)),
+            teacher_accuracy=0.9,
+        )
+        for model in ("mobilenet_v3_small", "ghostnet_100")
+        for technique, accuracy in (("scratch", 0.8), ("CTKD linear α=0.5", 0.81))
+        for seed in range(3)
+    ]
+    tables = narrow_tables(compare(results, baseline="scratch"))
+    assert [student for student, _ in tables] == ["mobilenet_v3_small", "ghostnet_100"]
+    for _, rows in tables:
+        columns = zip(NARROW_HEAD, *rows, strict=True)
+        assert sum(3 + max(len(cell) for cell in column) for column in columns) + 1 <= 120
+
+
+def test_a_study_says_on_disk_what_it_holds(tmp_path: Path) -> None:
+    kd = with_overrides(demo(), TINY)
+    brought = kd.model_copy(update={"teacher": CheckpointTeacher(path="/models/teacher")})
+    cells = (Cell("scratch", tiny()), Cell("kd", kd))
+    file = Study("s", "scratch", cells).file(tmp_path)
+    file.write(tmp_path / STUDY_FILE)
+    found = StudyFile.read(tmp_path)
+    assert found == file
+    assert [tmp_path / cell.folder for cell in found.cells] == [cell.folder(tmp_path) for cell in cells]
+    assert found.cells[0].teacher is None
+    assert found.teacher == found.cells[1].teacher == f"cells/{kd.teacher_run().name}"
+    two = Study("s", "scratch", (*cells, Cell("kd", brought))).file(tmp_path)
+    assert tmp_path / str(two.cells[2].teacher) == Path("/models/teacher")
+    assert two.teacher is None
+
+
+def test_the_studys_record_on_disk_has_not_changed() -> None:
+    golden = Path(__file__).parent / "golden" / STUDY_FILE
+    assert StudyFile.read(golden).to_json() + "\n" == golden.read_text()
+
+
 @pytest.mark.parametrize("name", STUDIES)
 def test_every_study_has_distinct_cells_with_a_baseline_for_every_student(name: str) -> None:
     recipe = study_recipe(name)
@@ -137,53 +209,97 @@ def test_an_unknown_study_names_the_nearest() -> None:
         study_recipe("echo-stduy")
 
 
+@pytest.mark.slow
 def test_one_failed_cell_does_not_stop_the_rest(tmp_path: Path) -> None:
     good, bad = tiny(), tiny("training.optimizer.lr=1e30", "training.schedule.warmup_epochs=0")
-    found = run_study(Study("s", "a", (Cell("bad", bad), Cell("good", good))), tmp_path, jobs=2)
-    assert found[0].card is None
-    assert found[0].failure is not None
-    assert "exit code 1" in found[0].failure
-    assert found[1].card is not None
-    log = found[0].failure.split("see ")[1]
-    assert "no longer finite" in Path(log).read_text()
+    study = Study("s", "a", (Cell("bad", bad), Cell("good", good)))
+    failed, made = run_study(study, tmp_path, options=Options(jobs=2))
+    assert failed.card is None
+    assert failed.failure is not None
+    assert "exit code 1" in failed.failure
+    assert "no longer finite" in Path(failed.failure.split("see ")[1]).read_text()
+    assert made.card is not None
+    assert checkpoint.load(made.cell.folder(tmp_path)).card == made.card
+    assert made.times.conditions is not None
+    assert made.times.conditions.startswith("2 at a time")
+    assert len(made.times.epochs_s) == len(made.times.batches_ms) == 1
+
+
+@pytest.mark.slow
+def test_cells_whose_teacher_failed_are_not_begun(tmp_path: Path) -> None:
+    lost = with_overrides(demo(), [*TINY, "teacher.model=torchvision:shufflenet_v2_x0_5"])
+    lost = with_overrides(lost, ["teacher.training.optimizer.lr=1e30", "teacher.training.schedule.warmup_epochs=0"])
+    (found,) = run_study(Study("s", "kd", (Cell("kd", lost),)), tmp_path)
+    assert found.failure is not None
+    assert found.failure.startswith("its teacher failed: exit code 1")
+    assert not found.cell.folder(tmp_path).exists()
 
 
 @pytest.mark.slow
 def test_a_study_killed_twice_finishes_without_repeating_a_finished_cell(tmp_path: Path) -> None:
-    """Four cells with a teacher; the whole process group is killed after the first and after the second cell."""
-    out = tmp_path / "study"
-    settings = [*TINY, "teacher.model=torchvision:shufflenet_v2_x0_5", "teacher.training.epochs=1"]
-    base = with_overrides(demo(), settings)
-    cells = tuple(Cell("kd", base.model_copy(update={"seed": seed})) for seed in range(4))
+    """Twelve cells with a teacher, two at a time; killed in the middle of others after the third and the seventh."""
+    base = with_overrides(demo(), [*TINY, "teacher.model=torchvision:shufflenet_v2_x0_5", "teacher.training.epochs=1"])
+    cells = tuple(Cell("kd", base.model_copy(update={"seed": seed})) for seed in range(12))
     code = f"""
 from pathlib import Path
 from distill.config import parse
+from distill.engines import Options
 from distill.study import Cell, Study, run_study
 cells = tuple(Cell("kd", parse(text, source="test")) for text in {[cell.config.model_dump_json() for cell in cells]!r})
-run_study(Study("s", "kd", cells), Path({str(out)!r}), jobs=1)
+run_study(Study("s", "kd", cells), Path({str(tmp_path)!r}), options=Options(jobs=2))
 """
-    finished: dict[Path, int] = {}
-    for kill_after in (1, 2, None):
-        process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
-        while kill_after is not None and len(finished_cards(out)) < kill_after:
-            assert process.poll() is None
-            time.sleep(0.02)
-        if kill_after is not None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        now = finished_cards(out)
-        assert {path: now[path] for path in finished} == finished
-        finished = now
-    assert len(finished) == 4
-    assert len(list((out / "cells").glob("teacher-*"))) == 1
+    before: dict[Path, tuple[int, ...]] = {}
+    interrupted: list[Path] = []
+    for kill_at in ("3/12", "7/12", None):
+        process = subprocess.Popen(
+            [sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
+        assert process.stderr is not None
+        for line in process.stderr:
+            if kill_at and line.startswith(kill_at):
+                interrupted.append(hold_a_running_cell(process, tmp_path, cells))
+                os.killpg(process.pid, signal.SIGKILL)
+        process.stderr.close()
+        assert process.wait() == (-signal.SIGKILL if kill_at else 0)
+        now = traces_of_finished(tmp_path, cells)
+        assert len(now) >= (int(kill_at.split("/")[0]) if kill_at else 12)
+        assert {folder: now[folder] for folder in before} == before
+        before = now
+    assert len(interrupted) == 2
+    assert all(starts_in(folder) > 1 for folder in interrupted)
+    assert sum(starts_in(cell.folder(tmp_path)) for cell in cells) <= 12 + 2 * 2
+    assert StudyFile.read(tmp_path).teacher is not None
+    (teacher,) = tmp_path.glob("cells/teacher-*")
+    assert starts_in(teacher) == 1
 
 
-def finished_cards(study: Path) -> dict[Path, int]:
-    """Finished students' cards with the time they were written."""
-    cards = [path for path in study.glob("cells/*/best/card.json") if "teacher" not in path.parts[-3]]
-    return {path: path.stat().st_mtime_ns for path in cards if json.loads(path.read_text())["training"]["finished"]}
+def hold_a_running_cell(study: "subprocess.Popen[str]", path: Path, cells: tuple[Cell, ...]) -> Path:
+    """Folder of a cell that is not finished and whose process is held by SIGSTOP, so that it cannot finish."""
+    deadline = time.monotonic() + 900
+    while time.monotonic() < deadline:
+        for run in psutil.Process(study.pid).children():
+            with suppress(psutil.NoSuchProcess):  # it may end while it is looked at
+                run.suspend()
+                unfinished = {cell.folder(path) for cell in cells} - traces_of_finished(path, cells).keys()
+                for folder in unfinished:
+                    if str(folder) in run.cmdline():
+                        return folder
+                run.resume()
+        time.sleep(0.02)
+    pytest.fail("no cell was running")
 
 
-def test_cells_are_ordinary_runs(tmp_path: Path) -> None:
-    (found,) = run_study(Study("s", "a", (Cell("a", tiny()),)), tmp_path, jobs=1)
-    assert checkpoint.load(found.cell.folder(tmp_path)).card == found.card
+def traces_of_finished(study: Path, cells: tuple[Cell, ...]) -> dict[Path, tuple[int, ...]]:
+    """When the files of every finished cell were written, and how often its process was started."""
+    found: dict[Path, tuple[int, ...]] = {}
+    for cell in cells:
+        folder = cell.folder(study)
+        card = folder / "best" / "card.json"
+        if card.is_file() and '"finished": true' in card.read_text():
+            files = (card, folder / "metrics.jsonl", folder / "last" / "weights.safetensors", folder / LOG_FILE)
+            found[folder] = (*(file.stat().st_mtime_ns for file in files), starts_in(folder))
+    return found
+
+
+def starts_in(folder: Path) -> int:
+    return (folder / LOG_FILE).read_text().count(STARTED)
