@@ -1,6 +1,7 @@
 """Shared by all tests: a private cache, one thread, and small things to train and export."""
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,10 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import numpy as np
 import pytest
 from PIL import Image
+
+
+# A shell that starts the tests in the background has Ctrl-C ignored, and every command they start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True, scope="session")

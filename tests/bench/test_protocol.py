@@ -8,7 +8,7 @@ import pytest
 from bench import timing
 from bench.instruments import agent
 from bench.protocol import FOLDER, RECORDS, Job, Progress, Result, schema
-from bench.timing import Limits
+from bench.timing import HostLimits, Limits
 from distill.errors import UsageError
 
 
@@ -86,10 +86,11 @@ def test_the_agent_stops_where_the_loop_of_the_desk_stops(call_ns: int, limits: 
     def run(measure: Callable[[Clock], object]) -> object:
         return measure(Clock(call_ns))
 
-    desk = run(lambda clock: timing.measure(clock.work, limits=limits, clock=clock))
+    floors_alone = HostLimits(**limits.model_dump(), steady_within=None, half_width=None)
+    desk = run(lambda clock: timing.measure(clock.work, limits=floors_alone, clock=clock))
     found = run(lambda clock: agent.time_calls(clock.work, limits.model_dump(), clock))
     assert isinstance(desk, timing.Timing)
     assert isinstance(found, dict)
     assert found["samples_ns"] == [round(ms * timing.NS_PER_MS) for ms in desk.samples_ms]
-    assert (found["warmup_count"], found["warmup_s"]) == (desk.warmup_count, desk.warmup_s)
+    assert (found["warmup_count"], found["warmup_s"]) == (desk.warmup.count, desk.warmup.seconds)
     assert found["first_inference_ms"] == desk.first_ms
