@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-
 # A shell that starts the tests in the background has Ctrl-C ignored, and every command they start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
