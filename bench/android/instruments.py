@@ -190,8 +190,31 @@ class App:
         phone.shell(["run-as", APP_PACKAGE, "rm", "-f", *(f"files/{name}" for name in names)])
 
 
+class StartedByTheShell:
+    """What instruments share that the shell starts: everything lies in the job's folder."""
+
+    def look(self, folder: str) -> str:
+        """In the job's folder."""
+        return _look_in(folder)
+
+    def read(self, phone: Phone, folder: str, name: str) -> bytes:
+        """Straight from the job's folder."""
+        return phone.read(f"{folder}/{name}")
+
+    def log_tail(self, phone: Phone, folder: str) -> str:
+        """The end of what it printed."""
+        return _tail(phone.script(f"tail -n {LOG_LINES} {folder}/log.txt 2>/dev/null").stdout)
+
+    def last_exit(self, phone: Phone, pid: int | None, since: str) -> Exit | None:
+        """Nobody notes how a child of the shell ended."""
+        return None
+
+    def clean(self, phone: Phone, folder: str, run_id: str) -> None:
+        """Nothing lies outside the folder."""
+
+
 @dataclass(frozen=True)
-class PythonAgent:
+class PythonAgent(StartedByTheShell):
     """A small agent for boards that run adbd with Linux and Python."""
 
     name: InstrumentName = "python"
@@ -216,28 +239,9 @@ class PythonAgent:
         phone.push(AGENT, agent, sha256=sha256_of_file(AGENT))
         phone.start(["python3", agent, f"{folder}/{JOB_FILE}", folder], log=f"{folder}/log.txt")
 
-    def look(self, folder: str) -> str:
-        """In the job's folder."""
-        return _look_in(folder)
-
-    def read(self, phone: Phone, folder: str, name: str) -> bytes:
-        """Straight from the job's folder."""
-        return phone.read(f"{folder}/{name}")
-
-    def log_tail(self, phone: Phone, folder: str) -> str:
-        """The end of what the agent printed."""
-        return _tail(phone.script(f"tail -n {LOG_LINES} {folder}/log.txt 2>/dev/null").stdout)
-
-    def last_exit(self, phone: Phone, pid: int | None, since: str) -> Exit | None:
-        """Nobody notes how a child of the shell ended."""
-        return None
-
-    def clean(self, phone: Phone, folder: str, run_id: str) -> None:
-        """Nothing lies outside the folder."""
-
 
 @dataclass(frozen=True)
-class NativeRunner:
+class NativeRunner(StartedByTheShell):
     """A torch-free ExecuTorch runner in C++: no app, no Python."""
 
     name: InstrumentName = "native"
@@ -270,25 +274,6 @@ class NativeRunner:
         # Pushed files do not keep their mode on every phone.
         phone.must(["chmod", "0755", f"{folder}/runner"])
         phone.start([f"{folder}/runner", f"{folder}/{JOB_FILE}", folder], log=f"{folder}/log.txt")
-
-    def look(self, folder: str) -> str:
-        """In the job's folder."""
-        return _look_in(folder)
-
-    def read(self, phone: Phone, folder: str, name: str) -> bytes:
-        """Straight from the job's folder."""
-        return phone.read(f"{folder}/{name}")
-
-    def log_tail(self, phone: Phone, folder: str) -> str:
-        """The end of what the runner printed."""
-        return _tail(phone.script(f"tail -n {LOG_LINES} {folder}/log.txt 2>/dev/null").stdout)
-
-    def last_exit(self, phone: Phone, pid: int | None, since: str) -> Exit | None:
-        """Nobody notes how a child of the shell ended."""
-        return None
-
-    def clean(self, phone: Phone, folder: str, run_id: str) -> None:
-        """Nothing lies outside the folder."""
 
 
 INSTRUMENTS: dict[str, type[App] | type[NativeRunner] | type[PythonAgent]] = {
