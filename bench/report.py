@@ -163,8 +163,10 @@ def headline(rows: Sequence[Row]) -> str:
     """The page's title: what was found, or else what was measured."""
     best = best_student(rows)
     if best is None:
-        device = rows[0].measurement.device.name
-        return f"{len(rows)} measurement{'s' if len(rows) != 1 else ''} on {device}"
+        counts = Counter(row.measurement.device.name for row in rows)
+        (device, count), *others = counts.items()
+        parts = [f"{count} measurement{'s' if count != 1 else ''} on {device}"]
+        return ", ".join(parts + [f"{count} on {device}" for device, count in others])
     subject = best.measurement.subject
     return (
         f"{best.name} as {subject.format} {subject.precision} is {best.speed_up:.1f} × faster than the teacher "

@@ -51,6 +51,11 @@ def test_a_row_that_is_not_valid_is_never_the_title(measurements, make_measureme
     assert headline(compare([*measurements, noisy])).startswith("good as onnx")
 
 
+def test_the_title_counts_the_rows_of_each_device(measurements, make_measurement):
+    phone = make_measurement("phone", samples_ms=(1.0,), accuracy=None, device=EMULATED)
+    assert headline(compare([*measurements[1:], phone])) == "2 measurements on Test CPU, 1 on Emulated phone"
+
+
 def test_without_a_teacher_the_page_says_so_and_names_the_base(measurements):
     page = render([measurements[1]])
     assert "No teacher was measured in eager PyTorch" in page
