@@ -136,7 +136,7 @@ def subject(cell: Cell) -> Subject:
         accuracy=manifest.parity.accuracy,
         top1_agreement=manifest.parity.top1_agreement,
         accuracy_images=manifest.parity.num_images if manifest.parity.accuracy is not None else 0,
-        macs=getattr(manifest, "macs", None),
+        macs=manifest.macs,
     )
 
 

@@ -17,8 +17,11 @@ from export.artifact.runner import RUNNERS, open_runner, run_all
 from export.evidence import Evidence
 from export.formats import Target, exporter, why_not
 from export.job import ExportedModel, ExportJob
+from export.limits import FLOAT_MIN_AGREEMENT
+from export.macs import count_macs
 from export.quantization import QuantizationRecipe
 from export.staging import whole_folder
+from export.weight_corrections import corrected
 
 THREADS = 1
 """Workers run side by side instead. At batch 1, threads wait for each other after every small operation: with two of
@@ -96,12 +99,14 @@ def export_model(
     """Let the format's exporter write the model into `staging`."""
     card = checkpoint.card
     calibration = evidence.calibration if target.calibrated else None
+    images = None if calibration is None else card.preprocess.to_input(calibration.images)
+    quantized = target.precision not in FLOAT_MIN_AGREEMENT
     job = ExportJob(
-        model=checkpoint.model,
+        model=corrected(checkpoint.model, recipe, images) if quantized else checkpoint.model,
         card=card,
         precision=target.precision,
         batch=target.batch,
-        calibration_images=None if calibration is None else card.preprocess.to_input(calibration.images),
+        calibration_images=images,
         checkpoint=checkpoint.folder,
         folder=staging,
         recipe=recipe,
@@ -147,6 +152,7 @@ def describe(
         files=tuple(_hashed(staging, path.as_posix(), "model") for path in exported.files),
         model=card.model,
         num_parameters=card.num_parameters,
+        macs=count_macs(checkpoint.model, card.preprocess.input_shape),
         checkpoint_sha256=card.weights_sha256,
         teacher_sha256=training.teacher_sha256 if training else None,
         method=training.method if training else None,

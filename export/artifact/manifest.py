@@ -145,6 +145,7 @@ class Manifest(Contract):
         inputs_sha256: identity of everything this was made from; see `export.reuse`.
         scheme: how the precision was reached, in words, e.g. "int8 weights per channel, int8 activations, static".
         recipe: the quantizer's settings, as `export.quantization` writes them; None without quantization.
+        macs: multiply-accumulate operations for one image, in convolutions and matrix products (`export.macs`).
         temperature: the logits are divided by it, inside the graph.
         checkpoint_sha256: weights hash of the card this came from; `teacher_sha256` that of the student's teacher.
         dataset: where the held-out images come from; None for a model brought without data.
@@ -154,9 +155,9 @@ class Manifest(Contract):
         minimum_runtime: oldest runtime known to load it, e.g. "onnxruntime 1.20"; None if unknown.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 3
+    SCHEMA_VERSION: ClassVar[int] = 4
 
-    schema_version: Literal[3] = 3
+    schema_version: Literal[4] = 4
     inputs_sha256: str
     format: FormatName
     precision: PrecisionName
@@ -165,6 +166,7 @@ class Manifest(Contract):
     files: tuple[ArtifactFile, ...]
     model: str
     num_parameters: int
+    macs: int
     checkpoint_sha256: str
     teacher_sha256: str | None
     method: str | None

@@ -89,6 +89,7 @@ def make_artifact_in() -> MakeArtifact:
             "files": tuple(files),
             "model": name,
             "num_parameters": weights.size,
+            "macs": weights.size,
             "checkpoint_sha256": hashlib.sha256(name.encode()).hexdigest(),
             "teacher_sha256": None,
             "method": None,

@@ -33,8 +33,8 @@ def test_the_golden_manifest_is_written_back_letter_by_letter(tmp_path: Path) ->
     [
         (changed(colour="red"), "colour: unknown key"),
         (changed(parity=None), "parity: "),
-        (changed(schema_version=4), "has schema version 4, but this version of the toolkit reads 3"),
-        (changed(schema_version=1), "has schema version 1, but this version of the toolkit reads 3"),
+        (changed(schema_version=5), "has schema version 5, but this version of the toolkit reads 4"),
+        (changed(schema_version=1), "has schema version 1, but this version of the toolkit reads 4"),
         (changed(schema_version=None), "has schema version None"),
         (changed(num_parameters="many"), "num_parameters: input should be a valid integer"),
         (changed(format="tflite"), "format: "),

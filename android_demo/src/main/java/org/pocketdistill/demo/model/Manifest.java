@@ -16,7 +16,7 @@ import org.pocketdistill.demo.json.JsonObject;
  * <p>As on the Python side, another schema version, an unknown key or a missing one is an error.
  */
 public final class Manifest {
-    public static final int SCHEMA_VERSION = 3;
+    public static final int SCHEMA_VERSION = 4;
     public static final String FILE_NAME = "manifest.json";
 
     /** One file of the artifact; {@code path} stays inside its folder. */
@@ -59,7 +59,7 @@ public final class Manifest {
         json.requireVersion(SCHEMA_VERSION, "the manifest");
         json.requireKeys(
                 "schema_version", "inputs_sha256", "format", "precision", "scheme", "recipe", "files", "model",
-                "num_parameters", "checkpoint_sha256", "teacher_sha256", "method", "class_names", "preprocess",
+                "num_parameters", "macs", "checkpoint_sha256", "teacher_sha256", "method", "class_names", "preprocess",
                 "temperature", "dataset", "input", "output", "calibration", "delegation", "parity", "allowed_loss",
                 "notes", "versions", "minimum_runtime");
         format = json.string("format");

@@ -39,8 +39,8 @@ public final class ManifestTest {
     @Test
     public void whatTheAppDoesNotKnowIsRefused() throws IOException {
         String[][] changes = {
-            {"\"schema_version\": 3", "\"schema_version\": 4"},
-            {"\"schema_version\": 3,", ""},
+            {"\"schema_version\": 4", "\"schema_version\": 5"},
+            {"\"schema_version\": 4,", ""},
             {"\"scheme\":", "\"sceme\":"},
             {"\"method\": \"scratch\",", ""},
             {"\"num_parameters\": 1528106", "\"num_parameters\": \"many\""},
@@ -69,10 +69,10 @@ public final class ManifestTest {
     @Test
     public void anotherVersionIsNamed() throws IOException {
         try {
-            Manifest.parse(golden().replace("\"schema_version\": 3", "\"schema_version\": 9"), "m");
+            Manifest.parse(golden().replace("\"schema_version\": 4", "\"schema_version\": 9"), "m");
             fail();
         } catch (JsonException error) {
-            assertTrue(error.getMessage(), error.getMessage().contains("schema version 9, this app reads 3"));
+            assertTrue(error.getMessage(), error.getMessage().contains("schema version 9, this app reads 4"));
         }
     }
 }
