@@ -15,6 +15,7 @@ from distill.config import CheckpointTeacher, RunConfig, TrainTeacher
 from distill.contract import Contract, Strict, write_whole
 from distill.engines import OWN_CHOICE, Ended, Engine, Options, Started, open_engine
 from distill.errors import UsageError
+from distill.processes import started_by_torchrun
 from distill.run_folder import CONFIG_FILE, RunFolder
 from distill.study_progress import StudyProgress
 from distill.study_times import Times, read_times
@@ -157,8 +158,14 @@ def run_study(study: Study, path: Path, *, engine: str = "local", options: Optio
         One result per cell, in the grid's order.
 
     Raises:
-        UsageError: the engine cannot be had as asked for; no cell was begun.
+        UsageError: the engine cannot be had as asked for, or torchrun started this; no cell was begun.
     """
+    processes, _ = started_by_torchrun()
+    if processes > 1:
+        raise UsageError(
+            f"torchrun started {processes} processes, and each would run the whole study. A study spreads its runs "
+            "itself: python -m distill study STUDY --jobs N on this machine, or --engine ray --address HOST:PORT on a cluster."
+        )
     record = study.file(path)
     record.write(path / STUDY_FILE)
     folders = {cell: cell.folder(path) for cell in study.cells}

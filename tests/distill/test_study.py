@@ -76,6 +76,18 @@ def result(technique: str, seed: int, accuracy: float | None, model: str = "resn
     return Result(cell, card, None)
 
 
+def test_a_study_under_torchrun_is_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"TORCHELASTIC_RUN_ID": "a", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    grid = study_recipe("demo-study")
+    study = grid.grid("demo-study", grid.base(), grid.students, 1)
+    with pytest.raises(UsageError, match=r"torchrun started 4 processes.* --jobs N"):
+        run_study(study, tmp_path / "study")
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_estimate_is_the_t_interval_of_the_mean() -> None:
     values = [0.9, 0.92, 0.95, 0.91]
     low, high = stats.t.interval(0.95, 3, loc=np.mean(values), scale=stats.sem(values))
