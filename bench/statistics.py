@@ -27,6 +27,10 @@ FEW_SAMPLES = MIN_SAMPLES
 MAX_SPREAD = 0.10
 """A row is noisy if the middle half of its samples spans more than this share of the median."""
 
+MOVES_THE_MEDIAN = 0.25
+"""Two modes make a row noisy if the smaller holds at least this share. Below it, the median stays within the larger
+mode's middle third, wherever the smaller one lies."""
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -81,7 +85,7 @@ def label(samples_ms: Sequence[float]) -> Label:
         word = "slower" if change > 0 else "faster"
         return Label("drifting", f"the last third is {100 * abs(change):.1f} % {word} than the first")
     modes = two_modes(samples_ms)
-    if modes is not None:
+    if modes is not None and modes.smaller_share >= MOVES_THE_MEDIAN:
         return Label(
             "noisy",
             f"two modes: {modes.low:.3g} and {modes.high:.3g} ms, {100 * modes.high_share:.0f} % of the samples in the "

@@ -43,6 +43,11 @@ class Modes:
     high: float
     high_share: float
 
+    @property
+    def smaller_share(self) -> float:
+        """Share of the samples in the smaller mode, at most 0.5."""
+        return min(self.high_share, 1 - self.high_share)
+
 
 def drift(samples: Sequence[float]) -> float | None:
     """Last third's median against the first's, as a share (above 0 is slower), if it drifts; else None."""

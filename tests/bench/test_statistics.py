@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.statistics import FAR_TAIL_FLOOR, FEW_SAMPLES, TAIL_FLOOR, label, summarize
+from bench.traces import two_modes
 
 latencies = st.lists(st.floats(0.001, 1e4), min_size=1, max_size=300)
 
@@ -53,6 +54,13 @@ def test_two_modes_in_turn_are_noisy_and_no_drift():
     verdict = label([1.0, 1.2] * 50)
     assert verdict.validity == "noisy"
     assert verdict.reason.startswith("two modes: 1 and 1.2 ms, 50 % of the samples in the slower one")
+
+
+def test_a_small_second_mode_that_cannot_move_the_median_is_no_objection():
+    rng = np.random.default_rng(6)
+    samples = np.where(rng.random(400) < 0.15, 1.5, 1.0) * rng.normal(1, 0.01, 400)
+    assert two_modes(samples.tolist()) is not None
+    assert label(samples.tolist()).validity == "valid"
 
 
 def test_one_broad_mode_is_noisy():
