@@ -164,7 +164,7 @@ def run_study(study: Study, path: Path, *, engine: str = "local", options: Optio
     if processes > 1:
         raise UsageError(
             f"torchrun started {processes} processes, and each would run the whole study. A study spreads its runs "
-            "itself: python -m distill study STUDY --jobs N on this machine, --engine ray --address HOST:PORT on a cluster."
+            "itself: python -m distill study STUDY --jobs N here, or --engine ray --address HOST:PORT on a cluster."
         )
     record = study.file(path)
     record.write(path / STUDY_FILE)
