@@ -56,7 +56,8 @@ class Training(Strict):
         config: the whole run configuration; `python -m distill run` accepts it again.
         teacher_sha256: weights hash of the teacher, or of the file it was brought as; None without a teacher.
         epoch: the epoch (1-based) after which these weights were taken.
-        best, last: metrics of the best epoch (by validation accuracy) and of the last one.
+        best, last: metrics of the best epoch (by validation accuracy, which a quantization-aware run takes under
+            rounding) and of the last one; all of them are of the network in float.
         finished: False while the run that writes this is still going.
     """
 

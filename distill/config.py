@@ -182,6 +182,25 @@ TeacherConfig = Annotated[
 ]
 
 
+class QuantizationAware(Strict):
+    """The student starts from a finished run and is trained while it computes as an int8 runtime would.
+
+    A few epochs at a low rate are enough. While batch statistics or ranges keep moving, the last steps have nothing
+    steady to learn for, so both can be frozen.
+
+    Attributes:
+        from_run: run folder or checkpoint of the same network.
+        weights_sha256: of the weights it started from; found when the run begins.
+        freeze_batch_norm_after: epochs after which the statistics of batch normalisation stand still; 0 = at once.
+        freeze_ranges_after: epochs after which the ranges of the rounded values stand still.
+    """
+
+    from_run: str
+    weights_sha256: str | None = None
+    freeze_batch_norm_after: Annotated[int, Field(ge=0)] = 0
+    freeze_ranges_after: Positive = 2
+
+
 class RunConfig(Strict):
     """Everything that decides what a run computes.
 
@@ -191,6 +210,7 @@ class RunConfig(Strict):
             here: `torchrun --nproc-per-node 4 -m distill run ...` divides each batch among four (`distill.processes`).
         model: the student (or the only network), a name of `distill.vision.models`.
         teacher: None for methods that need none.
+        quantization_aware: None for a run that starts from random weights and computes in float.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
@@ -202,6 +222,7 @@ class RunConfig(Strict):
     teacher: TeacherConfig | None = None
     method: MethodConfig
     training: TrainingSettings
+    quantization_aware: QuantizationAware | None = None
 
     @property
     def preprocess(self) -> Preprocess:
@@ -210,7 +231,9 @@ class RunConfig(Strict):
 
     def identity(self) -> str:
         """Hex SHA-256 of everything that decides the result: all but the name and the device."""
-        return sha256_of_json(self.model_dump(mode="json", exclude={"name", "device"}))
+        # Without it a run is what it was before there was such a setting.
+        unused = set() if self.quantization_aware else {"quantization_aware"}
+        return sha256_of_json(self.model_dump(mode="json", exclude={"name", "device", *unused}))
 
     def teacher_run(self) -> "RunConfig":
         """The run that trains the teacher: the same data and images, without a teacher of its own."""

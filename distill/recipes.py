@@ -6,6 +6,7 @@ from distill.config import (
     AdamW,
     Augment,
     ImageSettings,
+    QuantizationAware,
     RunConfig,
     TrainingSettings,
     TrainTeacher,
@@ -30,6 +31,22 @@ def demo() -> RunConfig:
         method=HintonKDConfig(temperature=4.0, alpha=0.9),
         training=TrainingSettings(epochs=16, batch_size=64, optimizer=AdamW(lr=4e-3)),
     )
+
+
+def demo_qat() -> RunConfig:
+    """The student of demo fine-tuned for int8 with the same teacher (run demo first)."""
+    return demo().model_copy(
+        update={
+            "name": "demo-qat",
+            "training": TrainingSettings(epochs=4, batch_size=64, optimizer=AdamW(lr=1e-4)),
+            "quantization_aware": QuantizationAware(from_run="out/runs/demo"),
+        }
+    )
+
+
+def demo_quantization_friendly() -> RunConfig:
+    """As demo, for MobileNetV3-Small without hard-swish and squeeze-excitation."""
+    return demo().model_copy(update={"name": "demo-quantization-friendly", "model": "mobilenet_v3_small_relu"})
 
 
 def echo_kd() -> RunConfig:
@@ -86,6 +103,8 @@ def folder_scratch() -> RunConfig:
 RECIPES: dict[str, Callable[[], RunConfig]] = {
     "demo": demo,
     "demo-scratch": demo_scratch,
+    "demo-qat": demo_qat,
+    "demo-quantization-friendly": demo_quantization_friendly,
     "echo-kd": echo_kd,
     "echo-scratch": echo_scratch,
     "folder-kd": folder_kd,

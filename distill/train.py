@@ -6,14 +6,16 @@ with the weights of one that was not (bit for bit on the CPU). Several processes
 """
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from distill import calibration, evaluate
+from distill import calibration, evaluate, quantization_aware
 from distill import teacher as teachers
 from distill.batches import Batch, Batches, Share
 from distill.checkpoint import Card, Metrics, Training
@@ -42,6 +44,7 @@ def train(config: RunConfig, path: Path, *, resume: bool = False, restart: bool 
     """
     processes = start_processes(config)
     fabric = processes.fabric
+    config = quantization_aware.pinned(config)
     folder = RunFolder(path, config)
     if not restart and (card := processes.first(folder.finished)):
         say(f"{path} is finished already; nothing to do (--restart trains it again)")
@@ -58,7 +61,8 @@ def train(config: RunConfig, path: Path, *, resume: bool = False, restart: bool 
     torch.manual_seed(config.seed)
     method = config.method.build()
     students = build_students(config, method.num_students, len(data.train.class_names), processes)
-    cohort = nn.ModuleList(students)
+    trained = quantization_aware.prepare(students, config, data.train.class_names)
+    cohort = nn.ModuleList(trained)
     optimizer = make_optimizer(config.training, cohort, method)
     restore(state, cohort, method, optimizer)
     objective, optimizer = fabric.setup(Objective(cohort, method), optimizer)
@@ -80,6 +84,7 @@ def train(config: RunConfig, path: Path, *, resume: bool = False, restart: bool 
         display.update(bar, completed=state.epoch * len(batches))
         while state.epoch < settings.epochs and not stale(state, settings):
             method.start_epoch(state.epoch + 1)
+            quantization_aware.start_epoch(trained, state.epoch)
             started = time.perf_counter()
             clock = StepClock(fabric.device)
             losses = train_epoch(step, batches, config, state.epoch, Meter(display, bar), clock)
@@ -90,6 +95,7 @@ def train(config: RunConfig, path: Path, *, resume: bool = False, restart: bool 
             leader = leading(found)
             row = {"losses": losses, **method.scalars(), "seconds": seconds, "images_per_s": rate}
             row["median_batch_ms"] = batch_ms
+            row |= quantization_aware.rounded_accuracy(trained, validation)
             advance(state, found[leader], row)
             capture(state, cohort, method, optimizer)
             processes.first(keep, folder, config, data, teacher, state, students[leader])
@@ -200,6 +206,8 @@ def check(config: RunConfig, share: Share) -> None:
     """Raises UsageError for what can be known to be wrong before anything is loaded."""
     builder(config.model)
     share.check(config.training.batch_size)
+    if config.quantization_aware and share.count > 1:
+        raise UsageError("a quantization-aware run keeps its ranges in one process; start it without torchrun.")
     if isinstance(config.teacher, TrainTeacher):
         builder(config.teacher.model)
         share.check(config.teacher.training.batch_size)
@@ -317,11 +325,17 @@ def stale(state: State, settings: TrainingSettings) -> bool:
 def advance(state: State, metrics: Metrics, row: dict[str, object]) -> None:
     """Take one finished epoch into the state; `state.best is state.last` if it was the best so far."""
     state.epoch += 1
-    improved = state.best is None or metrics.accuracy > state.best.accuracy
+    found = {**metrics.model_dump(), **row}
+    improved = all(judged(found) > judged(earlier) for earlier in state.history)
     state.last = metrics
     state.best = metrics if improved else state.best
     state.stale_epochs = 0 if improved else state.stale_epochs + 1
-    state.history.append({**metrics.model_dump(), **row})
+    state.history.append(found)
+
+
+def judged(row: Mapping[str, Any]) -> float:
+    """What decides which epoch is best: validation accuracy, of the rounded network if it is trained to be rounded."""
+    return row.get("quantized_accuracy", row["accuracy"])
 
 
 def record(config: RunConfig, data: Data, teacher: Teacher | None, state: State, *, finished: bool = False) -> Training:
@@ -344,9 +358,10 @@ def record(config: RunConfig, data: Data, teacher: Teacher | None, state: State,
 def epoch_line(config: RunConfig, state: State) -> str:
     """One line per epoch, for people and for log files."""
     row = state.history[-1]
+    rounded = f"  as int8 {100 * row['quantized_accuracy']:.2f} %" if "quantized_accuracy" in row else ""
     losses = "  ".join(f"{name} {value:.3f}" for name, value in row["losses"].items())
     return (
         f"{config.name}  epoch {state.epoch:>3}/{config.training.epochs}  {losses}  "
-        f"accuracy {100 * row['accuracy']:.2f} %  F1 {row['macro_f1']:.3f}  {row['images_per_s']:.0f} images/s"
+        f"accuracy {100 * row['accuracy']:.2f} %{rounded}  F1 {row['macro_f1']:.3f}  {row['images_per_s']:.0f} images/s"
         f"{'  best so far' if state.best is state.last else ''}"
     )

@@ -20,6 +20,7 @@ Builder = Callable[[int], nn.Module]
 
 MODELS: dict[str, Builder] = {
     "mobilenet_v3_small": mobilenet_v3.mobilenet_v3_small,
+    "mobilenet_v3_small_relu": mobilenet_v3.mobilenet_v3_small_relu,
     "mobilenet_v3_large": mobilenet_v3.mobilenet_v3_large,
     "shufflenet_v2_x1_0": shufflenet_v2.shufflenet_v2_x1_0,
     "ghostnet_100": ghostnet.ghostnet_100,
