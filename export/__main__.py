@@ -1,6 +1,6 @@
 """python -m export CHECKPOINT: a checkpoint into artifacts, each proven against eager PyTorch.
 
-Other commands: formats (what exists), bundle (for the app).
+Other commands: formats (what exists), doctor (the cheapest int8 that keeps the model), bundle (for the app).
 """
 
 import json
@@ -18,9 +18,10 @@ from distill.vision.preprocess import Preprocess
 from export import formats, outcomes, plan, pool
 from export.bundle import bundle
 from export.calibrate import PictureFolder
+from export.doctor.command import doctor
 from export.formats_table import formats as formats_command
 from export.making import Request, Result, make
-from export.options import as_preprocess, positive, read_recipe, refuse_description, refuse_unused
+from export.options import as_preprocess, positive, read_recipe, refuse_description, refuse_unused, run_name
 from export.plan import Plan
 from export.pool import Limits
 from export.reuse import Settings
@@ -28,6 +29,7 @@ from export.reuse import Settings
 app = typer.Typer(cls=terminal.takes_for_granted("export"), add_completion=False, help=__doc__)
 app.command()(bundle)
 app.command("formats")(formats_command)
+app.command()(doctor)
 
 DEFAULT_OUT = Path("out/artifacts")
 BROUGHT_OUT = Path("out/brought")
@@ -177,12 +179,6 @@ def worker_limits(jobs: int, memory_gib: float | None, timeout: float) -> Limits
     """What each worker may take."""
     usual = pool.default_limits(jobs)
     return Limits(usual.memory_bytes if memory_gib is None else int(memory_gib * 2**30), timeout)
-
-
-def run_name(folder: Path) -> str:
-    """Name of the run a checkpoint folder belongs to: `best` and `last` lie inside it."""
-    folder = folder.resolve()
-    return folder.parent.name if folder.name in ("best", "last") else folder.name
 
 
 def make_folder(folder: Path) -> Path:

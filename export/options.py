@@ -76,3 +76,9 @@ def read_recipe(path: Path) -> dict[str, JsonValue]:
         raise UsageError(f"cannot read {path}: {error.strerror or error}.") from error
     except ValidationError as error:
         raise UsageError(f"{path} is not a quantization recipe: {explain(error)}.") from error
+
+
+def run_name(folder: Path) -> str:
+    """Name of the run a checkpoint folder belongs to: `best` and `last` lie inside it."""
+    folder = folder.resolve()
+    return folder.parent.name if folder.name in ("best", "last") else folder.name

@@ -141,7 +141,7 @@ def _start(task: Task) -> _Running:
             stdin=subprocess.PIPE,  # closes with this process, however it ends: see `export.worker`
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=_environment(),
+            env=environment(),
             process_group=0,
         )
     return _Running(task, process, time.monotonic())
@@ -163,7 +163,7 @@ def _enforce(running: Sequence[_Running], limits: Limits) -> None:
                 f"raise it with --timeout {2 * limits.seconds:.0f}"
             )
         if worker.over_limit:
-            _kill_group(worker.process)
+            kill_group(worker.process)
 
 
 def _has_ended(process: subprocess.Popen[bytes]) -> bool:
@@ -173,14 +173,15 @@ def _has_ended(process: subprocess.Popen[bytes]) -> bool:
 
 def _end(worker: _Running) -> None:
     """End whatever is left of a worker; a killed one cannot remove the folder it was building in."""
-    _kill_group(worker.process)
+    kill_group(worker.process)
     worker.process.wait()
     if worker.process.stdin:
         worker.process.stdin.close()
     shutil.rmtree(staging_path(worker.task.folder, worker.process.pid), ignore_errors=True)
 
 
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
+def kill_group(process: subprocess.Popen[bytes]) -> None:
+    """End a worker with every process it started; nothing happens if it has ended."""
     with suppress(ProcessLookupError, PermissionError):  # macOS says the latter of a group of zombies
         os.killpg(process.pid, signal.SIGKILL)
 
@@ -192,11 +193,11 @@ def _outcome(worker: _Running) -> Outcome:
     try:
         ending = Ending.read(worker.task.ending)
     except UsageError:
-        return Outcome(worker.task, seconds, "failed", _how_it_died(worker.process.returncode))
+        return Outcome(worker.task, seconds, "failed", how_it_died(worker.process.returncode))
     return Outcome(worker.task, seconds, ending.status, ending.cause)
 
 
-def _how_it_died(code: int) -> str:
+def how_it_died(code: int) -> str:
     """A worker that left no ending was ended from below: a native crash, or a converter that called exit()."""
     if code == -signal.SIGKILL:
         return "the converter was ended by SIGKILL, most likely by the system for lack of memory; try --jobs 1"
@@ -205,7 +206,7 @@ def _how_it_died(code: int) -> str:
     return f"the converter ended its process with exit code {code} before it was done"
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Our own environment, able to import this package from any working directory."""
     root = str(Path(__file__).resolve().parent.parent)
     path = os.environ.get("PYTHONPATH")

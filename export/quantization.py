@@ -17,6 +17,25 @@ OperationName = Literal["hard-swish", "hard-sigmoid", "multiply", "add", "pool",
 """Operations without weights that may stay in float by kind."""
 
 
+class HoldOutIdentity(Strict):
+    """The images that a recipe was chosen on: of the training data, and none of them calibrated with.
+
+    Attributes:
+        num_images: how many.
+        seed: chose them.
+        images_sha256: of their pixels and labels.
+        data_sha256: identity of the training split they are from.
+        apart_by_group: none of them shares a group (patient) with a calibration image; False where the data name
+            no groups, or have too few.
+    """
+
+    num_images: Annotated[int, Field(gt=0)]
+    seed: int
+    images_sha256: str
+    data_sha256: str
+    apart_by_group: bool
+
+
 class QuantizationRecipe(Strict):
     """How weights and activations become integers.
 
@@ -27,6 +46,9 @@ class QuantizationRecipe(Strict):
         float_layers: modules whose operations stay in float, everything inside them included, by their dotted names
             in the `ImageClassifier`, e.g. "network.features.0" or "network.classifier.3".
         float_operations: kinds of operation that stay in float everywhere.
+        equalise: scale channels between neighbouring convolutions first; see `export.equalisation`.
+        correct_bias: take what quantization adds to a layer's mean off its bias; see `export.bias_correction`.
+        chosen_on: where the choice was made; None for a recipe written by hand. Without effect on the model.
     """
 
     calibrator: CalibratorName = "min-max"
@@ -34,6 +56,9 @@ class QuantizationRecipe(Strict):
     per_channel: bool = True
     float_layers: tuple[str, ...] = ()
     float_operations: tuple[OperationName, ...] = ()
+    equalise: bool = False
+    correct_bias: bool = False
+    chosen_on: HoldOutIdentity | None = None
 
     @model_validator(mode="after")
     def _percentile_belongs_to_its_calibrator(self) -> "QuantizationRecipe":

@@ -1,0 +1,1 @@
+"""python -m export doctor: how far a model can be quantized without losing it, and by which recipe."""

@@ -1,0 +1,74 @@
+"""Which layers suffer most from quantization, found on the torch network by imitating integers in one layer a time."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from export.artifact.runner import Batch
+from export.doctor.record import LayerSensitivity
+from export.fake_quantization import OneLayerQuantized, find_ranges
+from export.graph_layers import float_units, trace
+from export.quantization import QuantizationRecipe
+
+IMAGES = 200
+"""Images of the hold-out that layers are ranked on: each layer runs all of them."""
+
+CEILING_DB = 120.0
+"""Where the logits hardly move at all: what float32 itself could tell apart."""
+
+
+def measure_layers(
+    model: nn.Module,
+    calibration: Batch,
+    hold_out: Batch,
+    recipe: QuantizationRecipe,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[LayerSensitivity, ...]:
+    """Every weighted layer of a network by what quantizing it alone does to the logits, the most sensitive first.
+
+    Quantized are its weights, its input and its result with all that is fused into it; everything else stays in float.
+
+    Args:
+        model: in eval mode on the CPU.
+        calibration: images [N, C, H, W] in [0, 1] that ranges are found with.
+        hold_out: other images, at most `IMAGES` of which are used.
+        recipe: calibrator, and whether weights have a scale per channel.
+        on_progress: called with layers done and their total.
+    """
+    images = torch.from_numpy(hold_out[:IMAGES])
+    traced = trace(model, images)
+    ranges = find_ranges(traced, torch.from_numpy(calibration), recipe)
+    units = float_units(model)
+    batches = list(traced.batches(images))
+    found: dict[str, LayerSensitivity] = {}
+    with torch.inference_mode():
+        float_logits = torch.cat([model(part) for part in batches])
+        for done, layer in enumerate(traced.layers, start=1):
+            run = OneLayerQuantized(traced, layer, ranges, per_channel=recipe.per_channel)
+            logits = torch.cat([run.run(part) for part in batches])
+            name = units[layer.name]
+            measured = LayerSensitivity(
+                layer=name,
+                sqnr_db=sqnr_db(float_logits, logits),
+                top1_agreement=float((float_logits.argmax(1) == logits.argmax(1)).double().mean()),
+                num_weights=model.get_submodule(layer.name).get_parameter("weight").numel(),
+            )
+            if name not in found or measured.sqnr_db < found[name].sqnr_db:  # a layer may be called several times
+                found[name] = measured
+            on_progress(done, len(traced.layers))
+    return tuple(sorted(found.values(), key=lambda each: each.sqnr_db))
+
+
+def sqnr_db(signal: Tensor, noisy: Tensor) -> float:
+    """Signal to noise of logits [N, classes] in decibel; what moves all classes alike changes no answer: no noise.
+
+    Returns:
+        10 log10 (power of the signal / power of the difference), at most `CEILING_DB`.
+    """
+    clean = (signal - signal.mean(1, keepdim=True)).double()
+    noise = (noisy - noisy.mean(1, keepdim=True)).double() - clean
+    power = float(noise.square().sum())
+    ratio = float(clean.square().sum()) / power if power > 0 else np.inf
+    return float(min(CEILING_DB, 10 * np.log10(max(ratio, 1e-12))))

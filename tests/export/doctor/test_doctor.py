@@ -1,0 +1,199 @@
+"""The command: real conversions in a process of their own, a diagnosis that can be read back, a recipe that applies."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from distill import checkpoint as checkpoints
+from distill import terminal
+from distill.checkpoint import Checkpoint
+from export.__main__ import app
+from export.artifact.manifest import Manifest, read_artifact
+from export.doctor import process
+from export.doctor.record import DIAGNOSIS_FILE, Diagnosis, FormatDiagnosis, Step
+from export.doctor.verdict import advice, conclude
+from export.doctor.words import recipe_in_words, step_line
+from export.doctor.worker import BrokeDown, Chosen
+from export.quantization import QuantizationRecipe
+
+IMAGES = ("--images", 60, "--calibration-images", 40)
+CRASH = (sys.executable, "-c", "import os; os.abort()")
+
+
+def run(*arguments: object) -> int:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["export", *(str(argument) for argument in arguments)])
+        with pytest.raises(SystemExit) as ended:
+            terminal.run(app)
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
+
+
+def unframed(text: str) -> str:
+    return " ".join(text.replace("│", " ").split())
+
+
+@pytest.fixture(scope="module")
+def examined(tmp_path_factory: pytest.TempPathFactory, checkpoint_folder: Path) -> tuple[Path, Diagnosis]:
+    """All steps of ONNX, once."""
+    out = tmp_path_factory.mktemp("doctor") / "tiny"
+    code = run("doctor", checkpoint_folder, "--format", "onnx", "--all", *IMAGES, "--out", out)
+    found = Diagnosis.read(out / DIAGNOSIS_FILE)
+    assert code == (0 if found.formats[0].chosen else 1)
+    return out, found
+
+
+def test_every_step_is_measured_and_kept(examined: tuple[Path, Diagnosis], checkpoint: Checkpoint) -> None:
+    out, found = examined
+    assert found.checkpoint_sha256 == checkpoint.card.weights_sha256
+    assert found.hold_out.num_images == 60
+    assert found.num_calibration == 40
+    (onnx,) = found.formats
+    assert [step.name for step in onnx.steps] == ["per-channel", "calibrators", "float-layers", "weight-corrections"]
+    for step in onnx.steps:
+        for trial in step.trials:
+            assert trial.recipe.chosen_on == found.hold_out
+            assert trial.size_share < 1
+            assert trial.accuracy_kept == pytest.approx(trial.accuracy / trial.eager_accuracy)
+            assert trial.speed.interval[0] <= trial.speed.ratio <= trial.speed.interval[1]
+            assert trial.meets_limits == (trial.accuracy_kept >= 0.99 and trial.top1_agreement >= 0.97)
+    in_float = onnx.steps[2].trials[-1]
+    assert set(in_float.recipe.float_layers) <= {layer.layer for layer in found.layers}
+    assert in_float.size_bytes > onnx.steps[0].chosen.size_bytes
+    for name in ("sensitivity.png", "sensitivity.svg", "onnx.log"):
+        assert (out / name).stat().st_size > 0
+
+
+def test_the_export_command_of_the_diagnosis_makes_what_was_measured(
+    examined: tuple[Path, Diagnosis], tmp_path: Path
+) -> None:
+    """The tiny network is robust, so there is a scheme; validation images were not chosen on."""
+    out, found = examined
+    (onnx,) = found.formats
+    assert onnx.chosen is not None
+    assert onnx.export_command is not None
+    assert onnx.recipe_file is not None
+    assert QuantizationRecipe.model_validate_json((out / onnx.recipe_file).read_bytes()) == onnx.chosen.recipe
+    words = onnx.export_command.split()
+    assert words[:3] == ["python", "-m", "export"]
+    run(*words[3:], "--out", tmp_path, "--allow-loss")
+    manifest = read_artifact(tmp_path / "onnx-int8")
+    assert manifest.recipe == json.loads(onnx.chosen.recipe.model_dump_json())
+    assert manifest.recipe["chosen_on"] == json.loads(found.hold_out.model_dump_json())
+    assert manifest.size_bytes == onnx.chosen.size_bytes
+    assert manifest.parity == onnx.reported
+
+
+def test_a_recipe_with_corrections_goes_through_the_export(checkpoint_folder: Path, tmp_path: Path) -> None:
+    recipe = QuantizationRecipe(calibrator="mse", equalise=True, correct_bias=True)
+    (tmp_path / "recipe.json").write_text(recipe.model_dump_json())
+    both = ("--format", "onnx", "--precision", "int8,fp32", "--calibration-images", 40, "--allow-loss")
+    assert run(checkpoint_folder, *both, "--out", tmp_path / "plain") == 0
+    assert run(checkpoint_folder, *both, "--recipe", tmp_path / "recipe.json", "--out", tmp_path / "corrected") == 0
+
+    def content(folder: str, precision: str) -> tuple[Manifest, bytes]:
+        artifact = tmp_path / folder / f"onnx-{precision}"
+        manifest = read_artifact(artifact)
+        return manifest, (artifact / manifest.file("model")).read_bytes()
+
+    manifest, corrected = content("corrected", "int8")
+    assert manifest.recipe is not None
+    assert manifest.recipe["correct_bias"] is True
+    assert manifest.parity.accuracy is not None
+    assert manifest.parity.accuracy > 0.8
+    assert corrected != content("plain", "int8")[1]
+    assert content("corrected", "fp32")[1] == content("plain", "fp32")[1]
+
+
+def test_a_toolchain_that_crashes_is_a_verdict(
+    checkpoint_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(process, "COMMAND", CRASH)
+    code = run("doctor", checkpoint_folder, "--format", "onnx,litert", *IMAGES, "--out", tmp_path, "--json")
+    assert code == 1
+    found = Diagnosis.from_json(capsys.readouterr().out, source="stdout")
+    assert [each.format for each in found.formats] == ["onnx", "litert"]
+    for each in found.formats:
+        assert each.outcome == "failed"
+        assert each.reason == "the converter was ended by SIGABRT"
+        assert each.recipe_file is None
+    assert found.layers
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--format", "coreml"], "the doctor does not examine coreml"),
+        (["--format", "torchscript"], "torchscript cannot be exported in int8"),
+        (["--format", "onx"], "did you mean onnx"),
+        (["--min-relative-accuracy", "1.5"], "--min-relative-accuracy"),
+        (["--calibration-images", "119"], "leave 1 besides the 119 to calibrate with"),
+    ],
+)
+def test_a_wrong_request_is_refused_before_any_work(
+    checkpoint_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert run("doctor", checkpoint_folder, "--out", tmp_path / "out", *arguments) == 2
+    assert message in unframed(capsys.readouterr().err)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_checkpoint_without_data_is_refused(
+    checkpoint: Checkpoint, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    card = checkpoint.card
+    checkpoints.save(
+        tmp_path,
+        checkpoint.model,
+        name=card.model,
+        class_names=card.class_names,
+        preprocess=card.preprocess,
+        training=None,
+    )
+    assert run("doctor", tmp_path) == 2
+    assert "names no training data" in unframed(capsys.readouterr().err)
+
+
+def test_what_loses_too_much_is_said_with_numbers_and_a_way_out(
+    examined: tuple[Path, Diagnosis], checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    (onnx,) = examined[1].formats
+    steps = tuple(failing(step) for step in onnx.steps)
+    (tmp_path / "onnx.recipe.json").write_text("left from an earlier run")
+    found = conclude("onnx", steps, Chosen(trial=None, reported=None), tmp_path, ["python", "-m", "export", "RUN"])
+    assert found.outcome == "loses-too-much"
+    assert "no scheme keeps the model; the best" in found.reason
+    assert not (tmp_path / "onnx.recipe.json").exists()
+    assert advice(checkpoint.card, tmp_path, [found]) == ()
+    (tmp_path / "config.json").write_text("{}")
+    card = checkpoint.card.model_copy(update={"model": "mobilenet_v3_small"})
+    tuning, friendly = advice(card, tmp_path, [found])
+    assert f"python -m distill run {tmp_path}/config.json --set quantization_aware.from_run={tmp_path}" in tuning
+    assert "--set model=mobilenet_v3_small_relu" in friendly
+    assert advice(card, tmp_path, examined[1].formats) == () or onnx.outcome == "not-faster"
+
+
+def test_a_failure_keeps_the_steps_before_it(examined: tuple[Path, Diagnosis], tmp_path: Path) -> None:
+    steps = examined[1].formats[0].steps[:1]
+    found = conclude("onnx", steps, BrokeDown(cause="the disk is full"), tmp_path, ["python"])
+    assert (found.outcome, found.reason, found.steps) == ("failed", "the disk is full", steps)
+    assert isinstance(found, FormatDiagnosis)
+
+
+def test_steps_in_words(examined: tuple[Path, Diagnosis]) -> None:
+    first, second = examined[1].formats[0].steps[:2]
+    line = step_line("onnx", second, first.chosen)
+    gained = second.chosen.top1_agreement - first.chosen.top1_agreement
+    assert f"({gained * 100:+.1f} points)" in line
+    assert "4 tried" in line
+    recipe = QuantizationRecipe(
+        calibrator="percentile", percentile=99.9, float_layers=("a", "b"), equalise=True, correct_bias=True
+    )
+    assert recipe_in_words(recipe) == "percentile 99.9, 2 layers in float, equalised, bias corrected"
+
+
+def failing(step: Step) -> Step:
+    trials = tuple(trial.model_copy(update={"meets_limits": False}) for trial in step.trials)
+    return step.model_copy(update={"trials": trials})
