@@ -127,10 +127,13 @@ Cost = Callable[[NDArray[np.float64], NDArray[np.float64], Grid], float]
 
 
 def _search(seen: Histogram, levels: int, cost: Cost) -> Range:
-    """Move the ends of the range towards zero, the upper one first, each to where the cost is least."""
+    """Move the ends of the range towards zero, the upper one first, each to where the cost is least.
+
+    Where every range costs the same, as when too few values were seen to tell, it is the widest.
+    """
     centres, counts = seen.occupied()
     low, high = min(seen.low, 0.0), max(seen.high, 0.0)
-    shares = np.arange(1, STEPS + 1) / STEPS
+    shares = np.arange(STEPS, 0, -1) / STEPS
     if high > 0:
         high = min((high * s for s in shares), key=lambda h: cost(centres, counts, Grid(low, h, levels)))
     if low < 0:

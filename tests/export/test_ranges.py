@@ -86,6 +86,12 @@ def test_mse_and_entropy_cut_off_outliers_and_min_max_does_not() -> None:
     assert full[1] > entropy[1] > 1
 
 
+def test_entropy_keeps_the_whole_range_of_too_few_values_to_judge_by() -> None:
+    """Logits and squeezed channels of a few images: no candidate can be told from another."""
+    few = histogram(RNG.normal(0, 3, 200))
+    assert find_range(few, "entropy") == find_range(few, "min-max")
+
+
 @pytest.mark.parametrize("name", ["relu", "hard swish", "normal"])
 def test_entropy_keeps_most_of_a_range_without_outliers(name: str) -> None:
     seen = histogram(SAMPLES[name])
