@@ -10,7 +10,7 @@ from export.doctor.words import LAYERS_SHOWN
 
 WIDTH_IN = 7.0
 BAR_IN = 0.26
-BLUE, GREY, LIGHT = "#0072B2", "#767676", "#DDDDDD"
+BLUE, GREY = "#0072B2", "#767676"
 NOTE: dict[str, Any] = {"textcoords": "offset points", "va": "center", "color": GREY}
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
@@ -21,7 +21,6 @@ STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.linewidth": 0.6,
-    "axes.axisbelow": True,
     "savefig.facecolor": "white",
     "svg.fonttype": "none",
     "svg.hashsalt": "pocket-distill",
@@ -46,7 +45,6 @@ def draw(layers: Sequence[LayerSensitivity], model: str, folder: Path) -> tuple[
             note = f"{layer.sqnr_db:.1f} dB, {layer.top1_agreement:.1%}"
             axes.annotate(note, (max(layer.sqnr_db, 0.0), position), xytext=(4, 0), **NOTE)
         axes.set_xlim(min(0.0, *(layer.sqnr_db for layer in shown)), 1.25 * max(1.0, *(x.sqnr_db for x in shown)))
-        axes.grid(axis="x", color=LIGHT, linewidth=0.5)
         axes.set_xlabel("signal to quantization noise of the logits (dB; short is bad), and answers kept")
         axes.set_title(f"{model}: the {len(shown)} most sensitive of {len(layers)} layers, each alone in int8")
         return tuple(_save(figure, folder / f"sensitivity.{kind}", kind) for kind in ("png", "svg"))
