@@ -1,17 +1,14 @@
 """Runs an ExecuTorch program (.pte) with the runtime of the `executorch` package, XNNPACK included."""
 
-import warnings
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+# The bindings need torch loaded. Their public name, `portable_lib`, imports the whole exporter for one warning: three
+# times the start-up of every process that only runs a program.
 import torch
-
-with warnings.catch_warnings():
-    # Importing it registers torchao enums in a way that torch deprecates.
-    warnings.simplefilter("ignore")
-    from executorch.extension.pybindings import portable_lib
+from executorch.extension.pybindings import _portable_lib
 
 from export.artifact.batch import refuse_other_batch
 from export.artifact.manifest import Manifest
@@ -28,7 +25,7 @@ class ExecuTorchRunner:
         self._method = program.load_method("forward")
         self._manifest = manifest
         self.runtime_version = version("executorch")
-        self.threads = portable_lib._threadpool_get_thread_count()
+        self.threads = _portable_lib._threadpool_get_thread_count()
 
     def bind(self, batch: Batch) -> Callable[[], Batch]:
         """See `Runner.bind`.
@@ -47,5 +44,5 @@ class ExecuTorchRunner:
 
 def open_model(folder: Path, manifest: Manifest, *, threads: int) -> ExecuTorchRunner:
     """Load the .pte after the thread pool was made: XNNPACK takes the pool when the program is loaded."""
-    portable_lib._unsafe_reset_threadpool(threads)
-    return ExecuTorchRunner(portable_lib._load_program(str(folder / manifest.file("model"))), manifest)
+    _portable_lib._unsafe_reset_threadpool(threads)
+    return ExecuTorchRunner(_portable_lib._load_program(str(folder / manifest.file("model"))), manifest)
