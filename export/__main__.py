@@ -23,7 +23,6 @@ from export.formats_table import formats as formats_command
 from export.making import Request, Result, make
 from export.options import as_preprocess, positive, read_recipe, refuse_description, refuse_unused, run_name
 from export.plan import Plan
-from export.pool import Limits
 from export.reuse import Settings
 
 app = typer.Typer(cls=terminal.takes_for_granted("export"), add_completion=False, help=__doc__)
@@ -132,7 +131,7 @@ def export(
     show_skipped(planned)
     request = Request(folder, card, planned.targets, settings, pictures, out, allow_loss=allow_loss, force=force)
     jobs = jobs or pool.default_jobs()
-    results = make(request, jobs=jobs, limits=worker_limits(jobs, memory_gib, timeout))
+    results = make(request, jobs=jobs, limits=pool.worker_limits(jobs, memory_gib, timeout))
     return report(results, card.model, out, as_json=as_json)
 
 
@@ -173,12 +172,6 @@ def refuse_trained(weights: Path | None, labels: Path | None) -> None:
     """Raise UsageError if weights or labels are named beside --untrained."""
     if weights is not None or labels is not None:
         raise UsageError("--untrained takes random weights and numbered classes; leave out --weights and --labels.")
-
-
-def worker_limits(jobs: int, memory_gib: float | None, timeout: float) -> Limits:
-    """What each worker may take."""
-    usual = pool.default_limits(jobs)
-    return Limits(usual.memory_bytes if memory_gib is None else int(memory_gib * 2**30), timeout)
 
 
 def make_folder(folder: Path) -> Path:

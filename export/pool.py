@@ -109,9 +109,10 @@ def run(tasks: Sequence[Task], *, jobs: int, limits: Limits) -> Iterator[Task | 
             _end(worker)
 
 
-def default_limits(jobs: int) -> Limits:
-    """An equal share of the free memory for each of `jobs` workers, and half an hour."""
-    return Limits(max(LEAST_CAP_BYTES, (available_bytes() or 0) // jobs), TIMEOUT_S)
+def worker_limits(jobs: int, memory_gib: float | None, timeout_s: float) -> Limits:
+    """What each of `jobs` workers may take; without `memory_gib` an equal share of the free memory."""
+    share = max(LEAST_CAP_BYTES, (available_bytes() or 0) // jobs)
+    return Limits(share if memory_gib is None else int(memory_gib * 2**30), timeout_s)
 
 
 def default_jobs() -> int:
@@ -152,18 +153,24 @@ def _enforce(running: Sequence[_Running], limits: Limits) -> None:
     held_bytes = resident_bytes()
     for worker in running:
         held, seconds = held_bytes.get(worker.process.pid, 0), time.monotonic() - worker.started
-        if held > limits.memory_bytes:
-            worker.over_limit = (
-                f"the converter was ended at its memory limit: it held {held / 2**30:.1f} GiB of "
-                f"{limits.memory_bytes / 2**30:.1f}; raise it with --memory-gib {2 * limits.memory_bytes / 2**30:.0f}"
-            )
-        elif seconds > limits.seconds:
-            worker.over_limit = (
-                f"the converter was ended at its time limit of {limits.seconds:.0f} s; "
-                f"raise it with --timeout {2 * limits.seconds:.0f}"
-            )
+        worker.over_limit = over_limit(held, seconds, limits)
         if worker.over_limit:
             kill_group(worker.process)
+
+
+def over_limit(held_bytes: int, seconds: float, limits: Limits) -> str | None:
+    """Which limit a worker is over, and how to raise it; None if it is inside."""
+    if held_bytes > limits.memory_bytes:
+        return (
+            f"the converter was ended at its memory limit: it held {held_bytes / 2**30:.1f} GiB of "
+            f"{limits.memory_bytes / 2**30:.1f}; raise it with --memory-gib {2 * limits.memory_bytes / 2**30:.0f}"
+        )
+    if seconds > limits.seconds:
+        return (
+            f"the converter was ended at its time limit of {limits.seconds:.0f} s; "
+            f"raise it with --timeout {2 * limits.seconds:.0f}"
+        )
+    return None
 
 
 def _has_ended(process: subprocess.Popen[bytes]) -> bool:

@@ -12,6 +12,7 @@ from rich.markup import escape
 from distill import checkpoint as checkpoints
 from distill import terminal
 from distill.errors import UsageError
+from export import pool
 from export.artifact.manifest import FormatName
 from export.doctor import verdict, words
 from export.doctor.escalation import most_trials
@@ -42,6 +43,7 @@ class Settings:
         seed: chooses both.
         min_accuracy_kept: share of eager's accuracy that a recipe must keep on the hold-out.
         every_step: do not stop at the first step that is good enough.
+        limits: what one measurement may take.
     """
 
     hold_out_images: int
@@ -49,6 +51,7 @@ class Settings:
     seed: int
     min_accuracy_kept: float
     every_step: bool
+    limits: pool.Limits
 
 
 def doctor(
@@ -61,6 +64,10 @@ def doctor(
     min_relative_accuracy: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="share of eager's accuracy that int8 must keep")
     ] = QUANTIZED_MIN_ACCURACY_KEPT,
+    memory_gib: Annotated[
+        float | None, typer.Option(min=0.1, help="a converter is ended above this; by default all that is free")
+    ] = None,
+    timeout: Annotated[float, typer.Option(min=1, help="seconds one measurement may take")] = pool.TIMEOUT_S,
     every_step: Annotated[bool, typer.Option("--all", help="run every step, also after one is good enough")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="the diagnosis as JSON on stdout")] = False,
 ) -> int:
@@ -78,7 +85,8 @@ def doctor(
             f"{checkpoint} names no training data, and the doctor needs labelled images to choose on. Give it a "
             "checkpoint that was trained here, or try recipes by hand: python -m export … --recipe FILE --allow-loss."
         )
-    settings = Settings(images, calibration_images, seed, min_relative_accuracy, every_step)
+    limits = pool.worker_limits(1, memory_gib, timeout)
+    settings = Settings(images, calibration_images, seed, min_relative_accuracy, every_step, limits)
     out = out or DEFAULT_OUT / run_name(folder)
     found = examine_checkpoint(run, folder, card, formats, settings, out)
     found.write(out / DIAGNOSIS_FILE)
@@ -134,7 +142,7 @@ def examine_checkpoint(
                 every_step=settings.every_step,
                 chosen_on=parts.identity,
             )
-            steps, ending = follow(order, Path(scratch), out / f"{name}.log")
+            steps, ending = follow(order, Path(scratch), out / f"{name}.log", settings.limits)
             found.append(verdict.conclude(name, steps, ending, out, export_words))
             terminal.say(words.verdict_line(found[-1]))
     return Diagnosis(
@@ -213,13 +221,13 @@ def image_options(settings: Settings) -> list[str]:
     return ["--calibration-images", str(settings.calibration_images), "--seed", str(settings.seed)]
 
 
-def follow(order: Order, scratch: Path, log: Path) -> tuple[list[Step], Chosen | BrokeDown]:
+def follow(order: Order, scratch: Path, log: Path, limits: pool.Limits) -> tuple[list[Step], Chosen | BrokeDown]:
     """Listen to one format's worker: a line for each step as it ends, and what it does meanwhile."""
     steps: list[Step] = []
     most = most_trials(len(order.layers)) + 2  # fp32 before, the report behind
     with terminal.progress(unit="at most") as display:
         bar = display.add_task(order.format, total=most, completed=-1, note="")
-        for event in examine(order, scratch, log):
+        for event in examine(order, scratch, log, limits=limits):
             if isinstance(event, (Chosen, BrokeDown)):
                 return steps, event
             if isinstance(event, StepEnded):

@@ -191,6 +191,6 @@ def test_a_worker_may_hold_its_share_of_the_free_memory_and_three_gib_in_any_cas
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(pool, "available_bytes", lambda: 32 * 2**30)
-    assert pool.default_limits(4).memory_bytes == 8 * 2**30
+    assert pool.worker_limits(4, None, 1.0).memory_bytes == 8 * 2**30
     monkeypatch.setattr(pool, "available_bytes", lambda: 2**30)
-    assert pool.default_limits(4).memory_bytes == 3 * 2**30
+    assert pool.worker_limits(4, None, 1.0).memory_bytes == 3 * 2**30

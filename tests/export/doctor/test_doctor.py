@@ -20,6 +20,8 @@ from export.quantization import QuantizationRecipe
 
 IMAGES = ("--images", 60, "--calibration-images", 40)
 CRASH = (sys.executable, "-c", "import os; os.abort()")
+HANG = (sys.executable, "-c", "import time; time.sleep(3600)")
+HOARD = (sys.executable, "-c", "hoard = b'x' * 400_000_000; import time; time.sleep(3600)")
 
 
 def run(*arguments: object) -> int:
@@ -120,6 +122,30 @@ def test_a_toolchain_that_crashes_is_a_verdict(
         assert each.reason == "the converter was ended by SIGABRT"
         assert each.recipe_file is None
     assert found.layers
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "limit", "reason"),
+    [
+        (HANG, ["--timeout", "1"], "ended at its time limit of 1 s; raise it with --timeout 2"),
+        (HOARD, ["--memory-gib", "0.2"], "ended at its memory limit: it held "),
+    ],
+)
+def test_a_toolchain_beyond_its_limits_is_ended_and_the_rest_goes_on(
+    checkpoint_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    behaviour: tuple[str, ...],
+    limit: list[str],
+    reason: str,
+) -> None:
+    monkeypatch.setattr(process, "COMMAND", behaviour)
+    code = run("doctor", checkpoint_folder, "--format", "onnx,litert", *IMAGES, *limit, "--out", tmp_path, "--json")
+    assert code == 1
+    found = Diagnosis.from_json(capsys.readouterr().out, source="stdout")
+    assert [(each.format, each.outcome) for each in found.formats] == [("onnx", "failed"), ("litert", "failed")]
+    assert all(reason in each.reason for each in found.formats), found.formats
 
 
 @pytest.mark.parametrize(
