@@ -16,6 +16,7 @@ from bench.rows import teachers_of
 
 EMULATED = "emulated device: its times say nothing of any product"
 BASE_ONLY = "eager PyTorch is the base of comparisons, not a product"
+ONLY_NOISY = ("noisy", "drifting")
 NO_ACCURACY = "no accuracy is known: untrained, or brought without data"
 
 
@@ -38,7 +39,7 @@ class Accuracy:
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """An artifact with a valid row.
+    """An artifact with a row to choose it by.
 
     Attributes:
         latency_ms: median per call.
@@ -214,16 +215,20 @@ class Choice:
     nearest_miss: Candidate | None
 
 
-def choose(rows: Iterable[Measurement], budget: Budget, *, journal: Sequence[Measurement] = ()) -> Choice:
+def choose(
+    rows: Iterable[Measurement], budget: Budget, *, journal: Sequence[Measurement] = (), allow_noisy: bool = False
+) -> Choice:
     """Choose among rows of one device, batch and thread count.
 
     Args:
         rows: in the order measured; of every artifact the newest valid row counts.
         budget: the limits.
         journal: where the teacher's accuracy is looked for beside `rows`; accuracy knows no device.
+        allow_noisy: whether a noisy or drifting row counts where an artifact has no valid one. Its interval says how
+            badly it is known, and a latency limit holds for the interval's upper end.
     """
     rows = list(rows)
-    candidates, excluded, reference = _candidates(rows, [*journal, *rows])
+    candidates, excluded, reference = _candidates(rows, [*journal, *rows], allow_noisy=allow_noisy)
     limits = budget.limits()
     fitting = [one for one in candidates if all(limit.keeps(one) for limit in limits)]
     tied = _ranked(fitting)
@@ -280,13 +285,13 @@ def accuracy_of(row: Measurement) -> Accuracy | None:
 
 
 def _candidates(
-    rows: Sequence[Measurement], journal: Sequence[Measurement]
+    rows: Sequence[Measurement], journal: Sequence[Measurement], *, allow_noisy: bool
 ) -> tuple[list[Candidate], list[Excluded], str]:
     """(candidates, the fastest first; what is left out; name of the reference of their relative accuracy)."""
     excluded: list[Excluded] = []
     eligible: list[tuple[Measurement, Accuracy]] = []
     for row in _newest_valid(rows):
-        accuracy, reason = accuracy_of(row), _ineligible(row)
+        accuracy, reason = accuracy_of(row), _ineligible(row, allow_noisy=allow_noisy)
         if reason is None and accuracy is not None:
             eligible.append((row, accuracy))
         else:
@@ -318,10 +323,10 @@ def _newest_valid(rows: Iterable[Measurement]) -> list[Measurement]:
     return list(found.values())
 
 
-def _ineligible(row: Measurement) -> str | None:
+def _ineligible(row: Measurement, *, allow_noisy: bool) -> str | None:
     if row.device.emulated:
         return EMULATED
-    if row.validity != "valid":
+    if row.validity != "valid" and not (allow_noisy and row.validity in ONLY_NOISY):
         return f"its newest row is {row.validity}, not valid"
     if row.subject.format == "eager" and row.device.kind != "cuda":
         return BASE_ONLY

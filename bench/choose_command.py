@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from bench.alike import what
 from bench.cells import find_artifacts
-from bench.choose import Budget, Candidate, Choice, Kill, Limit, Trade, choose
+from bench.choose import ONLY_NOISY, Budget, Candidate, Choice, Kill, Limit, Trade, choose
 from bench.compare import ratio_in_words
 from bench.journal import open_journal
 from bench.measure import ARTIFACTS, JOURNAL
@@ -48,6 +48,9 @@ def choose_command(
         list[Path] | None,
         typer.Option(help="Choose only among artifacts in this folder; may be repeated.", show_default="all measured"),
     ] = None,
+    allow_noisy: Annotated[
+        bool, typer.Option("--allow-noisy", help="Noisy and drifting rows count, by the upper end of their interval.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> int:
     """Choose the model to ship from what was measured, inside a budget.
@@ -55,7 +58,7 @@ def choose_command(
     The most accurate candidate inside the budget wins. Those whose accuracy is not shown to differ from the best (95 %
     interval of the difference on the held-out images; paired for exports of one checkpoint) are tied, and of those the
     fastest wins. Of every artifact the newest valid row counts; failed, noisy, emulated and untrained ones are left
-    out and counted.
+    out and counted. With --allow-noisy a noisy row counts where there is no valid one.
 
     Exit code 1 if nothing fits; then the limit that stands most in the way and the nearest miss are named.
     """
@@ -69,9 +72,9 @@ def choose_command(
     folders = _folders(artifacts) if artifacts else {}
     if artifacts:
         rows = [row for row in rows if row.subject.manifest_sha256 in folders]
-    found = choose(rows, budget, journal=journal)
+    found = choose(rows, budget, journal=journal, allow_noisy=allow_noisy)
     if not found.candidates:
-        raise UsageError(f"there is nothing to choose from. {_counted(found)}")
+        raise UsageError(f"there is nothing to choose from. {_counted(found)}{_way_out(found)}")
     winner = found.winner
     folder = _folder_of(winner, folders) if winner else None
     if as_json:
@@ -117,6 +120,10 @@ def show(found: Choice, title: str) -> None:
     hidden = len(found.candidates) - len(shown)
     if hidden:
         say(f"[dim]{hidden} more candidates are beaten by another in latency, size and accuracy at once[/]")
+    doubtful = sum(one.row.validity != "valid" for one in found.candidates)
+    if doubtful:
+        of_all = f"{doubtful} of {len(found.candidates)} rows"
+        say(f"[yellow]caution:[/] {of_all} are noisy or drifting, as --allow-noisy allows")
     if found.excluded:
         say(f"[yellow]left out:[/] {escape(_counted(found))}")
     say(f"[dim]relative accuracy: to {escape(found.reference)}[/]")
@@ -191,7 +198,7 @@ def _tell_next(winner: Candidate, folder: Path | None) -> None:
 
 def _cells(one: Candidate, found: Choice) -> list[str]:
     return [
-        escape(one.name),
+        escape(one.name) + ("" if one.row.validity == "valid" else f" [yellow]{one.row.validity}[/]"),
         escape(f"{one.latency_ms.value:.3f} [{one.latency_ms.low:.3f}, {one.latency_ms.high:.3f}]"),
         f"{one.size_bytes / 1e6:.2f}",
         f"{100 * one.accuracy.share:.2f}",
@@ -269,6 +276,12 @@ def _counted(found: Choice) -> str:
     return "; ".join(f"{count} × {reason}" for reason, count in reasons.most_common()) or "No row is left."
 
 
+def _way_out(found: Choice) -> str:
+    if not any(one.row.validity in ONLY_NOISY for one in found.excluded):
+        return ""
+    return ". Measure again on a quiet machine, or let noisy rows count by how badly they are known: --allow-noisy"
+
+
 def _record(one: Candidate, found: Choice) -> dict[str, Any]:
     subject = one.row.subject
     return {
@@ -279,6 +292,7 @@ def _record(one: Candidate, found: Choice) -> dict[str, Any]:
         "median_ms": one.latency_ms.value,
         "median_interval_ms": [one.latency_ms.low, one.latency_ms.high],
         "size_bytes": one.size_bytes,
+        "validity": one.row.validity,
         "accuracy": one.accuracy.share,
         "accuracy_images": one.accuracy.images,
         "relative_accuracy": one.relative_accuracy,

@@ -155,6 +155,20 @@ def test_choose_names_the_winner_why_and_the_next_step(bench, write, make_artifa
     assert (code, document["winner"]["name"], document["winner_folder"]) == (0, "small", "out/artifacts/small")
 
 
+def test_where_every_row_is_noisy_the_way_out_is_named_and_the_winner_marked(bench, write):
+    write("m.jsonl", "small", 1.0, validity="noisy")
+    write("m.jsonl", "large", 4.0, validity="drifting")
+    words = ("choose", "--max-latency-ms", "9", "--measurements", "m.jsonl")
+    code, _, told = bench(*words)
+    assert code == 2
+    assert "or let noisy rows count by how badly they are known: --allow-noisy" in told
+    code, out, told = bench(*words, "--allow-noisy")
+    assert (code, out) == (0, "small onnx fp32\n")
+    assert "2 of 2 rows are noisy or drifting, as --allow-noisy allows" in told
+    document = json.loads(bench(*words, "--allow-noisy", "--json")[1])
+    assert document["winner"]["validity"] == "noisy"
+
+
 def test_choose_fails_in_words_where_nothing_fits(bench, write):
     write("m.jsonl", "small", 1.0, accuracy=0.85)
     write("m.jsonl", "large", 4.0, accuracy=0.95)

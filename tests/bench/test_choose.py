@@ -11,10 +11,9 @@ def make_row(make_measurement):
 
     def make(name, latency_ms, accuracy, size_mb, **fields):
         samples = tuple(latency_ms * (1 + 0.0001 * (turn % 7)) for turn in range(90))
-        fields = {"accuracy_images": 10_000, "teacher_sha256": TEACHER, **fields}
+        fields = {"accuracy_images": 10_000, "teacher_sha256": TEACHER, "samples_ms": samples, **fields}
         return make_measurement(
             name,
-            samples_ms=samples,
             launch_counts=(30, 30, 30),
             accuracy=accuracy,
             size_bytes=int(size_mb * 1e6),
@@ -98,6 +97,21 @@ def test_two_teachers_of_one_name_are_two_references(matrix, make_row):
     found = choose([*matrix, other, pupil], Budget(max_latency_ms=9))
     assert found.reference == "the teacher teacher (checkp) or the teacher teacher (other )"
     assert next(one.relative_accuracy for one in found.candidates if one.row is pupil) == pytest.approx(0.9)
+
+
+def test_noisy_rows_count_on_request_by_the_upper_end_of_their_interval(make_row, matrix):
+    launches = [2.0, 2.6, 3.2]
+    samples = tuple(latency for latency in launches for _ in range(30))
+    restless = make_row("restless", 2.6, 0.93, 2, validity="noisy", samples_ms=samples)
+    drifting = make_row("drifting", 1.0, 0.86, 2, validity="drifting")
+    throttled = make_row("throttled", 1.0, 0.94, 2, validity="throttled")
+    rows = [*matrix, restless, drifting, throttled]
+    assert {"restless", "drifting"} & set(names(choose(rows, Budget(max_latency_ms=3)).candidates)) == set()
+    found = choose(rows, Budget(max_latency_ms=3), allow_noisy=True)
+    assert "restless" not in names(found.fitting)
+    assert "drifting" in names(found.fitting)
+    assert "throttled" not in names(found.candidates)
+    assert names([choose(rows, Budget(max_latency_ms=9), allow_noisy=True).winner]) == ["large"]
 
 
 def test_a_teacher_that_fits_is_a_candidate_and_marked(matrix, make_row):
