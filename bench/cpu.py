@@ -26,6 +26,9 @@ from export.artifact.runner import RUNNERS
 
 LAUNCHES = 3
 
+EXTRA_LAUNCHES = 6
+"""A row that one disturbed launch spoiled at first is valid after two more; one of a restless machine may take all."""
+
 T = TypeVar("T")
 
 Tell = Callable[[str], None]
@@ -41,6 +44,7 @@ class CellRun:
     footprint: Footprint | None = None
     launches: list[Timed] = field(default_factory=list)
     failure: str | None = None
+    is_done: bool = False
 
     def take(self, outcome: Outcome) -> None:
         """Note what one process gave."""
@@ -69,6 +73,7 @@ class CpuBench:
     Attributes:
         limits: when warm-up and sampling of a launch stop.
         launches: processes per cell.
+        extra_launches: how many more a cell may have, one per round, while its row is not valid.
         seed: of the order of the cells in each round.
         workers: how processes are run.
         memory_limit_bytes: data each may hold; None for no limit.
@@ -78,6 +83,7 @@ class CpuBench:
 
     limits: HostLimits = field(default_factory=HostLimits)
     launches: int = LAUNCHES
+    extra_launches: int = EXTRA_LAUNCHES
     seed: int = 0
     workers: Workers = field(default_factory=Workers)
     memory_limit_bytes: int | None = None
@@ -114,12 +120,18 @@ class CpuBench:
         runs = [CellRun(cell) for cell in cells]
         self._take_accuracy(runs, tell)
         first = 0 if self.memory_pass else 1
-        for number, shuffled in enumerate(rounds(runs, self.launches + 1 - first, seed=self.seed), start=first):
-            order = [run for run in shuffled if run.failure is None]
+        for number, shuffled in enumerate(rounds(runs, self._most_launches + 1 - first, seed=self.seed), start=first):
+            order = [run for run in shuffled if not run.is_done]
             with closing(self._round(order, number, tell)) as ended:
                 for run in ended:
-                    if run.failure is not None or number == self.launches:
-                        yield run.cell, self._row(run, before, run_id)
+                    row = self._row(run, before, run_id) if run.failure or number >= self.launches else None
+                    if row is not None and (row.validity in ("valid", "failed") or number == self._most_launches):
+                        run.is_done = True
+                        yield run.cell, row
+
+    @property
+    def _most_launches(self) -> int:
+        return self.launches + self.extra_launches
 
     def _take_accuracy(self, runs: Sequence[CellRun], tell: Tell) -> None:
         if not self.accuracy_images:
@@ -139,6 +151,8 @@ class CpuBench:
     def _round(self, order: Sequence[CellRun], number: int, tell: Tell) -> Generator[CellRun]:
         """One process for each run; round 0 measures memory. Gives back each run as its process has ended."""
         what = f"launch {number} of {self.launches}" if number else "memory"
+        if number > self.launches:
+            what = f"launch {number} of at most {self._most_launches} for what is not valid yet"
         with closing(self.workers.outcomes([self._job(run.cell, number) for run in order])) as outcomes:
             for position, run in enumerate(order, start=1):
                 how = run.cell.variant or run.cell.manifest.precision

@@ -1,11 +1,11 @@
 """The label of a row measured on this machine: from the course of its launches and the state of the machine."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.intervals import Interval, median_interval
 from bench.record import Launch
-from bench.statistics import Label, label, summarize
+from bench.statistics import MOVES_THE_MEDIAN, Label, label, summarize
 from bench.traces import drift
 
 MAX_OTHER_WORK = 0.10
@@ -22,6 +22,14 @@ MAX_CLOCK_FALL = 0.05
 
 MAX_HALF_WIDTH = 0.05
 """A row is noisy if the interval of its median reaches further than this share."""
+
+
+ENOUGH_LAUNCHES = 5
+"""From so many on, the interval of the median has seen what launches do to each other, drifts and changes of clock
+included: then a symptom decides only if it is systematic."""
+
+SYSTEMATIC = 0.5
+"""Share of the launches."""
 
 
 @dataclass(frozen=True)
@@ -42,67 +50,94 @@ class Trace:
 
 
 def judge(traces: Sequence[Trace]) -> Label:
-    """The first thing that speaks against the row, from its cause to its symptom; else valid, and how well it is known.
+    """What speaks against the row, the cause before its symptom; else valid, and how well it is known.
+
+    Launches that something speaks against decide only if they are many enough to move the row's median. They stay in
+    the row, in its interval, and in its reason, whether they decide or not.
 
     Raises:
         ValueError: no launches, or a launch without samples.
     """
-    for objection in (_throttling, _other_work, _course, _unsteady):
-        found = objection(traces)
-        if found is not None:
-            return found
+    launches = (_disturbed(number, one) for number, one in enumerate(traces, start=1))
+    disturbed = [one for one in launches if one is not None]
+    caused = [one for one in disturbed if one.is_cause]
+    worst = min(disturbed, key=lambda one: (one.rank, one.launch), default=None)
+    what = f"launch {worst.launch} of {len(traces)}: {worst.label.reason}" if worst else ""
+    of_symptoms = MOVES_THE_MEDIAN if len(traces) < ENOUGH_LAUNCHES else SYSTEMATIC
+    shares = ((caused, MOVES_THE_MEDIAN), (disturbed, of_symptoms))
+    if worst and any(some and len(some) >= share * len(traces) for some, share in shares):
+        return Label(worst.label.validity, what)
     known = median_interval([one.samples_ms for one in traces])
-    return Label("noisy" if known.half_width > MAX_HALF_WIDTH else "valid", _how_well_known(traces, known))
+    aside = f"; {len(disturbed)} of them disturbed, e.g. {what}" if worst else ""
+    return Label("noisy" if known.half_width > MAX_HALF_WIDTH else "valid", _how_well_known(traces, known) + aside)
 
 
-def _throttling(traces: Sequence[Trace]) -> Label | None:
-    for number, one in enumerate(traces, start=1):
-        if one.throttled:
-            return Label("throttled", f"the kernel throttled the processor {one.throttled} times in launch {number}")
-        if one.mhz_before is None or one.mhz_after is None:
-            continue
-        change = drift(one.samples_ms)
-        if change is not None and change > 0 and one.mhz_after < (1 - MAX_CLOCK_FALL) * one.mhz_before:
-            return Label(
-                "throttled",
-                f"in launch {number} the clock fell from {one.mhz_before:.0f} to {one.mhz_after:.0f} MHz and the last "
-                f"third is {100 * change:.1f} % slower than the first",
-            )
+@dataclass(frozen=True)
+class _Disturbed:
+    """What speaks against one launch; a cause has a lower rank than its symptoms."""
+
+    rank: int
+    launch: int
+    label: Label
+
+    @property
+    def is_cause(self) -> bool:
+        return self.rank < len(CAUSES)
+
+
+def _disturbed(number: int, one: Trace) -> _Disturbed | None:
+    """The first thing that speaks against a launch, if anything does."""
+    for rank, objection in enumerate((*CAUSES, *SYMPTOMS)):
+        found = objection(one)
+        if found is not None:
+            return _Disturbed(rank, number, found)
     return None
 
 
-def _other_work(traces: Sequence[Trace]) -> Label | None:
-    checks: tuple[tuple[Callable[[Launch], float | None], float, str], ...] = (
-        (lambda one: one.other_work_share, MAX_OTHER_WORK, "other work took {:.0f} % of the cores during the run"),
-        (lambda one: one.stolen_share, MAX_STOLEN, "other virtual machines took {:.0f} % of the cores during the run"),
-        (lambda one: one.waiting_share, MAX_WAITING, "the model's threads waited for a core {:.0f} % of the time"),
+def _throttling(one: Trace) -> Label | None:
+    if one.throttled:
+        return Label("throttled", f"the kernel throttled the processor {one.throttled} times")
+    if one.mhz_before is None or one.mhz_after is None:
+        return None
+    change = drift(one.samples_ms)
+    if change is None or change < 0 or one.mhz_after >= (1 - MAX_CLOCK_FALL) * one.mhz_before:
+        return None
+    return Label(
+        "throttled",
+        f"the clock fell from {one.mhz_before:.0f} to {one.mhz_after:.0f} MHz and the last third is "
+        f"{100 * change:.1f} % slower than the first",
     )
-    for share_of, limit, words in checks:
-        shares = [share for trace in traces if (share := share_of(trace.launch)) is not None]
-        if shares and max(shares) > limit:
-            return Label("noisy", words.format(100 * max(shares)))
+
+
+def _other_work(one: Trace) -> Label | None:
+    launch = one.launch
+    checks = (
+        (launch.other_work_share, MAX_OTHER_WORK, "other work took {:.0f} % of the cores"),
+        (launch.stolen_share, MAX_STOLEN, "other virtual machines took {:.0f} % of the cores"),
+        (launch.waiting_share, MAX_WAITING, "the model's threads waited for a core {:.0f} % of the time"),
+    )
+    for share, limit, words in checks:
+        if share is not None and share > limit:
+            return Label("noisy", words.format(100 * share))
     return None
 
 
-def _course(traces: Sequence[Trace]) -> Label | None:
-    courses = [label(one.samples_ms) for one in traces]
-    for validity in ("drifting", "noisy"):
-        found = [(number, one) for number, one in enumerate(courses, start=1) if one.validity == validity]
-        if found:
-            number, one = found[0]
-            return Label(one.validity, f"launch {number} of {len(traces)}: {one.reason}")
+def _drifting(one: Trace) -> Label | None:
+    course = label(one.samples_ms)
+    return course if course.validity == "drifting" else None
+
+
+def _noise(one: Trace) -> Label | None:
+    course, launch = label(one.samples_ms), one.launch
+    if course.validity == "noisy":
+        return course
+    if launch.steady is False:
+        return Label("noisy", f"not steady after {launch.warmup_s:.1f} s and {launch.warmup_count} calls of warm-up")
     return None
 
 
-def _unsteady(traces: Sequence[Trace]) -> Label | None:
-    for number, one in enumerate(traces, start=1):
-        if one.launch.steady is False:
-            return Label(
-                "noisy",
-                f"launch {number} of {len(traces)} had not become steady after {one.launch.warmup_s:.1f} s and "
-                f"{one.launch.warmup_count} calls of warm-up",
-            )
-    return None
+CAUSES = (_throttling, _other_work)
+SYMPTOMS = (_drifting, _noise)
 
 
 def _how_well_known(traces: Sequence[Trace], known: Interval) -> str:

@@ -16,7 +16,7 @@ from bench.android.options import PhoneOptions
 from bench.android.phones import PhoneBench
 from bench.android.sustained import per_minute
 from bench.cells import NotMeasured, Plan, find_artifacts, plan
-from bench.cpu import LAUNCHES
+from bench.cpu import EXTRA_LAUNCHES, LAUNCHES
 from bench.cuda.device import CudaBench, CudaOptions
 from bench.devices import DeviceBench, Options, find_device
 from bench.host import INTERVAL_PERCENT, HostOptions
@@ -49,6 +49,9 @@ def measure(
     out: Annotated[Path, typer.Option(help="Journal; every finished row is appended at once.")] = JOURNAL,
     timeout: Annotated[float, typer.Option(help="Seconds one process may take.", min=1)] = 120.0,
     launches: Annotated[int, typer.Option(help="Processes per row; 5 to tell 5 % apart.", min=1)] = LAUNCHES,
+    extra_launches: Annotated[
+        int, typer.Option(help="This machine, GPU: more processes for a row that is not valid.", min=0)
+    ] = EXTRA_LAUNCHES,
     seed: Annotated[int | None, typer.Option(help="Of the order of launches.", show_default="a new one")] = None,
     interval_percent: Annotated[
         float, typer.Option(help="Sample until a launch knows its median to ± this.", min=0.1, max=50)
@@ -76,7 +79,7 @@ def measure(
     Each runs in its own process; every finished row is one line of the journal, with its raw samples.
     """
     phone = PhoneOptions(adb, serial, all_devices, instrument, launches, allow_hot, fixed_performance, sustained)
-    host = HostOptions(launches, seed, interval_percent, accuracy, memory_limit_mb)
+    host = HostOptions(launches, extra_launches, seed, interval_percent, accuracy, memory_limit_mb)
     cuda = CudaOptions(engines, precisions, l2, copy_input)
     entry = find_device(device)
     refuse_without_effect(phone if entry.is_this_machine else host, device)

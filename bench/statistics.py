@@ -28,8 +28,8 @@ MAX_SPREAD = 0.10
 """A row is noisy if the middle half of its samples spans more than this share of the median."""
 
 MOVES_THE_MEDIAN = 0.25
-"""Two modes make a row noisy if the smaller holds at least this share. Below it, the median stays within the larger
-mode's middle third, wherever the smaller one lies."""
+"""Two modes make a launch noisy if the smaller holds at least this share; below it, the median stays within the larger
+one's middle third, wherever the smaller one lies. For the same reason, fewer launches do not make a row noisy."""
 
 
 @dataclass(frozen=True)

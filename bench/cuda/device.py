@@ -171,6 +171,7 @@ def open_cuda(host: HostOptions, options: CudaOptions, *, timeout_s: float) -> C
     return CudaBench(
         limits=cpu.limits,
         launches=cpu.launches,
+        extra_launches=cpu.extra_launches,
         seed=cpu.seed,
         workers=Workers(WORKER, timeout_s=timeout_s),
         # CUDA reserves far more address space than it uses: only a limit that was asked for is set.

@@ -2,18 +2,21 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bench.cells import plan
 from bench.cpu import CpuBench, rounds
 from bench.processes import WORKER, Workers
-from bench.record import Measurement, read_journal
+from bench.record import Launch, Measurement, read_journal
 from bench.session import run_session
 from bench.timing import HostLimits
-from bench.worker import Job
+from bench.worker import Job, Outcome, Timed
 from export.artifact.manifest import Delegation, TensorSpec
+from tests.bench.synthetic import alike
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = Path(__file__).parent / "misbehaving_worker.py"
@@ -22,8 +25,10 @@ QUICK = HostLimits(
 )
 TIMEOUT_S = 25
 MISBEHAVING = Workers((sys.executable, str(SCRIPT)), timeout_s=TIMEOUT_S, ahead=3)
-BENCH = CpuBench(limits=QUICK, launches=2, seed=5, workers=MISBEHAVING, memory_limit_bytes=600_000_000)
-REAL = CpuBench(limits=QUICK, launches=2, seed=5, workers=Workers(ahead=2))
+BENCH = CpuBench(
+    limits=QUICK, launches=2, extra_launches=0, seed=5, workers=MISBEHAVING, memory_limit_bytes=600_000_000
+)
+REAL = CpuBench(limits=QUICK, launches=2, extra_launches=0, seed=5, workers=Workers(ahead=2))
 
 
 def measure_all(folders: list[Path], journal: Path, bench: CpuBench = BENCH) -> dict[str, Measurement]:
@@ -147,6 +152,61 @@ def test_every_cell_is_launched_once_before_any_is_launched_again(make_artifact)
     rows = [row for _, row in BENCH.measure_all(cells, run_id="r", tell=heard.append)]
     assert [text.split(" · ")[0] for text in heard] == ["memory"] * 2 + ["launch 1 of 2"] * 2 + ["launch 2 of 2"] * 2
     assert sorted(row.subject.name for row in rows) == ["a", "b"]
+
+
+class Scripted(Workers):
+    """Workers whose launches of each artifact are steady or drifting, as its model file says word by word."""
+
+    def outcomes(self, jobs: Sequence[Job]) -> Generator[Outcome]:
+        for job in jobs:
+            yield Outcome(timed=self._timed(Path(job.folder)))
+
+    def _timed(self, folder: Path) -> Timed:
+        script = (folder / "model.bin").read_text().split()
+        played = folder / "played"
+        number = len(played.read_text()) if played.exists() else 0
+        played.write_text("." * (number + 1))
+        course = np.linspace(0.95, 1.05, 100) if script[number] == "drifting" else np.ones(100)
+        samples = course * alike(np.random.default_rng(number), 100, spread=0.01, correlation=0.0)
+        launch = Launch(
+            sample_count=100,
+            warmup_count=9,
+            warmup_s=0.1,
+            steady=True,
+            load_ms=1.0,
+            first_inference_ms=1.0,
+            other_work_share=None,
+            stolen_share=None,
+            waiting_share=None,
+        )
+        return Timed(
+            runtime="scripted",
+            runtime_version="1",
+            threads_active=1,
+            input="golden",
+            launch=launch,
+            samples_ms=tuple(samples.tolist()),
+            mhz_before=None,
+            mhz_after=None,
+            throttled=None,
+        )
+
+
+def test_a_row_that_is_not_valid_gets_more_launches_until_it_is_or_may_have_no_more(make_artifact, tmp_path):
+    scripts = {
+        "steady": "steady steady steady",
+        "once": "drifting steady steady steady steady steady",
+        "always": "drifting " * 6,
+    }
+    folders = [make_artifact(name, format="torchscript", model_bytes=text.encode()) for name, text in scripts.items()]
+    bench = CpuBench(launches=3, extra_launches=3, seed=5, workers=Scripted(), memory_pass=False)
+    rows = measure_all(folders, tmp_path / "j", bench)
+    assert {name: (len(row.launches), row.validity) for name, row in rows.items()} == {
+        "steady": (3, "valid"),
+        "once": (5, "valid"),
+        "always": (6, "drifting"),
+    }
+    assert [row.subject.name for row in read_journal(tmp_path / "j").measurements] == ["steady", "once", "always"]
 
 
 def test_a_worker_whose_bench_is_gone_does_nothing(make_artifact, tmp_path):

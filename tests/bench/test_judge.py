@@ -55,15 +55,40 @@ def test_steady_launches_are_valid_and_say_how_well_the_median_is_known():
 @pytest.mark.parametrize(
     ("seen", "reason"),
     [
-        ({"other_work_share": 0.47}, "other work took 47 % of the cores during the run"),
-        ({"stolen_share": 0.2}, "other virtual machines took 20 % of the cores during the run"),
+        ({"other_work_share": 0.47}, "other work took 47 % of the cores"),
+        ({"stolen_share": 0.2}, "other virtual machines took 20 % of the cores"),
         ({"waiting_share": 0.3}, "the model's threads waited for a core 30 % of the time"),
-        ({"steady": False}, "launch 2 of 3 had not become steady after 0.5 s and 40 calls of warm-up"),
+        ({"steady": False}, "not steady after 0.5 s and 40 calls of warm-up"),
     ],
 )
 def test_a_row_that_anything_disturbed_is_noisy_and_says_what(seen: dict[str, Any], reason: str):
     found = judge(launches(**seen))
-    assert (found.validity, found.reason) == ("noisy", reason)
+    assert (found.validity, found.reason) == ("noisy", f"launch 2 of 3: {reason}")
+
+
+def test_one_disturbed_launch_of_five_makes_no_row_noisy_but_is_named():
+    found = judge([*launches(other_work_share=0.47), *launches()[:2]])
+    assert found.validity == "valid"
+    assert found.reason.endswith("; 1 of them disturbed, e.g. launch 2 of 5: other work took 47 % of the cores")
+
+
+@pytest.mark.parametrize(
+    ("drifting", "steady", "expected"), [(1, 3, "drifting"), (1, 4, "valid"), (2, 4, "valid"), (3, 3, "drifting")]
+)
+def test_from_five_launches_on_a_symptom_decides_only_if_half_of_them_have_it(
+    drifting: int, steady: int, expected: str
+):
+    rng = np.random.default_rng(7)
+    course = np.linspace(0.97, 1.03, 300)
+    traces = [trace(course * alike(rng, 300, **STEADY)) for _ in range(drifting)]
+    traces += [trace(alike(rng, 300, **STEADY)) for _ in range(steady)]
+    assert judge(traces).validity == expected
+
+
+def test_disturbances_of_all_kinds_count_together_and_the_cause_is_named_before_the_symptom():
+    drifting = with_course(np.linspace(1, 1.1, 300))[1]
+    found = judge([drifting, *launches(other_work_share=0.47)])
+    assert (found.validity, found.reason) == ("noisy", "launch 3 of 4: other work took 47 % of the cores")
 
 
 def test_a_machine_that_tells_nothing_is_no_objection():
@@ -81,7 +106,7 @@ def test_a_drifting_launch_makes_a_drifting_row():
 def test_getting_slower_while_the_clock_falls_is_throttling():
     found = judge(with_course(THROTTLING, mhz=(3000.0, 2300.0)))
     assert found.validity == "throttled"
-    assert found.reason.startswith("in launch 2 the clock fell from 3000 to 2300 MHz and the last third is ")
+    assert found.reason.startswith("launch 2 of 2: the clock fell from 3000 to 2300 MHz and the last third is ")
 
 
 def test_getting_slower_at_one_clock_is_a_drift():
@@ -90,7 +115,10 @@ def test_getting_slower_at_one_clock_is_a_drift():
 
 def test_a_throttling_that_the_kernel_counted_is_believed():
     found = judge(launches(throttled=2))
-    assert (found.validity, found.reason) == ("throttled", "the kernel throttled the processor 2 times in launch 2")
+    assert (found.validity, found.reason) == (
+        "throttled",
+        "launch 2 of 3: the kernel throttled the processor 2 times",
+    )
 
 
 def test_two_modes_make_a_noisy_row():

@@ -57,7 +57,7 @@ def power(artifacts: Path = ARTIFACTS) -> None:
         found = _artifact(artifacts, "onnx")
         cells = [_copy(found, Path(scratch) / name) for name in ("a", "again", "slower")]
         workers = Workers((sys.executable, str(HERE / "slowed_worker.py")), ahead=2)
-        bench = CpuBench(limits=SHORT, launches=LAUNCHES, workers=workers, memory_pass=False)
+        bench = CpuBench(limits=SHORT, launches=LAUNCHES, extra_launches=0, workers=workers, memory_pass=False)
         pilot = _rows(bench, cells[:1])[cells[0].folder]
         extra_ns = round((SLOW_DOWN - 1) * summarize(pilot.samples_ms).median_ms * 1e6)
         (cells[2].folder / EXTRA).write_text(str(extra_ns))
@@ -84,6 +84,7 @@ def truth(artifacts: Path = ARTIFACTS) -> None:
         ours: list[tuple[float, ...]] = []
         bare: list[tuple[float, ...]] = []
         for turn in range(ROUNDS):
+            terminal.say(f"[dim]{name}, round {turn + 1} of {ROUNDS}[/]")
             for take in (_take_ours, _take_bare)[:: 1 if turn % 2 else -1]:
                 take(cell, ours, bare)
         ratio = ratio_interval(bare, ours)
@@ -120,7 +121,7 @@ def _rows(bench: CpuBench, cells: Sequence[Cell]) -> dict[Path, Measurement]:
 
 
 def _take_ours(cell: Cell, ours: list[tuple[float, ...]], _: list[tuple[float, ...]]) -> None:
-    bench = CpuBench(launches=1, memory_pass=False)
+    bench = CpuBench(launches=1, extra_launches=0, memory_pass=False)
     ours.append(_rows(bench, [cell])[cell.folder].samples_ms)
 
 
