@@ -107,7 +107,7 @@ def study(
     options = Options(jobs=jobs, address=address, cpus_per_cell=cpus_per_cell, gpus_per_cell=gpus_per_cell)
     results = run_study(grid, path, engine=engine, options=options)
     lines = compare(results, baseline=grid.baseline)
-    write_tables(path, name, grid.baseline, lines, results)
+    write_tables(path, name, lines, results)
     for student, rows in narrow_tables(lines):
         terminal.console.print(terminal.table(f"{name}: {student}", NARROW_HEAD, rows))
     failed = sum(result.card is None for result in results)

@@ -30,14 +30,17 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Difference:
-    """A technique against the baseline, paired by seed.
+    """A technique against its baseline, paired by seed.
 
     Attributes:
+        baseline: the technique that it is compared with.
         mean: technique - baseline, averaged over the common seeds.
-        p_value: of the paired t test, Holm-corrected over the techniques of one student; None below two pairs.
+        p_value: of the paired t test, Holm-corrected over the techniques of one student that have this baseline; None
+            below two pairs.
         verdict: "better", "worse" or "no difference shown".
     """
 
+    baseline: str
     mean: float
     pairs: int
     p_value: float | None
@@ -99,14 +102,24 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def compare(results: Sequence[Result], *, baseline: str) -> list[Line]:
-    """One line per student and technique, in the study's order, with its paired difference from the baseline."""
+    """One line per student and technique, in the study's order, with its paired difference from its baseline.
+
+    Args:
+        results: of all cells.
+        baseline: the technique that cells are compared with that name no other.
+    """
     students = list(dict.fromkeys(result.cell.config.model for result in results))
     lines: list[Line] = []
     for student in students:
         of_student = [result for result in results if result.cell.config.model == student]
         techniques = list(dict.fromkeys(result.cell.technique for result in of_student))
         runs = {name: _by_seed(of_student, name) for name in techniques}
-        differences = _differences(runs, baseline)
+        baselines = {result.cell.technique: result.cell.baseline or baseline for result in of_student}
+        differences: dict[str, Difference] = {}
+        for base in dict.fromkeys(baselines.values()):
+            differences |= _differences(
+                {name: runs[name] for name in techniques if base in (name, baselines[name])}, base
+            )
         for name in techniques:
             if runs[name]:
                 repeats = [result for result in of_student if result.cell.technique == name]
@@ -134,7 +147,7 @@ def _differences(runs: dict[str, dict[int, Training]], baseline: str) -> dict[st
     corrected = dict(zip(tested, holm([p for p in raw.values() if p is not None]), strict=True))
     return {
         name: Difference(
-            float(np.mean(values)), len(values), corrected.get(name), _verdict(values, corrected.get(name))
+            baseline, float(np.mean(values)), len(values), corrected.get(name), _verdict(values, corrected.get(name))
         )
         for name, values in pairs.items()
         if values

@@ -79,8 +79,8 @@ def cross_quality_grid(
 ) -> Study:
     """The cross-quality paper's grid: image sizes x {supervised, CQKD tau = 10 and 20, mutual learning} x seeds.
 
-    The teacher sees the base's own size; students see that size and the paper's smaller ones. At the teacher's own size
-    CQKD is plain KD.
+    The teacher sees the base's own size; students see that size and the paper's smaller ones, and are compared with
+    supervised training at their size. At the teacher's own size CQKD is plain KD.
     """
     full = base.image.size_px
     sizes = [size for size in smaller_px if size < full]
@@ -98,7 +98,7 @@ def cross_quality_grid(
             if isinstance(teacher, TrainTeacher):
                 teacher = teacher.model_copy(update={"image": base.image})
             changed = run.model_copy(update={"image": image, "teacher": teacher})
-            cells.append(Cell(f"{technique} at {size} px", changed))
+            cells.append(Cell(f"{technique} at {size} px", changed, baseline=f"{SUPERVISED} at {size} px"))
     return Study(name, f"{SUPERVISED} at {full} px", tuple(cells))
 
 

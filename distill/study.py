@@ -77,10 +77,12 @@ class Cell:
     Attributes:
         technique: what it is compared by, e.g. "KD T=2 alpha=0.5"; repeats share it.
         config: the complete run.
+        baseline: the technique it is compared with; None for the study's.
     """
 
     technique: str
     config: RunConfig
+    baseline: str | None = None
 
     def folder(self, study: Path) -> Path:
         """Where the cell's run lies: named by what decides its result."""
@@ -111,7 +113,7 @@ class Study:
     """A named grid of cells.
 
     Attributes:
-        baseline: the technique that the others are compared with.
+        baseline: the technique that those are compared with that name no other.
     """
 
     name: str

@@ -30,9 +30,9 @@ NARROW_HEAD = ("technique", "runs", "accuracy %", "of teacher", "ECE", "batch ms
 QUANTITIES = ("accuracy", "last_accuracy", "macro_f1", "ece", "entropy_nats", "relative_accuracy")
 
 
-def write_tables(folder: Path, name: str, baseline: str, lines: Sequence[Line], results: Sequence[Result]) -> None:
+def write_tables(folder: Path, name: str, lines: Sequence[Line], results: Sequence[Result]) -> None:
     """Write `table.md` and `table.csv` into the study's folder."""
-    write_whole(folder / MARKDOWN_FILE, markdown(name, baseline, lines, results).encode())
+    write_whole(folder / MARKDOWN_FILE, markdown(name, lines, results).encode())
     write_whole(folder / CSV_FILE, comma_separated(lines).encode())
 
 
@@ -62,9 +62,9 @@ def narrow_tables(lines: Sequence[Line]) -> list[tuple[str, list[tuple[str, ...]
     ]
 
 
-def markdown(name: str, baseline: str, lines: Sequence[Line], results: Sequence[Result]) -> str:
+def markdown(name: str, lines: Sequence[Line], results: Sequence[Result]) -> str:
     """The table with sentences on how to read it and a list of failed cells."""
-    parts = [f"# {name}\n", _how_to_read(baseline), "", *_teachers(results), _conditions(results), ""]
+    parts = [f"# {name}\n", _how_to_read(lines), "", *_teachers(results), _conditions(results), ""]
     parts.append("| " + " | ".join(HEAD) + " |")
     parts.append("|" + " --- |" * len(HEAD))
     parts += ["| " + " | ".join(cells_of(line)) + " |" for line in lines]
@@ -106,11 +106,16 @@ def comma_separated(lines: Sequence[Line]) -> str:
     return text.getvalue()
 
 
-def _how_to_read(baseline: str) -> str:
+def _how_to_read(lines: Sequence[Line]) -> str:
+    baselines = list(dict.fromkeys(line.against_baseline.baseline for line in lines if line.against_baseline))
+    which = "the baseline" if not baselines else " or ".join(baselines)
+    if len(baselines) > 1:
+        which = f"the nearest line above of {which}"
     return (
         "Best-epoch figures on the validation images unless the column says otherwise: mean ± half width of the 95 % t "
-        f"interval over seeds. The last column is the difference in accuracy from {baseline}, paired by seed, in "
-        "percentage points, with a paired t test, Holm-corrected over the techniques of one student."
+        f"interval over seeds. The last column is the difference in accuracy from {which}, paired by seed, in "
+        "percentage points, with a paired t test, Holm-corrected over the techniques of one student that are compared "
+        "with the same baseline."
     )
 
 
