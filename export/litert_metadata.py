@@ -1,6 +1,6 @@
 """Strings in the metadata of a .tflite flatbuffer, where the runtime's own notes lie too."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flatbuffers
@@ -28,7 +28,7 @@ def with_metadata(content: bytes, entries: Mapping[str, str]) -> bytes:
     for graph in model.subgraphs:
         for tensor in graph.tensors:
             tensor.name = short_name(tensor.name.decode()).encode()
-    builder = flatbuffers.Builder(len(content) + 4096)
+    builder = _SharingBuilder(len(content) + 4096)
     builder.Finish(model.Pack(builder), IDENTIFIER)
     return bytes(builder.Output())
 
@@ -44,6 +44,32 @@ def short_name(name: str) -> str:
         return name if ";" not in name else first
     parts = [part.rsplit(".", 1)[-1].split("_", 1) for part in first.split("/")]
     return ".".join(part[1] for part in parts if len(part) == 2)
+
+
+class _SharingBuilder(flatbuffers.Builder):
+    """Writes equal vectors of numbers and equal strings once and points to them from everywhere, as the format allows.
+
+    Every layer has a scale and an eight-byte zero point per channel, for its weights and again for its biases, and
+    nearly all zero points are zero: shared, they save a tenth of the bytes of a small int8 model.
+    """
+
+    def __init__(self, size_bytes: int) -> None:
+        super().__init__(size_bytes)
+        self._written: dict[tuple[str, bytes], int] = {}
+
+    def CreateNumpyVector(self, x: Any) -> int:
+        """Offset of a vector; called by the generated `Pack` of every table."""
+        return self._once((x.dtype.str, x.tobytes()), lambda: super(_SharingBuilder, self).CreateNumpyVector(x))
+
+    def CreateString(self, s: str | bytes, encoding: str = "utf-8", errors: str = "strict") -> int:
+        """Offset of a string, as above."""
+        content = s if isinstance(s, bytes) else s.encode(encoding, errors)
+        return self._once(("", content), lambda: super(_SharingBuilder, self).CreateString(content))
+
+    def _once(self, key: tuple[str, bytes], write: Callable[[], int]) -> int:
+        if key not in self._written:
+            self._written[key] = write()
+        return self._written[key]
 
 
 class _AlignedBuffer(schema.BufferT):

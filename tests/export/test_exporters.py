@@ -152,6 +152,21 @@ def test_weights_of_a_tflite_file_are_inside_the_flatbuffer_and_aligned(artifact
     assert starts == {0}
 
 
+def test_equal_vectors_of_a_tflite_file_are_written_once(artifact) -> None:
+    folder, manifest = artifact("litert", "int8")
+    model = schema.Model.GetRootAs((folder / manifest.file("model")).read_bytes(), 0)
+    graph = model.Subgraphs(0)
+    quantized = [graph.Tensors(index).Quantization() for index in range(graph.TensorsLength())]
+    found = [one.ZeroPointAsNumpy() for one in quantized if one is not None and one.ZeroPointLength() > 1]
+    places = {zeros.__array_interface__["data"][0] for zeros in found}
+    assert len(found) > len(places) == len({zeros.tobytes() for zeros in found})
+
+
+def test_an_onnx_file_holds_no_shapes_that_its_runtime_infers_itself(artifact) -> None:
+    folder, manifest = artifact("onnx", "int8")
+    assert not onnx.load(folder / manifest.file("model")).graph.value_info
+
+
 @pytest.mark.parametrize("format", ["onnx", "litert"])
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_two_exports_are_byte_identical(export: Export, format: str, precision: str) -> None:
