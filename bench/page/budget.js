@@ -6,10 +6,15 @@ const LIMITS = {
   size_mb: { word: "size", unit: "MB", excess: (row, limit) => megabytes(row.size_bytes) / limit, of: (row) => megabytes(row.size_bytes) },
 };
 
+// Whether a noisy or drifting row may be chosen, by the upper end of its interval.
+const noisyCounts = () => byId("noisy-counts").checked;
+const candidateOf = (row) => (noisyCounts() ? row.candidate_if_noisy : row.candidate);
+const excludedOf = (row) => (noisyCounts() ? row.excluded_if_noisy : row.excluded);
+
 const hasTeacher = RANKED.some((row) => row.base_kind === "teacher");
 // In percent: of the teacher's accuracy where there is a teacher, else of the images.
 const accuracyOf = (row) => {
-  const { relative_accuracy, accuracy } = row.candidate ?? row;
+  const { relative_accuracy, accuracy } = candidateOf(row) ?? row;
   return inPercent(hasTeacher ? relative_accuracy : accuracy);
 };
 
@@ -28,13 +33,13 @@ function broken(row, limits) {
 
 const fits = (row, limits) => broken(row, limits).length === 0;
 
-const candidatesAmong = (rows) => rows.filter((row) => row.candidate);
+const candidatesAmong = (rows) => rows.filter(candidateOf);
 const byAccuracy = (one, other) => accuracyOf(other) - accuracyOf(one) || one.median_ms - other.median_ms;
 
 // The most accurate and those not shown to differ from it, the fastest first; then all others by accuracy.
 function ranked(rows) {
   const sorted = [...rows].sort(byAccuracy);
-  const isTied = (row) => sorted[0].candidate.tied.includes(row.index);
+  const isTied = (row) => candidateOf(sorted[0]).tied.includes(row.index);
   return [...sorted.filter(isTied).sort((one, other) => one.median_ms - other.median_ms), ...sorted.filter((row) => !isTied(row))];
 }
 
@@ -42,13 +47,13 @@ const winnerIn = (rows, limits) => ranked(candidatesAmong(rows).filter((row) => 
 
 /* In words ----------------------------------------------------------------------------------------------------- */
 
-const called = (row) => `${row.name}, ${row.kind}`;
+const called = (row) => `${row.name}, ${row.kind}${row.validity === "valid" ? "" : ` (${row.validity})`}`;
 const costs = (row) =>
   `${milliseconds(row.median_ms)} (at most ${milliseconds(row.median_high_ms)}), ${fixed(accuracyOf(row), 1)} %${hasTeacher ? " of the teacher’s accuracy" : " accuracy"}, ${fixed(megabytes(row.size_bytes), 2)} MB`;
 
 function gives(winner, other, what) {
   const points = accuracyOf(other) - accuracyOf(winner), ratio = other.median_ms / winner.median_ms;
-  const tie = winner.candidate.tied.includes(other.index) ? ", which is not shown to be a difference," : "";
+  const tie = candidateOf(winner).tied.includes(other.index) ? ", which is not shown to be a difference," : "";
   const accuracy = points > 0.05 ? `${fixed(points, 1)} points less accurate` : points < -0.05 ? `${fixed(-points, 1)} points more accurate` : "as accurate";
   const speed = ratio >= 1 ? `${fixed(ratio, 2)} × faster` : `${fixed(1 / ratio, 2)} × slower`;
   return `Against ${what}, ${called(other)}, it is ${accuracy}${tie} and ${speed}.`;
@@ -56,14 +61,15 @@ function gives(winner, other, what) {
 
 function notConsidered(rows) {
   const counts = new Map();
-  for (const { excluded } of rows.filter((row) => row.excluded)) counts.set(excluded, (counts.get(excluded) || 0) + 1);
+  for (const excluded of rows.map(excludedOf).filter(Boolean)) counts.set(excluded, (counts.get(excluded) || 0) + 1);
   return counts.size ? `Not considered: ${[...counts].map(([why, count]) => `${plural(count, "row")} (${why})`).join(", ")}.` : "";
 }
 
 // What fits best, or that nothing does, and why.
 function answerParts(rows, limits) {
   const candidates = candidatesAmong(rows), aside = notConsidered(rows);
-  if (!candidates.length) return ["", "No row here can be chosen.", aside];
+  const wouldHelp = !noisyCounts() && rows.some((row) => row.candidate_if_noisy);
+  if (!candidates.length) return ["", `No row here can be chosen.${wouldHelp ? " Let noisy rows count to choose by how badly they are known." : ""}`, aside];
   if (!Object.keys(limits).length) return ["", `Set a limit to see which of ${plural(candidates.length, "model")} fits best.`, aside];
   const fitting = candidates.filter((row) => fits(row, limits)), winner = winnerIn(rows, limits);
   if (!winner) return ["Nothing fits.", whatRulesOut(candidates, limits), aside];

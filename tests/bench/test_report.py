@@ -145,6 +145,8 @@ def test_the_page_knows_what_choose_knows(make_measurement):
     assert found.winner.row.subject.name == "even"
     assert {name for name, one in told.items() if one["candidate"]} == {"slow", "even", "poor"}
     assert told["noisy"]["excluded"] == "its newest row is noisy, not valid"
+    assert told["noisy"]["candidate_if_noisy"]["is_on_front"]
+    assert told["noisy"]["excluded_if_noisy"] is None
     indices = {one["index"]: name for name, one in told.items()}
     assert {indices[place] for place in told["slow"]["candidate"]["tied"]} == {"slow", "even"}
     front = {one.row.subject.name for one in found.front}

@@ -222,6 +222,15 @@ def test_limits_filter_the_table_draw_lines_and_name_the_best(visit):
     assert visit.column("format") == ["litert"]
 
 
+def test_noisy_rows_can_be_let_count(visit):
+    page = visit.page
+    page.locator("#noisy-counts").check()
+    expect(page.locator("#answer")).to_contain_text("Set a limit to see which of 3 models fits best.")
+    expect(page.locator("#answer")).not_to_contain_text("noisy")
+    page.locator("#budget button[type=reset]").click()
+    expect(page.locator("#answer")).to_contain_text("which of 2 models fits best.")
+
+
 def test_what_does_not_fit_fades_in_the_figure(visit):
     def faded() -> int:
         points = visit.page.locator("#trade .scatterlayer .point")

@@ -51,6 +51,6 @@ def show(comparisons: list[Comparison]) -> None:
     rows = []
     for found in comparisons:
         ratio, low, high = found.speedup()
-        rows.append((found.name, f"{ratio:.2f}", f"{low:.2f}–{high:.2f}", str(len(found.base_s)), found.goal))
+        rows.append((found.name, f"{ratio:.3f}", f"{low:.3f}–{high:.3f}", str(len(found.base_s)), found.goal))
     columns = ["side by side in one run", "base / new", "95 % interval", "rounds", "goal"]
     terminal.console.print(terminal.table("performance", columns, rows))
