@@ -37,8 +37,10 @@ def matrix(checkpoint: Path = CHECKPOINT) -> None:
     with tempfile.TemporaryDirectory(prefix="export-matrix-") as scratch:
         export = [sys.executable, "-m", "export", str(checkpoint), "--out", str(Path(scratch, "artifacts"))]
         first, second = run(export), run(export)
+        terminal.say(f"[dim]whole matrix: {first.seconds:.1f} s, again: {second.seconds:.1f} s[/]")
         bare = {target: run_bare(*target, checkpoint, Path(scratch)) for target in bare_targets()}
-    calls_s = sum(float(took.printed.split()[1]) for took in bare.values())
+    # Converters print, too; the script's own line is the last.
+    calls_s = sum(float(took.printed.split()[-1]) for took in bare.values())
     scripts_s = sum(took.seconds for took in bare.values())
     rows = [
         ["whole matrix, proofs included", f"{first.seconds:.1f} s", "–"],
@@ -71,6 +73,7 @@ def bare_targets() -> list[tuple[str, str]]:
 def run_bare(name: str, precision: str, checkpoint: Path, scratch: Path) -> Took:
     folder = scratch / f"{name}-{precision}"
     folder.mkdir()
+    terminal.say(f"[dim]bare script: {name} {precision}[/]")
     script = bare_converters.__spec__.name
     return run([sys.executable, "-W", "ignore", "-m", script, name, precision, str(checkpoint), str(folder)])
 
