@@ -225,7 +225,18 @@ def test_real_artifacts_are_measured_twice_compared_followed_and_chosen(bench, m
     make_artifact("wide", weights=np.zeros((3 * 8**2, 3), dtype=np.float32))
     environment = {"PYTHONPATH": str(ROOT), "XDG_RUNTIME_DIR": str(tmp_path), "PATH": "/usr/bin:/bin"}
     for _ in range(2):
-        command = [sys.executable, "-m", "bench", "artifacts", "--launches", "2", "--out", "m.jsonl"]
+        command = [
+            sys.executable,
+            "-m",
+            "bench",
+            "artifacts",
+            "--launches",
+            "2",
+            "--extra-launches",
+            "0",
+            "--out",
+            "m.jsonl",
+        ]
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr
     code, out, _ = bench("compare", "m.jsonl@previous", "m.jsonl@latest", "--json")
