@@ -32,7 +32,7 @@ export: distill ## convert the student to every format and the teacher to its ba
 	$(RUN) -m export $(OUT)/runs/demo/teacher --format eager,onnx --precision fp32 --out $(OUT)/artifacts/demo-teacher
 
 bench: export ## measure every artifact on this machine's CPU
-	$(RUN) -m bench $(OUT)/artifacts --device cpu --extra-launches 0 --out $(OUT)/measurements.jsonl
+	$(RUN) -m bench $(OUT)/artifacts --device cpu --out $(OUT)/measurements.jsonl
 
 report: $(READY) ## turn the measurements into one HTML page
 	$(RUN) -m bench report --measurements $(OUT)/measurements.jsonl --out $(OUT)/report.html

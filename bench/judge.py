@@ -23,7 +23,6 @@ MAX_CLOCK_FALL = 0.05
 MAX_HALF_WIDTH = 0.05
 """A row is noisy if the interval of its median reaches further than this share."""
 
-
 ENOUGH_LAUNCHES = 5
 """From so many on, the interval of the median has seen what launches do to each other, drifts and changes of clock
 included: then a symptom decides only if it is systematic."""

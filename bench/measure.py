@@ -50,7 +50,7 @@ def measure(
     timeout: Annotated[float, typer.Option(help="Seconds one process may take.", min=1)] = 120.0,
     launches: Annotated[int, typer.Option(help="Processes per row; 5 to tell 5 % apart.", min=1)] = LAUNCHES,
     extra_launches: Annotated[
-        int, typer.Option(help="This machine, GPU: more processes for a row that is not valid.", min=0)
+        int, typer.Option(help="More for a row that is not valid; its interval is then too narrow.", min=0)
     ] = EXTRA_LAUNCHES,
     seed: Annotated[int | None, typer.Option(help="Of the order of launches.", show_default="a new one")] = None,
     interval_percent: Annotated[

@@ -28,7 +28,7 @@ ON_BOTH = {"executorch", "litert", "onnx"}
 """Formats whose one package runs them here and on the phone."""
 
 GOAL = "0.95–1.05"
-HOST = ("--device", "cpu", "--extra-launches", "0")
+HOST = ("--device", "cpu")
 PHONE = ("--device", "android", "--instrument", "python", "--launches", "1")
 
 Medians = dict[str, float]
