@@ -27,9 +27,9 @@ from export.artifact.runner import RUNNERS
 LAUNCHES = 3
 
 EXTRA_LAUNCHES = 0
-"""None unless asked for: to stop when a row looks well known makes its interval too narrow. On simulated launches that lie
-3 to 6 % apart, up to nine a row, the 95 % interval missed in 9 to 13 % of the rows, and equal rows were called different
-in 9 to 11 % of the comparisons; three launches without such a stop called 4 to 5 % different."""
+"""None unless asked for: to stop when a row looks well known makes its interval too narrow. In simulations of launches
+that lie 3 to 6 % apart, up to nine a row, 9 to 13 % of the 95 % intervals missed, and 9 to 11 % of the comparisons of
+equal rows called them different; three launches without such a stop called 4 to 5 % different."""
 
 T = TypeVar("T")
 
