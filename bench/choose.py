@@ -10,7 +10,8 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 from bench.alike import conditions_asked
-from bench.intervals import Interval, Z, median_interval, ratio_interval
+from bench.intervals import Interval, Z, median_interval
+from bench.ratio import ratio_of
 from bench.record import Measurement
 from bench.rows import teachers_of
 
@@ -391,7 +392,7 @@ def _trade(winner: Candidate, other: Candidate) -> Trade:
     return Trade(
         other=other,
         accuracy=accuracy_gap(winner, other),
-        latency=ratio_interval(other.row.samples_by_launch, winner.row.samples_by_launch),
+        latency=ratio_of(other.row, winner.row),
         size=_share(winner.size_bytes, other.size_bytes),
     )
 

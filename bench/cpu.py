@@ -1,8 +1,9 @@
-"""The CPU of this machine: every cell in several processes of its own, those of all cells interleaved."""
+"""The CPU of this machine: every cell in several processes of its own, those of all cells sampling in turn."""
 
 import random
 import statistics as plain
 import tempfile
+import uuid
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from bench.processes import Workers
 from bench.record import Conditions, Device, Measurement
 from bench.statistics import Label
 from bench.timing import HostLimits
-from bench.worker import Footprint, Job, Outcome, Timed
+from bench.worker import Footprint, Job, Outcome, Task, Timed
 from distill.version import toolkit_version
 from export.artifact.manifest import Manifest
 from export.artifact.runner import RUNNERS
@@ -30,6 +31,12 @@ EXTRA_LAUNCHES = 0
 """None unless asked for: to stop when a row looks well known makes its interval too narrow. In simulations of launches
 that lie 3 to 6 % apart, up to nine a row, 9 to 13 % of the 95 % intervals missed, and 9 to 11 % of the comparisons of
 equal rows called them different; three launches without such a stop called 4 to 5 % different."""
+
+MEMORY_SHARE = 0.5
+"""Of the free memory, for processes that live at once."""
+
+UNKNOWN_BYTES = 500_000_000
+"""What a process is taken to hold where its memory was not measured; torch with a small network holds 350 MB."""
 
 T = TypeVar("T")
 
@@ -114,9 +121,10 @@ class CpuBench:
         return machine.identify()
 
     def measure_all(self, cells: Sequence[Cell], *, run_id: str, tell: Tell) -> Generator[tuple[Cell, Measurement]]:
-        """Measure all cells: accuracy and memory first, then one launch of each cell per round, in a new order each.
+        """Measure all cells: accuracy and memory first, then one launch of each cell per round.
 
-        A row comes when its last launch is done. Whatever goes wrong with an artifact makes its own row `failed`.
+        The launches of a round live side by side and sample in turn, in short bursts. A row comes when its last launch
+        is done. Whatever goes wrong with an artifact makes its own row `failed`.
         """
         before = MachineState(self.identify(), machine.load_average(), busy_share(), machine.temperature_celsius())
         runs = [CellRun(cell) for cell in cells]
@@ -124,7 +132,7 @@ class CpuBench:
         first = 0 if self.memory_pass else 1
         for number, shuffled in enumerate(rounds(runs, self._most_launches + 1 - first, seed=self.seed), start=first):
             order = [run for run in shuffled if not run.is_done]
-            with closing(self._round(order, number, tell)) as ended:
+            with closing(self._launches(order, number, tell) if number else self._memory(order, tell)) as ended:
                 for run in ended:
                     row = self._row(run, before, run_id) if run.failure or number >= self.launches else None
                     if row is not None and (row.validity in ("valid", "failed") or number == self._most_launches):
@@ -150,27 +158,60 @@ class CpuBench:
         for run in runs:
             run.accuracy = found[run.cell.folder]
 
-    def _round(self, order: Sequence[CellRun], number: int, tell: Tell) -> Generator[CellRun]:
-        """One process for each run; round 0 measures memory. Gives back each run as its process has ended."""
-        what = f"launch {number} of {self.launches}" if number else "memory"
-        if number > self.launches:
-            what = f"launch {number} of at most {self._most_launches} for what is not valid yet"
-        with closing(self.workers.outcomes([self._job(run.cell, number) for run in order])) as outcomes:
-            for position, run in enumerate(order, start=1):
+    def _memory(self, runs: Sequence[CellRun], tell: Tell) -> Generator[CellRun]:
+        """One process for each run, one after the other. Gives back each run as its process has ended."""
+        with closing(self.workers.outcomes([self._job(run.cell, "memory") for run in runs])) as outcomes:
+            for position, run in enumerate(runs, start=1):
                 how = run.cell.variant or run.cell.manifest.precision
-                tell(f"{what} · {position} of {len(order)} · {run.cell.manifest.format} {how}")
+                tell(f"memory · {position} of {len(runs)} · {run.cell.manifest.format} {how}")
                 run.take(next(outcomes))
                 yield run
 
-    def _job(self, cell: Cell, number: int) -> Job:
+    def _launches(self, runs: Sequence[CellRun], number: int, tell: Tell) -> Generator[CellRun]:
+        """One launch for each run. Gives back each run as its process has ended."""
+        what = f"launch {number} of {self.launches}"
+        if number > self.launches:
+            what = f"launch {number} of at most {self._most_launches} for what is not valid yet"
+        shuffle = random.Random(f"{self.seed} {number}")
+        for group in self._groups(runs):
+            together = None if self.limits.burst_s is None else uuid.uuid4().hex
+            jobs = [self._job(run.cell, "latency", together) for run in group]
+            with closing(self.workers.in_turn(jobs, shuffle, lambda text: tell(f"{what} · {text}"))) as outcomes:
+                for run, outcome in zip(group, outcomes, strict=True):
+                    run.take(outcome)
+                    yield run
+
+    def _groups(self, runs: Sequence[CellRun]) -> Iterator[list[CellRun]]:
+        """Runs whose processes live at once: as many as may hold `MEMORY_SHARE` of the free memory together.
+
+        Without bursts nothing is gained by it but that runtimes are imported side by side.
+        """
+        if self.limits.burst_s is None:
+            for start in range(0, len(runs), self.workers.ahead):
+                yield list(runs[start : start + self.workers.ahead])
+            return
+        room = MEMORY_SHARE * (machine.available_bytes() or self.identify().memory_bytes)
+        group, held = list[CellRun](), 0
+        for run in runs:
+            needs = (run.footprint.peak_bytes if run.footprint else None) or UNKNOWN_BYTES
+            if group and held + needs > room:
+                yield group
+                group, held = [], 0
+            group.append(run)
+            held += needs
+        if group:
+            yield group
+
+    def _job(self, cell: Cell, task: Task, together: str | None = None) -> Job:
         return Job(
-            task="latency" if number else "memory",
+            task=task,
             folder=str(cell.folder.resolve()),
             batch=cell.batch,
             threads=cell.threads,
             limits=self.limits,
             memory_limit_bytes=self.memory_limit_bytes,
             images=None,
+            together=together,
         )
 
     def _row(self, run: CellRun, before: MachineState, run_id: str) -> Measurement:

@@ -12,9 +12,10 @@ from rich.markup import escape
 from bench.alike import conditions_asked, unlike, what
 from bench.cells import subject_name
 from bench.compare import COLOUR, label_in_colour, ratio_in_words
-from bench.intervals import Interval, median_interval, ratio_interval
+from bench.intervals import Interval, median_interval
 from bench.journal import open_journal
 from bench.measure import JOURNAL
+from bench.ratio import ratio_of
 from bench.record import Measurement
 from bench.table import MISSING
 from bench.wide import show_compactly
@@ -132,7 +133,7 @@ def _series(rows: Sequence[Measurement]) -> Series:
 def _ratio(base: Measurement | None, row: Measurement) -> Interval | None:
     if base is None or row.device.emulated or unlike(base, row):
         return None
-    return ratio_interval(base.samples_by_launch, row.samples_by_launch)
+    return ratio_of(base, row)
 
 
 def _note(previous: Measurement | None, row: Measurement) -> str:

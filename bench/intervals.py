@@ -40,12 +40,14 @@ class Interval:
 
     Attributes:
         knows_launches: False if there was only one launch: then it does not know how far another would be off.
+        freedom: degrees of freedom behind it, as Student's t has them; infinite for one launch.
     """
 
     value: float
     low: float
     high: float
     knows_launches: bool
+    freedom: float
 
     @property
     def half_width(self) -> float:
@@ -121,7 +123,7 @@ def _together(error: float, freedom: float, other: float, other_freedom: float) 
 
 def _around(value: float, log_error: float, freedom: float, *, knows_launches: bool) -> Interval:
     factor = math.exp(student_t(freedom) * log_error)
-    return Interval(value, value / factor, value * factor, knows_launches)
+    return Interval(value, value / factor, value * factor, knows_launches, freedom)
 
 
 def student_t(freedom: float) -> float:

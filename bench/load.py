@@ -30,6 +30,12 @@ class Ticks:
     stolen: float
     whole: float
 
+    def __add__(self, other: "Ticks") -> "Ticks":
+        return Ticks(self.busy + other.busy, self.stolen + other.stolen, self.whole + other.whole)
+
+    def __sub__(self, other: "Ticks") -> "Ticks":
+        return Ticks(self.busy - other.busy, self.stolen - other.stolen, self.whole - other.whole)
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -43,7 +49,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Load:
-    """Shares between two readings, each None where the machine does not tell or the time was too short.
+    """Shares of some time, each None where the machine does not tell or the time was too short.
 
     Attributes:
         other_work: of all cores, for other processes.
@@ -62,20 +68,39 @@ def read_load() -> Reading:
     return Reading(read_ticks(), usage.ru_utime + usage.ru_stime, _waited(), time.monotonic())
 
 
-def load_between(began: Reading, ended: Reading) -> Load:
-    """What happened between two readings of one process."""
-    passed = ended.clock - began.clock
-    if passed < SHORTEST_S:
-        return Load(None, None, None)
-    waiting = None
-    if began.waited is not None and ended.waited is not None:
-        # A thread that ended took its count with it.
-        waiting = max(0.0, ended.waited - began.waited) / passed
-    if began.ticks is None or ended.ticks is None:
-        return Load(None, None, waiting)
-    whole = max(1 / TICKS_PER_S, ended.ticks.whole - began.ticks.whole)
-    others = ended.ticks.busy - began.ticks.busy - (ended.own - began.own)
-    return Load(max(0.0, others / whole), (ended.ticks.stolen - began.ticks.stolen) / whole, waiting)
+@dataclass(frozen=True)
+class Spent:
+    """Seconds between two readings of one process, or between several pairs of them; None as in `Reading`."""
+
+    passed: float
+    own: float
+    waited: float | None
+    ticks: Ticks | None
+
+    def __add__(self, other: "Spent") -> "Spent":
+        waited = None if self.waited is None or other.waited is None else self.waited + other.waited
+        ticks = None if self.ticks is None or other.ticks is None else self.ticks + other.ticks
+        return Spent(self.passed + other.passed, self.own + other.own, waited, ticks)
+
+    def load(self) -> Load:
+        """What happened in this time."""
+        if self.passed < SHORTEST_S:
+            return Load(None, None, None)
+        waiting = None if self.waited is None else max(0.0, self.waited) / self.passed
+        if self.ticks is None:
+            return Load(None, None, waiting)
+        whole = max(1 / TICKS_PER_S, self.ticks.whole)
+        return Load(max(0.0, (self.ticks.busy - self.own) / whole), self.ticks.stolen / whole, waiting)
+
+
+NOTHING_SPENT = Spent(0.0, 0.0, 0.0, Ticks(0.0, 0.0, 0.0))
+
+
+def spent(began: Reading, ended: Reading) -> Spent:
+    """What passed between two readings of one process."""
+    waited = None if began.waited is None or ended.waited is None else ended.waited - began.waited
+    ticks = None if began.ticks is None or ended.ticks is None else ended.ticks - began.ticks
+    return Spent(ended.clock - began.clock, ended.own - began.own, waited, ticks)
 
 
 def busy_share(*, window_s: float = 0.5) -> float | None:

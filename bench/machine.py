@@ -8,6 +8,7 @@ from pathlib import Path
 from bench.record import Device
 
 CPU_INFO = Path("/proc/cpuinfo")
+MEMORY_INFO = Path("/proc/meminfo")
 PROCESS_STATUS = Path("/proc/self/status")
 THERMAL_ZONES = Path("/sys/class/thermal")
 CORES = Path("/sys/devices/system/cpu")
@@ -67,6 +68,12 @@ def peak_memory_bytes() -> int | None:
     """Highest resident memory this process ever had."""
     # Not getrusage: its figure starts with what the parent held before exec.
     return _status_bytes("VmHWM")
+
+
+def available_bytes() -> int | None:
+    """Memory that new processes can have without anything being pushed out."""
+    found = re.search(r"^MemAvailable:\s*(\d+) kB", _text(MEMORY_INFO), re.MULTILINE)
+    return int(found.group(1)) * 1024 if found else None
 
 
 def _status_bytes(name: str) -> int | None:

@@ -8,7 +8,8 @@ from statistics import NormalDist
 from typing import Literal
 
 from bench.alike import conditions_asked, newest, unlike, what
-from bench.intervals import Interval, Verdict, median_interval, ratio_interval, student_t
+from bench.intervals import Interval, Verdict
+from bench.ratio import ratio_of
 from bench.record import Measurement
 
 LEVEL = 0.05
@@ -23,7 +24,7 @@ class Pair:
     """Two rows of like conditions.
 
     Attributes:
-        ratio: new median / base median with its own 95 % interval; above 1 is slower.
+        ratio: new / base with its own 95 % interval; above 1 is slower. See `bench.ratio`.
         p_value: how likely a ratio so far from 1 is if there is no difference.
         verdict: faster or slower only if the pair stands out among all pairs of the comparison.
     """
@@ -82,8 +83,8 @@ def compare_rows(base: Sequence[Measurement], new: Sequence[Measurement]) -> Com
     anything different in at most 5 % of the cases, as a comparison of one pair does.
     """
     matched, not_compared = _match(newest(base), newest(new))
-    ratios = [ratio_interval(one.samples_by_launch, other.samples_by_launch) for one, other in matched]
-    p_values = [p_value(ratio, one, other) for ratio, (one, other) in zip(ratios, matched, strict=True)]
+    ratios = [ratio_of(one, other) for one, other in matched]
+    p_values = [p_value(ratio) for ratio in ratios]
     pairs = [
         Pair(one, other, ratio, p, ratio.verdict if stands_out else "no difference shown")
         for (one, other), ratio, p, stands_out in zip(matched, ratios, p_values, standing_out(p_values), strict=True)
@@ -91,7 +92,7 @@ def compare_rows(base: Sequence[Measurement], new: Sequence[Measurement]) -> Com
     return Comparison(tuple(pairs), tuple(not_compared))
 
 
-def p_value(ratio: Interval, base: Measurement, new: Measurement) -> float:
+def p_value(ratio: Interval) -> float:
     """Two-sided; below 0.05 exactly if the 95 % interval leaves 1 out.
 
     The interval's ends lie Student's 97.5 % quantile away on the log scale. Quantiles of other levels are Student's,
@@ -101,9 +102,8 @@ def p_value(ratio: Interval, base: Measurement, new: Measurement) -> float:
     distance = abs(math.log(ratio.value))
     if reach == 0:
         return 1.0 if distance == 0 else 0.0
-    freedom = _freedom(base, new)
-    end = _student_from_normal(NormalDist().inv_cdf(0.975), freedom)
-    return 2 * NormalDist().cdf(-_normal_from_student(distance / reach * end, freedom))
+    end = _student_from_normal(NormalDist().inv_cdf(0.975), ratio.freedom)
+    return 2 * NormalDist().cdf(-_normal_from_student(distance / reach * end, ratio.freedom))
 
 
 def standing_out(p_values: Sequence[float]) -> list[bool]:
@@ -111,18 +111,6 @@ def standing_out(p_values: Sequence[float]) -> list[bool]:
     ranked = sorted(p_values)
     passed = [p for rank, p in enumerate(ranked, start=1) if p <= LEVEL * rank / len(ranked)]
     return [bool(passed) and p <= passed[-1] for p in p_values]
-
-
-def _freedom(base: Measurement, new: Measurement) -> float:
-    """Degrees of freedom behind a ratio of medians (Welch and Satterthwaite)."""
-    parts: list[tuple[float, float]] = []
-    for row in (base, new):
-        launches = row.samples_by_launch
-        freedom = math.inf if len(launches) == 1 else len(launches) - 1
-        median = median_interval(launches)
-        parts.append(((math.log(median.high / median.value) / student_t(freedom)) ** 2, freedom))
-    spread = sum(variance**2 / freedom for variance, freedom in parts)
-    return sum(variance for variance, _ in parts) ** 2 / spread if spread else math.inf
 
 
 def _normal_from_student(t: float, freedom: float) -> float:

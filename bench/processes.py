@@ -1,4 +1,4 @@
-"""Worker processes: made ready together, working one at a time, and their end in words, whatever it is."""
+"""Worker processes: alive together, working one at a time, and their end in words, whatever it is."""
 
 import os
 import re
@@ -7,15 +7,16 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Generator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 
 from pydantic import ValidationError
 
 from bench import machine
-from bench.worker import Job, Outcome
+from bench.worker import MORE, Job, Outcome
 from distill.contract import explain
 
 WORKER = (sys.executable, "-m", "bench.worker")
@@ -39,7 +40,7 @@ class Workers:
 
     Attributes:
         command: of a worker; the job file, the result file and a file descriptor are appended.
-        timeout_s: what each may take to get ready, and again to do its job, before it is killed.
+        timeout_s: what each may take to get ready, and again for each step of its job, before it is killed.
         ahead: how many get ready at once.
     """
 
@@ -51,11 +52,36 @@ class Workers:
         """The outcome of each job, in order. Importing runtimes takes most of the time, so it overlaps."""
         for start in range(0, len(jobs), self.ahead):
             with ExitStack() as stack:
-                group = [stack.enter_context(self._started(job)) for job in jobs[start : start + self.ahead]]
-                for worker in group:
-                    worker.wait_until_ready(self.timeout_s)
-                for worker in group:
+                for worker in self._ready(stack, jobs[start : start + self.ahead]):
                     yield worker.finish(self.timeout_s)
+
+    def in_turn(self, jobs: Sequence[Job], shuffle: Random, tell: Callable[[str], None]) -> Generator[Outcome]:
+        """The outcome of each job, in order, from workers that all live at once and take their bursts in turn.
+
+        In every turn each worker that needs more samples takes one burst, in an order that is new in every turn. So
+        whatever else the machine does meanwhile meets all of them alike.
+        """
+        with ExitStack() as stack:
+            workers: list[Worker] = []
+            for start in range(0, len(jobs), self.ahead):
+                tell(f"starting {len(workers)} of {len(jobs)}")
+                workers += self._ready(stack, jobs[start : start + self.ahead])
+            sampling, turn = list(workers), 0
+            while sampling:
+                tell(f"turn {turn} · {len(sampling)} of {len(jobs)} need more" if turn else "warming up")
+                for worker in shuffle.sample(sampling, len(sampling)):
+                    worker.step(self.timeout_s)
+                sampling = [worker for worker in sampling if worker.wants_more]
+                turn += 1
+            for worker in workers:
+                yield worker.finish(self.timeout_s)
+
+    def _ready(self, stack: ExitStack, jobs: Sequence[Job]) -> "list[Worker]":
+        """Workers for the jobs, each ready to go or dead."""
+        workers = [stack.enter_context(self._started(job)) for job in jobs]
+        for worker in workers:
+            worker.wait(self.timeout_s)
+        return workers
 
     @contextmanager
     def _started(self, job: Job) -> Generator["Worker"]:
@@ -94,17 +120,33 @@ class Worker:
         self.job = job
         self.result_path = result_path
         self.log_path = log_path
-        self._is_ready = False
+        self._said = b""
+        self._is_late = False
 
-    def wait_until_ready(self, timeout_s: float) -> None:
-        """Wait until it is ready, has ended, or has taken too long; `finish` tells which."""
+    @property
+    def wants_more(self) -> bool:
+        """Whether it lives and its samples are not enough yet."""
+        return self._said == MORE
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait until it has done a step, has ended, or has taken too long; `finish` tells which."""
         readable, _, _ = select.select([self.ready], [], [], timeout_s)
         # An end without a word is readable, too.
-        self._is_ready = bool(readable)
+        self._said = os.read(self.ready, 1) if readable else b""
+        self._is_late = not readable
+        if self._is_late:
+            self.end()
+
+    def step(self, timeout_s: float) -> None:
+        """Let it do one step."""
+        self._tell_to_go()
+        self.wait(timeout_s)
 
     def finish(self, timeout_s: float) -> Outcome:
-        """Let it do its job, and wait for the outcome."""
-        exit_code = self._exit_code(timeout_s) if self._is_ready else None
+        """Let it do whatever is left of its job, and wait for the outcome."""
+        while self._said:
+            self.step(timeout_s)
+        exit_code = None if self._is_late else self._exit_code(timeout_s)
         if exit_code == 0:
             return self._read_outcome()
         self.end()
@@ -116,18 +158,25 @@ class Worker:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
         if self.process.stdin is not None:
-            self.process.stdin.close()
+            with suppress(BrokenPipeError):
+                self.process.stdin.close()
         if self.ready >= 0:
             os.close(self.ready)
             self.ready = -1
 
+    def _tell_to_go(self) -> None:
+        assert self.process.stdin is not None, "a worker is told to go through its standard input"
+        # If it has ended meanwhile, the next wait sees that.
+        with suppress(BrokenPipeError):
+            self.process.stdin.write(b"go\n")
+            self.process.stdin.flush()
+
     def _exit_code(self, timeout_s: float) -> int | None:
         """Exit code (negative: signal number), or None if it takes too long."""
         try:
-            self.process.communicate(b"go\n", timeout=timeout_s)
+            return self.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             return None
-        return self.process.returncode
 
     def _read_outcome(self) -> Outcome:
         try:

@@ -134,6 +134,9 @@ class Launch(Strict):
         stolen_share: share of all cores that the hypervisor gave to other virtual machines in that time.
         waiting_share: time the runtime's threads were ready and had no core, all threads together, as a share of that
             time. Shares are None where the machine does not tell or the time was too short to measure them.
+        burst_counts: how many samples each burst took; empty where they were all taken in one go.
+        together: names the processes that lived at the same time and took their bursts in turn: the n-th bursts of
+            those with one name lie side by side in time. None where samples were taken in one go.
     """
 
     sample_count: int
@@ -145,6 +148,14 @@ class Launch(Strict):
     other_work_share: float | None
     stolen_share: float | None
     waiting_share: float | None
+    burst_counts: tuple[int, ...] = ()
+    together: str | None = None
+
+    @model_validator(mode="after")
+    def _bursts_account_for_the_samples(self) -> "Launch":
+        if self.burst_counts and sum(self.burst_counts) != self.sample_count:
+            raise ValueError(f"the bursts have {sum(self.burst_counts)} samples, the launch has {self.sample_count}")
+        return self
 
 
 class Measurement(Contract):
@@ -176,9 +187,9 @@ class Measurement(Contract):
         toolkit_version: version of this package.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 2
+    SCHEMA_VERSION: ClassVar[int] = 3
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     run_id: str
     seed: int | None
     utc_time: str
@@ -248,7 +259,7 @@ def append(path: Path, measurement: Measurement) -> None:
 def read_journal(path: Path) -> Journal:
     """Every measurement of a journal, in order. A line cut off by a crash is named, not fatal: the others are whole.
 
-    Lines of schema version 1 are read as `bench.upgrade` says.
+    Lines of older schema versions are read as `bench.upgrade` says.
 
     Raises:
         UsageError: no such file, or a line that is whole but not a valid measurement (names the line).

@@ -1,9 +1,10 @@
-"""The timed loop: first call, warm-up, samples. It knows nothing of models; it times any callable."""
+"""The timed loop: first call, warm-up, samples in bursts. It knows nothing of models; it times any callable."""
 
 import gc
+import math
 import time
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -23,6 +24,13 @@ STEADY_WINDOW = 10
 
 LOOK_AGAIN = 1.25
 """After a look at all samples so far, the next comes when there are so many times as many, so that few are taken."""
+
+BURST_S = 0.05
+"""Short, so that others sample under the same conditions; long enough for the calls that open it to be few."""
+
+CALLS_AGAIN = 2
+SECONDS_AGAIN = 0.01
+"""Calls that no burst but the first can do without, both at least: meanwhile others had the processor's caches."""
 
 Clock = Callable[[], int]
 """Nanoseconds since any fixed moment."""
@@ -72,6 +80,8 @@ class HostLimits(Limits):
             None for the floors alone.
         half_width: sampling stops when the median's 95 % interval within the launch is no wider than this share to
             either side; None for the floors alone.
+        burst_s: length of a burst of samples, after which another process may take one of its own; None for one burst
+            that lasts until the samples are enough.
     """
 
     warmup_count: Count = 10
@@ -83,6 +93,7 @@ class HostLimits(Limits):
     max_s: Seconds = 2.0
     steady_within: Share | None = 0.03
     half_width: Share | None = 0.02
+    burst_s: Seconds | None = BURST_S
 
 
 @dataclass(frozen=True)
@@ -101,32 +112,115 @@ class WarmUp:
 
 @dataclass(frozen=True)
 class Timing:
-    """What was seen. `samples_ms` holds every timed call in order, none removed; `first_ms` the very first call."""
+    """What was seen.
+
+    Attributes:
+        first_ms: the very first call.
+        samples_ms: every timed call in order, none removed.
+        burst_counts: how many samples each burst took.
+    """
 
     first_ms: float
     warmup: WarmUp
     samples_ms: tuple[float, ...]
+    burst_counts: tuple[int, ...]
 
 
-def measure(
-    call: Callable[[], object], *, limits: HostLimits | None = None, clock: Clock = time.perf_counter_ns
-) -> Timing:
-    """Time a call. The clock is read right before and right after it; nothing else lies between the two readings.
+def in_bursts(
+    call: Callable[[], object], *, limits: HostLimits, clock: Clock = time.perf_counter_ns
+) -> Generator[bool, None, Timing]:
+    """Time a call, and pause after the warm-up and after every burst of samples.
 
-    Whatever `call` raises ends the measurement and is passed on.
+    The clock is read right before and right after the call; nothing else lies between the two readings. Pauses count
+    for no limit. Every burst after a pause begins with a few calls that are no samples (`CALLS_AGAIN`).
+
+    Yields:
+        Whether the samples are enough. Only after True the timing is returned.
     """
-    limits = limits or HostLimits()
     began = clock()
     call()
     first_ns = clock() - began
     warmup = _warm_up(call, limits, clock)
     with _no_garbage_collection():
-        samples_ns = _sample(call, limits, clock)
+        samples = _Samples(limits)
+        is_enough = False
+        while not is_enough:
+            if limits.burst_s is not None:
+                yield False
+                _warm_up_again(call, clock)
+            is_enough = samples.burst(call, clock)
+        if limits.burst_s is not None:
+            yield True
     return Timing(
         first_ms=first_ns / NS_PER_MS,
         warmup=warmup,
-        samples_ms=tuple(sample / NS_PER_MS for sample in samples_ns),
+        samples_ms=tuple(sample / NS_PER_MS for sample in samples.taken_ns),
+        burst_counts=tuple(samples.burst_counts),
     )
+
+
+class _Samples:
+    """The samples of all bursts so far, and whether they are enough."""
+
+    def __init__(self, limits: HostLimits) -> None:
+        self.burst_counts: list[int] = []
+        self._limits = limits
+        # All memory is taken here, so that no sample pays for a growing list.
+        self._samples_ns = array("q", bytes(8 * limits.max_count))
+        self._count, self._needed, self._took_ns = 0, limits.min_count, 0
+
+    @property
+    def taken_ns(self) -> "array[int]":
+        return self._samples_ns[: self._count]
+
+    def burst(self, call: Callable[[], object], clock: Clock) -> bool:
+        """Take one burst; whether all samples together are enough."""
+        before, burst_s = self._count, self._limits.burst_s
+        left_ns = math.inf if burst_s is None else burst_s * NS_PER_S
+        is_enough = False
+        while left_ns > 0 and not is_enough:
+            took_ns = self._take(call, clock, left_ns)
+            self._took_ns += took_ns
+            left_ns -= took_ns
+            is_enough = self._is_enough()
+        self.burst_counts.append(self._count - before)
+        return is_enough
+
+    def _take(self, call: Callable[[], object], clock: Clock, at_most_ns: float) -> int:
+        """Samples until the time is up, the cap is reached, or it is time for a look; returns the time it took."""
+        samples_ns, limits, count = self._samples_ns, self._limits, self._count
+        cap_ns = min(at_most_ns, limits.max_s * NS_PER_S - self._took_ns)
+        floor_ns, needed = limits.min_s * NS_PER_S - self._took_ns, self._needed
+        began = clock()
+        while True:
+            start = clock()
+            call()
+            end = clock()
+            samples_ns[count] = end - start
+            count += 1
+            took_ns = end - began
+            if took_ns >= cap_ns or count == limits.max_count or (count >= needed and took_ns >= floor_ns):
+                break
+        self._count = count
+        return took_ns
+
+    def _is_enough(self) -> bool:
+        limits, count = self._limits, self._count
+        if count == limits.max_count or self._took_ns >= limits.max_s * NS_PER_S:
+            return True
+        if count < self._needed or self._took_ns < limits.min_s * NS_PER_S:
+            return False
+        if limits.half_width is None or relative_half_width(self.taken_ns) <= limits.half_width:
+            return True
+        self._needed = int(LOOK_AGAIN * count) + 1
+        return False
+
+
+def _warm_up_again(call: Callable[[], object], clock: Clock) -> None:
+    began, count = clock(), 0
+    while count < CALLS_AGAIN or clock() - began < SECONDS_AGAIN * NS_PER_S:
+        call()
+        count += 1
 
 
 def _warm_up(call: Callable[[], object], limits: HostLimits, clock: Clock) -> WarmUp:
@@ -155,26 +249,6 @@ def _is_steady(ends_ns: list[int], within: float) -> bool:
         return False
     before, last = median(took[-2 * window : -window]), median(took[-window:])
     return abs(last - before) <= within * before
-
-
-def _sample(call: Callable[[], object], limits: HostLimits, clock: Clock) -> "array[int]":
-    # All memory is taken here, so that no sample pays for a growing list.
-    samples_ns = array("q", bytes(8 * limits.max_count))
-    floor_ns, cap_ns = limits.min_s * NS_PER_S, limits.max_s * NS_PER_S
-    count, needed, began = 0, limits.min_count, clock()
-    while count < limits.max_count:
-        start = clock()
-        call()
-        end = clock()
-        samples_ns[count] = end - start
-        count += 1
-        if end - began >= cap_ns:
-            break
-        if count >= needed and end - began >= floor_ns:
-            if limits.half_width is None or relative_half_width(samples_ns[:count]) <= limits.half_width:
-                break
-            needed = int(LOOK_AGAIN * count) + 1
-    return samples_ns[:count]
 
 
 @contextmanager

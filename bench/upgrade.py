@@ -1,4 +1,4 @@
-"""Journals of schema version 1 read as version 2: what version 1 did not record is None or empty, never guessed."""
+"""Journals of older schema versions: what they did not record is None or empty, never guessed."""
 
 import json
 from typing import Any
@@ -15,16 +15,23 @@ NEW_IN_2 = {
 
 
 def upgraded(line: bytes) -> bytes:
-    """A journal line of version 1 as one of version 2; any other line as it is, for the record itself to judge."""
+    """A journal line of an older version as one of the newest; any other line as it is, for the record to judge."""
     row: Any = json.loads(line)
-    if not isinstance(row, dict) or row.get("schema_version") != 1 or "launch_counts" not in row:
+    if not isinstance(row, dict) or row.get("schema_version") not in (1, 2):
         return line
+    if row["schema_version"] == 1 and "launch_counts" in row:
+        _from_1_to_2(row)
+    # Version 3 says of each launch in which bursts it was taken; before, there was one.
+    return json.dumps({**row, "schema_version": 3}).encode() if row["schema_version"] == 2 else line
+
+
+def _from_1_to_2(row: dict[str, Any]) -> None:
     counts = row.pop("launch_counts") or [len(row["samples_ms"])]
     warmup = {"warmup_count": row.pop("warmup_count"), "warmup_s": row.pop("warmup_s"), "steady": None}
     row["launches"] = [_launch(count, row, warmup) for count in counts] if row["samples_ms"] else []
     row["subject"]["macs"] = None
     row["conditions"] |= {"busy_share_before": None, "fixed_performance": False}
-    return json.dumps({**row, **NEW_IN_2, "schema_version": 2}).encode()
+    row |= {**NEW_IN_2, "schema_version": 2}
 
 
 def _launch(count: int, row: dict[str, Any], warmup: dict[str, Any]) -> dict[str, Any]:

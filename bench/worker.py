@@ -1,9 +1,10 @@
 """The process that does one job with one artifact on this machine: `python -m bench.worker JOB RESULT READY`.
 
-It is a process of its own so that a crash, a hang or a leak costs one row, and so that threads, allocator and
-processor caches start the same for every artifact. It imports the runtime, writes a byte to the file descriptor READY,
-and waits for a line on its standard input: several workers can get ready at once, and only one of them works at a
-time. Standard output and error belong to the runtime's log.
+It is a process of its own so that a crash, a hang or a leak costs one row, and so that threads and allocator start the
+same for every artifact. It imports the runtime, writes a byte to the file descriptor READY, and waits for a line on its
+standard input; so it does after every step of its work: several workers can live at once, and only one of them works
+at a time. The byte says whether there is more to sample (`MORE`) or only the outcome left (`ENOUGH`). Standard output
+and error belong to the runtime's log.
 """
 
 import importlib
@@ -11,18 +12,18 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
 from bench import machine
 from bench.golden import check_output, model_input
-from bench.load import load_between, read_load
+from bench.load import NOTHING_SPENT, read_load, spent
 from bench.record import GpuState, InputKind, Launch
-from bench.timing import NS_PER_MS, Clock, HostLimits, measure
+from bench.timing import NS_PER_MS, Clock, HostLimits, Timing, in_bursts
 from distill.contract import Strict, write_whole
 from distill.errors import ToolError
 from export.artifact.manifest import Manifest, read_artifact
@@ -30,6 +31,10 @@ from export.artifact.runner import RUNNERS, Batch, open_runner, run_all
 
 MEMORY_CALLS = 10
 """Calls after which a model's memory is taken as its peak: runtimes plan theirs in the first few."""
+
+Task = Literal["latency", "memory", "predictions"]
+
+MORE, ENOUGH = b"+", b"."
 
 CHUNK = 64
 """Images that are decoded at once when accuracy is measured."""
@@ -44,15 +49,17 @@ class Job(Strict):
         limits: when warm-up and sampling stop.
         memory_limit_bytes: data the process may hold; None for no limit.
         images: .npz file with `images`, uint8 [N, H, W, C], for predictions; None otherwise.
+        together: as in `bench.record.Launch`.
     """
 
-    task: Literal["latency", "memory", "predictions"]
+    task: Task
     folder: str
     batch: int
     threads: int
     limits: HostLimits
     memory_limit_bytes: int | None
     images: str | None
+    together: str | None = None
 
 
 class GpuWatch(Strict):
@@ -96,6 +103,9 @@ class Outcome(Strict):
 
 J = TypeVar("J", bound=Job)
 
+Steps: TypeAlias = Generator[bool, None, Outcome]
+"""Work that pauses: it yields whether its samples are enough, and returns its outcome."""
+
 
 class RuntimeFacts(Protocol):
     """What a runner says of its runtime; see `export.artifact.runner.Runner`."""
@@ -112,12 +122,12 @@ def main(job_path: Path, result_path: Path, ready: int) -> None:
 
 def do(
     job: J,
-    tasks: Mapping[str, Callable[[J, Manifest], Outcome]],
+    tasks: Mapping[str, Callable[[J, Manifest], Outcome | Steps]],
     prepare: Callable[[Manifest], None],
     result_path: Path,
     ready: int,
 ) -> None:
-    """Prepare for a job, wait for the word to go, do it and write its outcome.
+    """Prepare for a job, do it step by step, each when the word to go comes, and write its outcome.
 
     An exception that is not ours ends the process, its traceback in the log.
     """
@@ -126,15 +136,17 @@ def do(
     try:
         manifest = read_artifact(Path(job.folder))
         prepare(manifest)
-        if not _told_to_go(ready):
+        if not _told_to_go(ready, MORE):
             return
-        outcome = tasks[job.task](job, manifest)
+        found = tasks[job.task](job, manifest)
+        outcome = found if isinstance(found, Outcome) else _step_by_step(found, ready)
     except ToolError as error:
         outcome = Outcome(failure=str(error))
-    write_whole(result_path, outcome.model_dump_json().encode())
+    if outcome is not None:
+        write_whole(result_path, outcome.model_dump_json().encode())
 
 
-def measure_latency(job: Job, manifest: Manifest) -> Outcome:
+def measure_latency(job: Job, manifest: Manifest) -> Steps:
     """Open the artifact, time it, and check that what was timed computes what it should.
 
     Raises:
@@ -146,9 +158,9 @@ def measure_latency(job: Job, manifest: Manifest) -> Outcome:
     runner = open_runner(folder, manifest, threads=job.threads)
     load_ms = (time.perf_counter_ns() - began) / NS_PER_MS
     batch, golden = model_input(folder, manifest, batch=job.batch)
-    call = runner.bind(batch)
-    timed = time_launch(call, runner, golden, load_ms=load_ms, limits=job.limits)
-    check_output(call, golden, manifest)
+    bound = runner.bind(batch)
+    timed = yield from time_launch(bound.run, runner, golden, job, load_ms=load_ms)
+    check_output(bound.logits, golden, manifest)
     return Outcome(timed=timed)
 
 
@@ -156,16 +168,26 @@ def time_launch(
     call: Callable[[], object],
     runner: RuntimeFacts,
     golden: Batch | None,
+    job: Job,
     *,
     load_ms: float,
-    limits: HostLimits,
     clock: Clock = time.perf_counter_ns,
-) -> Timed:
-    """Time a call by a clock, and watch the machine meanwhile."""
-    mhz, throttled, before = machine.cpu_mhz(), machine.throttle_count(), read_load()
-    timing = measure(call, limits=limits, clock=clock)
-    load = load_between(before, read_load())
-    mhz_after, throttled_after = machine.cpu_mhz(), machine.throttle_count()
+) -> Generator[bool, None, Timed]:
+    """Time a call by a clock, and watch the machine meanwhile, but not in the pauses between bursts."""
+    mhz, throttled = machine.cpu_mhz(), machine.throttle_count()
+    course, seconds = in_bursts(call, limits=job.limits, clock=clock), NOTHING_SPENT
+    while True:
+        before = read_load()
+        try:
+            is_enough = next(course)
+        except StopIteration as end:
+            timing: Timing = end.value
+            # Where nothing paused, this is when everything happened; else it took no time worth counting.
+            seconds += spent(before, read_load())
+            break
+        seconds += spent(before, read_load())
+        yield is_enough
+    load, mhz_after, throttled_after = seconds.load(), machine.cpu_mhz(), machine.throttle_count()
     launch = Launch(
         sample_count=len(timing.samples_ms),
         warmup_count=timing.warmup.count,
@@ -176,6 +198,8 @@ def time_launch(
         other_work_share=load.other_work,
         stolen_share=load.stolen,
         waiting_share=load.waiting,
+        burst_counts=() if job.limits.burst_s is None else timing.burst_counts,
+        together=job.together,
     )
     return Timed(
         runtime=runner.runtime,
@@ -201,9 +225,9 @@ def measure_memory(job: Job, manifest: Manifest) -> Outcome:
     runner = open_runner(folder, manifest, threads=job.threads)
     loaded_bytes = machine.memory_bytes()
     batch, _ = model_input(folder, manifest, batch=job.batch)
-    call = runner.bind(batch)
+    bound = runner.bind(batch)
     for _ in range(MEMORY_CALLS):
-        call()
+        bound.logits()
     peak_bytes = machine.peak_memory_bytes()
     return Outcome(footprint=Footprint(runtime_bytes=runtime_bytes, loaded_bytes=loaded_bytes, peak_bytes=peak_bytes))
 
@@ -237,10 +261,20 @@ def _import_runtime(manifest: Manifest) -> None:
             importlib.import_module(entry.module)
 
 
-def _told_to_go(ready: int) -> bool:
+def _step_by_step(steps: Steps, ready: int) -> Outcome | None:
+    """The outcome, or None if the word to go on did not come."""
+    while True:
+        try:
+            is_enough = next(steps)
+        except StopIteration as end:
+            return end.value
+        if not _told_to_go(ready, ENOUGH if is_enough else MORE):
+            return None
+
+
+def _told_to_go(ready: int, state: bytes) -> bool:
     """Whether the word to go came; it does not come if the bench that started this process is gone."""
-    os.write(ready, b"1")
-    os.close(ready)
+    os.write(ready, state)
     return bool(sys.stdin.readline())
 
 

@@ -14,7 +14,7 @@ from bench.cuda.worker import GpuJob
 from bench.host import HostOptions, open_cpu
 from bench.processes import Workers
 from bench.record import Device, Measurement
-from bench.worker import GpuWatch, Job
+from bench.worker import GpuWatch, Job, Task
 from distill.errors import UsageError
 from export.artifact.manifest import Manifest
 
@@ -118,10 +118,10 @@ class CudaBench(CpuBench):
         has = {"bf16": self.gpu.bf16, "tf32": self.gpu.tf32}.get(precision, True)
         return has and precision in PRECISIONS[manifest.format]
 
-    def _job(self, cell: Cell, number: int) -> Job:
+    def _job(self, cell: Cell, task: Task, together: str | None = None) -> Job:
         if cell.variant is None:
             raise ValueError("a cell for a GPU says how it runs there; see CudaBench.spread")
-        return GpuJob(**dict(super()._job(cell, number)), variant=cell.variant, uuid=self.gpu.uuid)
+        return GpuJob(**dict(super()._job(cell, task, together)), variant=cell.variant, uuid=self.gpu.uuid)
 
     def _row(self, run: CellRun, before: MachineState, run_id: str) -> Measurement:
         row = super()._row(run, before, run_id)
@@ -169,7 +169,8 @@ def open_cuda(host: HostOptions, options: CudaOptions, *, timeout_s: float) -> C
     gpu, seen = find_gpu()
     cpu = open_cpu(host, timeout_s=timeout_s)
     return CudaBench(
-        limits=cpu.limits,
+        # One process at a time on the GPU: each holds memory there for as long as it lives.
+        limits=cpu.limits.model_copy(update={"burst_s": None}),
         launches=cpu.launches,
         extra_launches=cpu.extra_launches,
         seed=cpu.seed,

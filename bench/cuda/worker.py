@@ -13,7 +13,7 @@ from bench.cuda.state import read_state, state_under
 from bench.cuda.variants import Variant
 from bench.golden import check_output, model_input
 from bench.timing import NS_PER_MS
-from bench.worker import MEMORY_CALLS, Footprint, GpuWatch, Job, Outcome, do, time_launch
+from bench.worker import MEMORY_CALLS, Footprint, GpuWatch, Job, Outcome, Steps, do, time_launch
 from export.artifact.manifest import Manifest
 
 
@@ -34,7 +34,7 @@ def main(job_path: Path, result_path: Path, ready: int) -> None:
     do(GpuJob.model_validate_json(job_path.read_bytes()), TASKS, _import_torch, result_path, ready)
 
 
-def measure_latency(job: GpuJob, manifest: Manifest) -> Outcome:
+def measure_latency(job: GpuJob, manifest: Manifest) -> Steps:
     """Open the artifact on the GPU, time it there, and check that what was timed computes what it should.
 
     `load_ms` is until the artifact lies on the GPU, ready for this batch; CUDA itself has started before.
@@ -58,7 +58,7 @@ def measure_latency(job: GpuJob, manifest: Manifest) -> Outcome:
     load_ms = (time.perf_counter_ns() - began) / NS_PER_MS
     start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
     timer = EventTimer(run, start, end, flush=l2_flush() if job.variant.cold_l2 else None)
-    timed = time_launch(timer.call, model, golden, load_ms=load_ms, limits=job.limits, clock=timer.clock)
+    timed = yield from time_launch(timer.call, model, golden, job, load_ms=load_ms, clock=timer.clock)
     watch = GpuWatch(before=before, loaded=state_under(timer.call, job.uuid))
     check_output(lambda: to_host(run()), golden, manifest, precision=job.variant.precision)
     return Outcome(timed=timed.model_copy(update={"gpu": watch}))

@@ -1,7 +1,7 @@
 """Runs a Core ML package: with Core ML on a Mac, elsewhere with an interpreter that proves its numbers."""
 
 import sys
-from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -13,7 +13,7 @@ from export.artifact.batch import refuse_other_batch
 from export.artifact.manifest import Manifest
 from export.artifact.mil.interpreter import Interpreter
 from export.artifact.mil.program import read_program
-from export.artifact.runner import Batch, Runner
+from export.artifact.runner import Batch, Bound, Runner
 
 PACKAGE_SUFFIX = ".mlpackage"
 
@@ -30,12 +30,12 @@ class InterpretedRunner:
         self.runtime_version = f"torch {version('torch')}"
         self.threads = torch.get_num_threads()
 
-    def bind(self, batch: Batch) -> Callable[[], Batch]:
+    def bind(self, batch: Batch) -> Bound:
         """See `Runner.bind`. The batch is wrapped as a tensor without a copy; every call makes new logits."""
         refuse_other_batch(self._manifest, batch)
         inputs, output = {self._manifest.input.name: torch.from_numpy(batch)}, self._manifest.output.name
-        run = self._interpreter.run
-        return lambda: run(inputs)[output].numpy()
+        run = partial(self._interpreter.run, inputs)
+        return Bound(run, lambda: run()[output].numpy())
 
 
 class CoreMlRunner:
@@ -49,11 +49,11 @@ class CoreMlRunner:
         self.runtime_version = f"coremltools {version('coremltools')}"
         self.threads = threads
 
-    def bind(self, batch: Batch) -> Callable[[], Batch]:
+    def bind(self, batch: Batch) -> Bound:
         """See `Runner.bind`."""
         refuse_other_batch(self._manifest, batch)
-        inputs, output, predict = {self._manifest.input.name: batch}, self._manifest.output.name, self._model.predict
-        return lambda: predict(inputs)[output]
+        run = partial(self._model.predict, {self._manifest.input.name: batch})
+        return Bound(run, lambda: run()[self._manifest.output.name])
 
 
 def open_model(folder: Path, manifest: Manifest, *, threads: int) -> Runner:

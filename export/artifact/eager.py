@@ -1,6 +1,5 @@
 """Runs a checkpoint itself with PyTorch, so that teacher and student are rows of a bench like any other."""
 
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from distill import checkpoint
 from distill.vision.models import ImageClassifier
 from export.artifact.batch import refuse_other_batch
 from export.artifact.manifest import Manifest
-from export.artifact.runner import Batch
+from export.artifact.runner import Batch, Bound
 
 
 class EagerRunner:
@@ -25,16 +24,16 @@ class EagerRunner:
         self.runtime_version = version("torch")
         self.threads = torch.get_num_threads()
 
-    def bind(self, batch: Batch) -> Callable[[], Batch]:
+    def bind(self, batch: Batch) -> Bound:
         """See `Runner.bind`. The batch is wrapped as a tensor without a copy; every call makes new logits."""
         refuse_other_batch(self._manifest, batch)
         images, model = torch.from_numpy(batch), self._model
 
-        def call() -> Batch:
-            with torch.inference_mode():
-                return model(images).numpy()
+        @torch.inference_mode()
+        def run() -> torch.Tensor:
+            return model(images)
 
-        return call
+        return Bound(run, lambda: run().numpy())
 
 
 def open_model(folder: Path, manifest: Manifest, *, threads: int) -> EagerRunner:

@@ -1,6 +1,6 @@
 """Runs an ExecuTorch program (.pte) with the runtime of the `executorch` package, XNNPACK included."""
 
-from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from executorch.extension.pybindings import _portable_lib
 
 from export.artifact.batch import refuse_other_batch
 from export.artifact.manifest import Manifest
-from export.artifact.runner import Batch
+from export.artifact.runner import Batch, Bound
 
 
 class ExecuTorchRunner:
@@ -27,19 +27,15 @@ class ExecuTorchRunner:
         self.runtime_version = version("executorch")
         self.threads = _portable_lib._threadpool_get_thread_count()
 
-    def bind(self, batch: Batch) -> Callable[[], Batch]:
+    def bind(self, batch: Batch) -> Bound:
         """See `Runner.bind`.
 
         Copying the input into the program's planned memory is part of the call: the runtime may reuse that memory for
         activations, so it needs the input each time. The logits returned are the program's own memory.
         """
         refuse_other_batch(self._manifest, batch)
-        images, method = (torch.from_numpy(batch),), self._method
-
-        def call() -> Batch:
-            return method.call(images, clone_outputs=False)[0].numpy()
-
-        return call
+        run = partial(self._method.call, (torch.from_numpy(batch),), clone_outputs=False)
+        return Bound(run, lambda: run()[0].numpy())
 
 
 def open_model(folder: Path, manifest: Manifest, *, threads: int) -> ExecuTorchRunner:

@@ -1,6 +1,5 @@
 """Runs a .tflite model with LiteRT (ai-edge-litert), XNNPACK included."""
 
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -8,7 +7,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from export.artifact.batch import refuse_other_batch
 from export.artifact.manifest import Manifest
-from export.artifact.runner import Batch
+from export.artifact.runner import Batch, Bound
 
 
 class LiteRtRunner:
@@ -26,23 +25,26 @@ class LiteRtRunner:
         # The interpreter has no way to ask; this is what it was made with.
         self.threads = threads
 
-    def bind(self, batch: Batch) -> Callable[[], Batch]:
+    def bind(self, batch: Batch) -> Bound:
         """See `Runner.bind`.
 
         The input is copied into the interpreter now and stays valid over calls (LiteRT never gives an input's memory
-        to activations); the call only checks that no other batch took its place. The logits are copied out.
+        to activations); a run only checks that no other batch took its place.
         """
         refuse_other_batch(self._manifest, batch)
         self._load(batch)
         interpreter, output = self._interpreter, self._output
 
-        def call() -> Batch:
+        def run() -> None:
             if self._loaded is not batch:
                 self._load(batch)
             interpreter.invoke()
+
+        def run_and_read() -> Batch:
+            run()
             return interpreter.get_tensor(output)
 
-        return call
+        return Bound(run, run_and_read)
 
     def _load(self, batch: Batch) -> None:
         self._interpreter.set_tensor(self._input, batch)

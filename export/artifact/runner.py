@@ -20,6 +20,19 @@ Batch = NDArray[np.float32]
 """Images [B, C, H, W] in [0, 1], or logits [B, classes]."""
 
 
+@dataclass(frozen=True)
+class Bound:
+    """A batch that lies ready.
+
+    Attributes:
+        run: the runtime's call and nothing else, as it is to be timed; what it returns is the runtime's affair.
+        logits: runs and returns the logits. They may lie in the same memory each time.
+    """
+
+    run: Callable[[], object]
+    logits: Callable[[], Batch]
+
+
 class Runner(Protocol):
     """A loaded model on this machine's CPU.
 
@@ -33,9 +46,8 @@ class Runner(Protocol):
     runtime_version: str
     threads: int
 
-    def bind(self, batch: Batch) -> Callable[[], Batch]:
-        """Get everything ready for this batch; the call returned does the inference and nothing else that can be
-        done beforehand. It may return the same memory each time.
+    def bind(self, batch: Batch) -> Bound:
+        """Get everything ready for this batch that can be done before it is run.
 
         Raises:
             UsageError: the artifact does not accept this batch size.
@@ -108,7 +120,7 @@ def run_all(runner: Runner, images: Batch, *, batch_sizes: Sequence[int] = (1,))
         if done >= len(images):
             return np.concatenate(parts)
         positions = np.minimum(np.arange(done, done + size), len(images) - 1)
-        logits = np.array(runner.bind(np.ascontiguousarray(images[positions]))(), copy=True)
+        logits = np.array(runner.bind(np.ascontiguousarray(images[positions])).logits(), copy=True)
         parts.append(logits[: len(images) - done])
         done += size
     raise AssertionError("batch_sizes is empty")

@@ -86,7 +86,7 @@ class Laboratory:
     def _bind(self, folder: Path, manifest: Manifest) -> Callable[[], object]:
         preprocess = self.checkpoint.card.preprocess
         image = preprocess.to_input(self.evidence.held_out.images[:1])
-        return open_runner(folder, manifest, threads=THREADS).bind(image)
+        return open_runner(folder, manifest, threads=THREADS).bind(image).run
 
 
 def _figures(parity: Parity) -> tuple[float, float, tuple[float, float]]:

@@ -1,18 +1,23 @@
-"""A worker whose runtime does what the model file says: crash, hang, hoard, answer wrongly. Run by test_cpu.py."""
+"""A worker whose runtime does what the model file says: crash, hang, hoard, answer wrongly. Run by test_cpu.py.
+
+Every call that comes back adds its artifact's name to a file `calls` beside the artifacts.
+"""
 
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from bench import worker
 from export.artifact.manifest import Manifest
-from export.artifact.runner import RUNNERS, Batch, RunnerEntry
+from export.artifact.runner import RUNNERS, Batch, Bound, RunnerEntry
+
+LATER = 20
+"""Number of the call, in the midst of the samples."""
 
 
 class Runner:
@@ -25,7 +30,7 @@ class Runner:
         self._behaviour = behaviour
         self._golden = golden
 
-    def bind(self, batch: Batch) -> Callable[[], Batch]:
+    def bind(self, batch: Batch) -> Bound:
         if self._behaviour == "crash":
             print("about to crash", file=sys.stderr, flush=True)
             os.kill(os.getpid(), signal.SIGSEGV)
@@ -45,11 +50,21 @@ class Runner:
         if self._behaviour == "nan":
             logits = logits * np.float32("nan")
 
+        calls = 0
+
         def call() -> Batch:
+            nonlocal calls
+            calls += 1
+            if calls == LATER and self._behaviour == "crash later":
+                os.kill(os.getpid(), signal.SIGSEGV)
+            if calls == LATER and self._behaviour == "hang later":
+                time.sleep(3600)
+            with (self._folder.parent / "calls").open("a") as log:
+                log.write(f"{self._folder.name}\n")
             time.sleep(0.0005)
             return logits
 
-        return call
+        return Bound(call, call)
 
 
 def open_model(folder: Path, manifest: Manifest, *, threads: int) -> Runner:

@@ -2,26 +2,36 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from itertools import pairwise
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
 
+from bench import machine
 from bench.cells import plan
 from bench.cpu import CpuBench, rounds
 from bench.processes import WORKER, Workers
 from bench.record import Launch, Measurement, read_journal
 from bench.session import run_session
 from bench.timing import HostLimits
-from bench.worker import Job, Outcome, Timed
+from bench.worker import MORE, Job, Outcome, Timed
 from export.artifact.manifest import Delegation, TensorSpec
 from tests.bench.synthetic import alike
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = Path(__file__).parent / "misbehaving_worker.py"
 QUICK = HostLimits(
-    warmup_count=2, warmup_s=0.0, min_count=25, min_s=0.0, max_count=25, steady_within=None, half_width=None
+    warmup_count=2,
+    warmup_s=0.0,
+    min_count=25,
+    min_s=0.0,
+    max_count=25,
+    steady_within=None,
+    half_width=None,
+    burst_s=0.002,
 )
 TIMEOUT_S = 25
 MISBEHAVING = Workers((sys.executable, str(SCRIPT)), timeout_s=TIMEOUT_S, ahead=3)
@@ -48,7 +58,20 @@ def is_running(process: str) -> bool:
 def session(tmp_path_factory, make_artifact_in) -> tuple[dict[str, Measurement], Path]:
     """One session with every kind of bad artifact between good ones."""
     root = tmp_path_factory.mktemp("session")
-    behaviours = ("first", "crash", "killed", "hoard", "raise", "hang", "wrong", "nan", "changed", "last")
+    behaviours = (
+        "first",
+        "crash",
+        "killed",
+        "hoard",
+        "raise",
+        "hang",
+        "wrong",
+        "nan",
+        "changed",
+        "crash later",
+        "hang later",
+        "last",
+    )
     folders = [make_artifact_in(root, name, format="torchscript", model_bytes=name.encode()) for name in behaviours]
     (root / "artifacts" / "changed" / "model.bin").write_bytes(b"changeD")
     return measure_all(folders, root / "journal.jsonl"), root / "journal.jsonl"
@@ -82,6 +105,8 @@ def test_good_artifacts_are_measured_whatever_their_neighbours_do(session, name:
         ),
         ("raise", "exit code 1; last lines of its log: .*RuntimeError: delegate refused node 17"),
         ("hang", "it did not finish within 25 s and was stopped"),
+        ("crash later", "the worker was ended by SIGSEGV"),
+        ("hang later", "it did not finish within 25 s and was stopped"),
         ("wrong", "logits differ from the golden ones by up to 0.5, allowed is .* for fp32"),
         ("nan", r"expected \(1, 3\) finite logits, found \(1, 3\) with 3 that are not finite"),
         ("changed", "model.bin was changed after it was exported: SHA-256 is"),
@@ -95,7 +120,7 @@ def test_a_bad_artifact_costs_its_own_row_and_says_why(session, name: str, expec
 
 def test_every_row_is_in_the_journal(session):
     rows, journal = session
-    assert len(rows) == 10
+    assert len(rows) == 12
     assert list(read_journal(journal).measurements) == list(rows.values())
     assert len({row.run_id for row in rows.values()}) == 1
 
@@ -150,14 +175,37 @@ def test_every_cell_is_launched_once_before_any_is_launched_again(make_artifact)
     cells = plan(folders, batches=[1], threads=[1], refusal=BENCH.refusal).cells
     heard: list[str] = []
     rows = [row for _, row in BENCH.measure_all(cells, run_id="r", tell=heard.append)]
-    assert [text.split(" · ")[0] for text in heard] == ["memory"] * 2 + ["launch 1 of 2"] * 2 + ["launch 2 of 2"] * 2
+    assert list(dict.fromkeys(text.split(" · ")[0] for text in heard)) == ["memory", "launch 1 of 2", "launch 2 of 2"]
     assert sorted(row.subject.name for row in rows) == ["a", "b"]
+
+
+def test_processes_of_one_round_live_together_and_sample_in_turn(make_artifact, tmp_path):
+    folders = [make_artifact(name, format="torchscript", model_bytes=b"fine") for name in "abc"]
+    rows = measure_all(folders, tmp_path / "j", BENCH)
+    for first, second in zip(rows["a"].launches, rows["b"].launches, strict=True):
+        assert first.together == second.together is not None
+        assert sum(first.burst_counts) == 25
+        assert len(first.burst_counts) >= 3
+    assert rows["a"].launches[0].together != rows["a"].launches[1].together
+    calls = (folders[0].parent / "calls").read_text().split()
+    changes = sum(one != other for one, other in pairwise(calls))
+    bursts = sum(len(launch.burst_counts) for row in rows.values() for launch in row.launches)
+    # Two bursts of one artifact may meet where one turn ends and the next begins.
+    assert changes >= bursts * 2 / 3
+
+
+def test_processes_live_together_only_as_far_as_the_free_memory_holds_them(make_artifact, tmp_path, monkeypatch):
+    folders = [make_artifact(name, format="torchscript", model_bytes=b"fine") for name in "abc"]
+    monkeypatch.setattr(machine, "available_bytes", lambda: 1)
+    rows = measure_all(folders, tmp_path / "j", BENCH)
+    assert len({launch.together for row in rows.values() for launch in row.launches}) == 6
+    assert not any(row.validity == "failed" for row in rows.values())
 
 
 class Scripted(Workers):
     """Workers whose launches of each artifact are steady or drifting, as its model file says word by word."""
 
-    def outcomes(self, jobs: Sequence[Job]) -> Generator[Outcome]:
+    def in_turn(self, jobs: Sequence[Job], shuffle: Random, tell: Callable[[str], None]) -> Generator[Outcome]:
         for job in jobs:
             yield Outcome(timed=self._timed(Path(job.folder)))
 
@@ -224,6 +272,6 @@ def test_a_worker_whose_bench_is_gone_does_nothing(make_artifact, tmp_path):
     words = [*WORKER, str(tmp_path / "job.json"), str(tmp_path / "result.json"), str(writer)]
     done = subprocess.run(words, pass_fds=[writer], stdin=subprocess.DEVNULL, cwd=ROOT, timeout=60, check=False)
     os.close(writer)
-    assert (done.returncode, os.read(reader, 2)) == (0, b"1")
+    assert (done.returncode, os.read(reader, 2)) == (0, MORE)
     os.close(reader)
     assert not (tmp_path / "result.json").exists()

@@ -24,11 +24,12 @@ from bench.resume import resume
 from bench.rows import compare
 from bench.session import run_session
 from bench.table import measured_table
-from bench.timing import HostLimits, measure
+from bench.timing import HostLimits
 from bench.worker import GpuWatch, Outcome, Timed
 from distill.errors import UsageError, WorkFailed
 from export.artifact.manifest import TensorSpec, read_artifact
 from tests.bench.conftest import make_launch
+from tests.bench.timed import measure
 
 ROOT = Path(__file__).resolve().parents[2]
 GPU = Gpu(name="NVIDIA A40", uuid="GPU-0", memory_bytes=48 * 2**30, bf16=True, tf32=True)
@@ -46,7 +47,14 @@ LINE = {
 }
 STATE = parse(LINE)
 QUICK = HostLimits(
-    warmup_count=2, warmup_s=0.0, min_count=25, min_s=0.0, max_count=25, steady_within=None, half_width=None
+    warmup_count=2,
+    warmup_s=0.0,
+    min_count=25,
+    min_s=0.0,
+    max_count=25,
+    steady_within=None,
+    half_width=None,
+    burst_s=None,
 )
 
 

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from bench import load
-from bench.load import Load, Reading, Ticks, busy_share, load_between, read_load
+from bench.load import NOTHING_SPENT, Load, Reading, Ticks, busy_share, read_load, spent
 
 TICK = 1 / os.sysconf("SC_CLK_TCK")
 
@@ -17,14 +17,26 @@ def reading(*, busy: float, stolen: float, whole: float, own: float, waited: flo
 def test_work_of_others_is_all_work_without_our_own():
     began = reading(busy=100, stolen=5, whole=1000, own=3, waited=0.5, clock=50)
     ended = reading(busy=103, stolen=5.2, whole=1004, own=5, waited=0.7, clock=52)
-    found = load_between(began, ended)
+    found = spent(began, ended).load()
     assert found == Load(pytest.approx(1 / 4), pytest.approx(0.2 / 4), pytest.approx(0.1))
 
 
 def test_too_short_a_time_gives_no_shares():
     began = reading(busy=1, stolen=0, whole=2, own=0, waited=0, clock=50)
     ended = reading(busy=9, stolen=0, whole=10, own=0, waited=0, clock=50.1)
-    assert load_between(began, ended) == Load(None, None, None)
+    assert spent(began, ended).load() == Load(None, None, None)
+
+
+def test_times_with_pauses_between_them_are_added_up_before_they_are_shared_out():
+    began = reading(busy=1, stolen=0, whole=2, own=0, waited=0, clock=50)
+    ended = reading(busy=1.2, stolen=0.04, whole=2.4, own=0.1, waited=0.02, clock=50.15)
+    once = spent(began, ended)
+    assert once.load() == Load(None, None, None)
+    assert (NOTHING_SPENT + once + once).load() == Load(
+        pytest.approx(0.1 / 0.4), pytest.approx(0.04 / 0.4), pytest.approx(0.02 / 0.15)
+    )
+    silent = spent(Reading(None, 0, None, 0), Reading(None, 0.1, None, 0.15))
+    assert (NOTHING_SPENT + silent + silent).load() == Load(None, None, None)
 
 
 def test_a_machine_that_does_not_tell_gives_none(tmp_path, monkeypatch):
@@ -32,7 +44,7 @@ def test_a_machine_that_does_not_tell_gives_none(tmp_path, monkeypatch):
     monkeypatch.setattr(load, "OWN_THREADS", tmp_path / "none")
     began = read_load()
     assert (began.ticks, began.waited) == (None, None)
-    assert load_between(began, Reading(None, began.own, None, began.clock + 1)) == Load(None, None, None)
+    assert spent(began, Reading(None, began.own, None, began.clock + 1)).load() == Load(None, None, None)
     assert busy_share(window_s=0) is None
 
 
@@ -79,7 +91,7 @@ def test_a_busy_neighbour_is_seen_and_our_own_work_is_not():
         os.sched_setaffinity(neighbour.pid or 0, core)
         began = read_load()
         spin_for(0.5)
-        found = load_between(began, read_load())
+        found = spent(began, read_load()).load()
     finally:
         os.sched_setaffinity(0, cores)
         neighbour.kill()

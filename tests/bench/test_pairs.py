@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -55,23 +56,21 @@ def test_many_pairs_without_a_difference_are_seldom_called_different_together(ma
     assert different <= 2
 
 
-def test_the_p_value_crosses_one_twentieth_where_the_interval_crosses_1(make_row):
-    base, new = make_row(seed=1), make_row(seed=2)
-    for freedom_like in (1.02, 1.2):
-        touching = Interval(freedom_like, 1.0, freedom_like**2, knows_launches=True)
-        assert p_value(touching, base, new) == pytest.approx(0.05)
-        clear = Interval(freedom_like, 1.001, freedom_like**2 / 1.001, knows_launches=True)
-        assert p_value(clear, base, new) < 0.05
+def test_the_p_value_crosses_one_twentieth_where_the_interval_crosses_1():
+    for value in (1.02, 1.2):
+        for freedom in (2, 8, math.inf):
+            touching = Interval(value, 1.0, value**2, knows_launches=True, freedom=freedom)
+            assert p_value(touching) == pytest.approx(0.05)
+            clear = Interval(value, 1.001, value**2 / 1.001, knows_launches=True, freedom=freedom)
+            assert p_value(clear) < 0.05
 
 
-def test_p_values_are_students_for_the_launches_that_stand_behind_them(make_row):
+def test_p_values_are_students_for_the_launches_that_stand_behind_them():
     # |t| = 6.1 at 8 degrees of freedom has p = 0.000288 (scipy.stats.t.sf(6.1, 8) * 2); few launches say less.
-    five = make_row(seed=1), make_row(seed=1)
-    two = make_row(seed=1, launches=2), make_row(seed=1, launches=2)
     end = 2.306
-    ratio = Interval(math.exp(6.1), math.exp(6.1 - end), math.exp(6.1 + end), knows_launches=True)
-    assert p_value(ratio, *five) == pytest.approx(0.000288, rel=0.1)
-    assert p_value(ratio, *two) > 10 * p_value(ratio, *five)
+    eight = Interval(math.exp(6.1), math.exp(6.1 - end), math.exp(6.1 + end), knows_launches=True, freedom=8)
+    assert p_value(eight) == pytest.approx(0.000288, rel=0.1)
+    assert p_value(replace(eight, freedom=2)) > 10 * p_value(eight)
 
 
 def test_identical_samples_without_any_spread_do_not_differ(make_measurement):
@@ -109,7 +108,7 @@ def test_of_many_tests_only_those_stand_out_that_benjamini_and_hochberg_let_pass
 
 def test_a_pair_is_beyond_the_limit_only_if_its_whole_interval_is(make_row):
     def pair(low, value, high, verdict):
-        return Pair(make_row(), make_row(), Interval(value, low, high, knows_launches=True), 0.01, verdict)
+        return Pair(make_row(), make_row(), Interval(value, low, high, knows_launches=True, freedom=8), 0.01, verdict)
 
     assert pair(1.06, 1.08, 1.10, "slower").against(0.05) == "beyond"
     assert pair(1.03, 1.08, 1.13, "slower").against(0.05) == "undecided"

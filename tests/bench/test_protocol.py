@@ -10,6 +10,7 @@ from bench.instruments import agent
 from bench.protocol import FOLDER, RECORDS, Job, Progress, Result, schema
 from bench.timing import HostLimits, Limits
 from distill.errors import UsageError
+from tests.bench import timed
 
 
 @pytest.mark.parametrize("name", RECORDS)
@@ -86,8 +87,8 @@ def test_the_agent_stops_where_the_loop_of_the_desk_stops(call_ns: int, limits: 
     def run(measure: Callable[[Clock], object]) -> object:
         return measure(Clock(call_ns))
 
-    floors_alone = HostLimits(**limits.model_dump(), steady_within=None, half_width=None)
-    desk = run(lambda clock: timing.measure(clock.work, limits=floors_alone, clock=clock))
+    floors_alone = HostLimits(**limits.model_dump(), steady_within=None, half_width=None, burst_s=None)
+    desk = run(lambda clock: timed.measure(clock.work, limits=floors_alone, clock=clock))
     found = run(lambda clock: agent.time_calls(clock.work, limits.model_dump(), clock))
     assert isinstance(desk, timing.Timing)
     assert isinstance(found, dict)

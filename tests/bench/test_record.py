@@ -30,8 +30,8 @@ def test_a_missing_key_is_named_with_its_path():
 
 
 def test_another_schema_version_is_refused_by_number():
-    with pytest.raises(UsageError, match=r"here has schema version 3, but .* reads 2 \(Measurement\)"):
-        Measurement.from_json(changed(schema_version=3), source="here")
+    with pytest.raises(UsageError, match=r"here has schema version 4, but .* reads 3 \(Measurement\)"):
+        Measurement.from_json(changed(schema_version=4), source="here")
 
 
 def test_text_in_place_of_a_number_is_not_coerced():
@@ -81,6 +81,13 @@ def test_samples_that_no_launch_accounts_for_are_refused():
         Measurement.from_json(changed(samples_ms=[1.0, 2.0]), source="here")
 
 
+def test_a_launch_whose_bursts_do_not_account_for_its_samples_is_refused():
+    launches = json.loads(GOLDEN.read_text())["launches"]
+    launches[0]["burst_counts"] = [7]
+    with pytest.raises(UsageError, match=rf"the bursts have 7 samples, the launch has {launches[0]['sample_count']}"):
+        Measurement.from_json(changed(launches=launches), source="here")
+
+
 def test_samples_are_given_by_launch(make_measurement):
     row = make_measurement(samples_ms=(1.0, 2.0, 3.0, 4.0), launch_counts=(1, 3))
     assert row.samples_by_launch == ((1.0,), (2.0, 3.0, 4.0))
@@ -97,3 +104,12 @@ def test_a_journal_of_version_1_is_read_and_what_it_did_not_record_is_unknown(tm
     assert one.samples_ms == tuple(old["samples_ms"])
     assert (one.launches[0].warmup_count, one.launches[0].steady) == (old["warmup_count"], None)
     assert (one.seed, one.subject.macs, one.conditions.busy_share_before, one.measured_images) == (None, None, None, 0)
+
+
+def test_a_launch_of_version_2_is_one_that_was_taken_in_one_go(tmp_path):
+    old = json.loads((GOLDEN.parent / "measurement-2.json").read_text())
+    path = tmp_path / "journal.jsonl"
+    path.write_text(json.dumps(old) + "\n")
+    (row,) = read_journal(path).measurements
+    assert row.samples_ms == tuple(old["samples_ms"])
+    assert {(launch.burst_counts, launch.together) for launch in row.launches} == {((), None)}

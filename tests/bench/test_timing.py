@@ -9,7 +9,17 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from bench.intervals import relative_half_width
-from bench.timing import NS_PER_MS, STEADY_WINDOW, HostLimits, WarmUp, measure
+from bench.timing import (
+    CALLS_AGAIN,
+    NS_PER_MS,
+    SECONDS_AGAIN,
+    STEADY_WINDOW,
+    HostLimits,
+    Timing,
+    WarmUp,
+    in_bursts,
+)
+from tests.bench.timed import measure
 
 SHORT = {
     "warmup_count": 1,
@@ -20,6 +30,7 @@ SHORT = {
     "max_count": 50,
     "steady_within": None,
     "half_width": None,
+    "burst_s": None,
 }
 
 
@@ -161,9 +172,63 @@ def test_garbage_collection_is_off_in_the_samples_only():
 
 
 def test_a_call_that_raises_ends_the_measurement_and_leaves_the_collector_on():
-    stage = Stage(chain([1.0, 1.0, 1.0], ()))
-    with pytest.raises(StopIteration):
+    stage = Stage(chain([1.0, 1.0, 1.0, 1.0], (1 / zero for zero in [0])))
+    with pytest.raises(ZeroDivisionError):
         measure(stage.call, limits=limits(min_count=5), clock=stage.clock)
+    assert gc.isenabled()
+
+
+def in_pauses(stage: Stage, rule: HostLimits, *, pause_ms: float) -> tuple[list[bool], Timing]:
+    """What the bursts said, and the timing, with a pause of the clock between them."""
+    course = in_bursts(stage.call, limits=rule, clock=stage.clock)
+    said: list[bool] = []
+    while True:
+        try:
+            said.append(next(course))
+        except StopIteration as end:
+            return said, end.value
+        stage.now_ns += round(pause_ms * NS_PER_MS)
+
+
+def test_bursts_have_pauses_between_them_that_count_for_nothing():
+    stage = Stage(repeat(10.0))
+    said, timing = in_pauses(stage, limits(burst_s=0.05, min_count=12, min_s=0.1), pause_ms=900.0)
+    assert said == [False, False, False, True]
+    assert timing.burst_counts == (5, 5, 2)
+    assert timing.samples_ms == (10.0,) * 12
+    # The first call, one of warm-up, and before every burst two that bring the caches back.
+    assert stage.calls == 1 + 1 + 3 * CALLS_AGAIN + 12
+
+
+def test_calls_before_a_burst_go_on_until_the_caches_had_time_to_fill():
+    stage = Stage(repeat(1.0))
+    in_pauses(stage, limits(burst_s=0.05, min_count=100, max_count=100), pause_ms=1.0)
+    assert stage.calls == 1 + 1 + 2 * round(1000 * SECONDS_AGAIN) + 100
+
+
+def test_a_call_that_is_longer_than_a_burst_is_a_burst():
+    stage = Stage(repeat(400.0))
+    said, timing = in_pauses(stage, limits(burst_s=0.05, min_count=10, max_s=1.0), pause_ms=1.0)
+    assert (said[-1], timing.burst_counts) == (True, (1, 1, 1))
+
+
+def test_bursts_go_on_until_the_median_is_known_well_enough():
+    rng = np.random.default_rng(3)
+    restless = Stage(iter(rng.lognormal(0, 0.3, 30_000).tolist()))
+    rule = limits(burst_s=0.02, min_count=30, max_count=5000, half_width=0.02)
+    said, timing = in_pauses(restless, rule, pause_ms=1.0)
+    assert said == [False] * len(timing.burst_counts) + [True]
+    assert 500 < len(timing.samples_ms) < 5000
+    assert sum(timing.burst_counts) == len(timing.samples_ms)
+    assert relative_half_width(timing.samples_ms) <= 0.02
+
+
+def test_the_collector_is_off_in_the_pauses_and_on_when_they_are_broken_off():
+    stage = Stage(repeat(10.0))
+    course = in_bursts(stage.call, limits=limits(burst_s=0.05, min_count=12), clock=stage.clock)
+    next(course)
+    assert not gc.isenabled()
+    course.close()
     assert gc.isenabled()
 
 

@@ -56,7 +56,7 @@ def test_pixels_in_0_to_1_go_in_because_normalisation_is_in_the_graph(
     with torch.inference_mode():
         expected = checkpoint.model(torch.from_numpy(pixels)).numpy()
         unnormalised = checkpoint.model.network(torch.from_numpy(pixels)).numpy()
-    found = open_runner(folder, manifest, threads=1).bind(pixels)()
+    found = open_runner(folder, manifest, threads=1).bind(pixels).logits()
     np.testing.assert_allclose(found, expected, atol=1e-3)
     assert np.abs(found - unnormalised).max() > 1e-2
 
@@ -71,7 +71,7 @@ def test_golden_output_is_what_the_artifact_gives_for_the_golden_input(artifact,
     assert (image.shape, logits.shape) == ((1, 3, 32, 32), (1, 4))
     assert image.dtype == logits.dtype == np.float32
     if format in RUNNABLE:
-        np.testing.assert_allclose(open_runner(folder, manifest, threads=1).bind(image)(), logits, atol=1e-4)
+        np.testing.assert_allclose(open_runner(folder, manifest, threads=1).bind(image).logits(), logits, atol=1e-4)
     assert read_artifact(folder) == manifest
 
 

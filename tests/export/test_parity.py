@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from export import parity
-from export.artifact.runner import run_all
+from export.artifact.runner import Bound, run_all
 from export.evidence import HeldOut
 from export.limits import paired_interval
 
@@ -126,7 +126,7 @@ class Doubling:
 
     def bind(self, batch):
         self.sizes.append(len(batch))
-        return lambda: batch[:, :, 0, 0] * 2
+        return Bound(lambda: None, lambda: batch[:, :, 0, 0] * 2)
 
 
 @pytest.mark.parametrize(("sizes", "seen"), [((4,), [4, 4, 4]), ((1, 3, 8), [1, 3, 8]), ((16,), [16])])

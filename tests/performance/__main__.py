@@ -28,7 +28,7 @@ SECTIONS: dict[str, Callable[[], object]] = {
     "methods": lambda: side_by_side.show(method_steps.comparisons()),
     "export": export_matrix.matrix,
     "phone": lambda: side_by_side.show(phone.comparisons()),
-    "truth": lambda: side_by_side.show(benching.truth()),
+    "truth": benching.truth,
     "power": benching.power,
 }
 

@@ -1,44 +1,43 @@
-"""The bench's worker, with a runner that works on for as long as the artifact's file `extra_ns` says, if there is one.
+"""The bench's worker, with a runner whose calls last longer by the share that the artifact's file `extra` says, if any.
 
 Run by benching.py.
 """
 
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from bench import worker
 from export.artifact.manifest import Manifest
-from export.artifact.runner import Batch, Runner, open_runner
+from export.artifact.runner import Batch, Bound, Runner, open_runner
 
-EXTRA = "extra_ns"
+EXTRA = "extra"
 
 
 class Slowed:
-    """A runner whose calls take some nanoseconds longer."""
+    """A runner that goes on working after each call, for a share of the time the call took."""
 
-    def __init__(self, runner: Runner, extra_ns: int) -> None:
+    def __init__(self, runner: Runner, share: float) -> None:
         self.runtime, self.runtime_version, self.threads = runner.runtime, runner.runtime_version, runner.threads
-        self._runner, self._extra_ns = runner, extra_ns
+        self._runner, self._share = runner, share
 
-    def bind(self, batch: Batch) -> Callable[[], Batch]:
-        work, extra_ns, clock = self._runner.bind(batch), self._extra_ns, time.perf_counter_ns
+    def bind(self, batch: Batch) -> Bound:
+        bound, share, clock = self._runner.bind(batch), self._share, time.perf_counter_ns
 
-        def call() -> Batch:
-            logits = work()
-            until = clock() + extra_ns
+        def run() -> None:
+            began = clock()
+            bound.run()
+            until = (now := clock()) + share * (now - began)
             while clock() < until:
                 pass
-            return logits
 
-        return call
+        return Bound(run, bound.logits)
 
 
 def open_slowed(folder: Path, manifest: Manifest, *, threads: int) -> Runner:
     runner = open_runner(folder, manifest, threads=threads)
     extra = folder / EXTRA
-    return Slowed(runner, int(extra.read_text())) if extra.exists() else runner
+    return Slowed(runner, float(extra.read_text())) if extra.exists() else runner
 
 
 if __name__ == "__main__":

@@ -16,11 +16,11 @@ def test_batches_bound_side_by_side_do_not_mix(artifact, checkpoint: Checkpoint,
     folder, manifest = artifact(format, "fp32")
     batches = np.random.default_rng(1).random((2, 1, 3, 32, 32), dtype=np.float32)
     runner = open_runner(folder, manifest, threads=1)
-    calls = [runner.bind(batch) for batch in batches]
+    bound = [runner.bind(batch) for batch in batches]
     with torch.inference_mode():
         expected = [checkpoint.model(torch.from_numpy(batch)).numpy() for batch in batches]
     for index in (0, 1, 1, 0, 0):
-        np.testing.assert_allclose(calls[index](), expected[index], atol=1e-3)
+        np.testing.assert_allclose(bound[index].logits(), expected[index], atol=1e-3)
 
 
 @pytest.mark.parametrize("format", RUNNABLE)
@@ -28,9 +28,10 @@ def test_the_batch_is_not_changed_by_running(artifact, format: str) -> None:
     folder, manifest = artifact(format, "fp32")
     batch = np.random.default_rng(2).random((1, 3, 32, 32), dtype=np.float32)
     before = batch.copy()
-    call = open_runner(folder, manifest, threads=1).bind(batch)
-    first = call().copy()
-    np.testing.assert_array_equal(call(), first)
+    bound = open_runner(folder, manifest, threads=1).bind(batch)
+    first = bound.logits().copy()
+    bound.run()
+    np.testing.assert_array_equal(bound.logits(), first)
     np.testing.assert_array_equal(batch, before)
 
 
@@ -63,7 +64,7 @@ def test_other_batch_sizes_run_or_are_refused_as_the_manifest_says(
         expected = checkpoint.model(torch.from_numpy(batch)).numpy()
     assert (manifest.input.shape[0] == -1) == (format in ANY_BATCH)
     if format in ANY_BATCH:
-        np.testing.assert_allclose(runner.bind(batch)(), expected, atol=1e-3)
+        np.testing.assert_allclose(runner.bind(batch).logits(), expected, atol=1e-3)
     else:
         with pytest.raises(UsageError, match="batch size it was exported for"):
             runner.bind(batch)
