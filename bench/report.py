@@ -162,14 +162,14 @@ def accuracies(records: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
 def headline(rows: Sequence[Row]) -> str:
     """The page's title: what was found, or else what was measured."""
     best = best_student(rows)
-    if best is None:
+    if best is None or best.speed_up is None:
         counts = Counter(row.measurement.device.name for row in rows)
         (device, count), *others = counts.items()
         parts = [f"{count} measurement{'s' if count != 1 else ''} on {device}"]
         return ", ".join(parts + [f"{count} on {device}" for device, count in others])
     subject = best.measurement.subject
     return (
-        f"{best.name} as {subject.format} {subject.precision} is {best.speed_up:.1f} × faster than the teacher "
+        f"{best.name} as {subject.format} {subject.precision} is {best.speed_up.value:.1f} × faster than the teacher "
         f"and keeps {100 * (best.relative_accuracy or 0):.1f} % of its accuracy"
     )
 
@@ -178,7 +178,7 @@ def best_student(rows: Sequence[Row]) -> Row | None:
     """The fastest valid student that keeps `GOAL` of its teacher's accuracy, under the first conditions of the page."""
     first = conditions_of(rows[0].measurement)
     candidates = [
-        (row.speed_up, row)
+        (row.speed_up.value, row)
         for row in rows
         if conditions_of(row.measurement) == first
         and row.role == "student"
@@ -194,6 +194,8 @@ def period(shown: Sequence[Measurement]) -> str:
     """When the rows were measured, in UTC."""
     times = sorted(datetime.fromisoformat(one.utc_time) for one in shown)
     first, last = (f"{time.day} {time:%B %Y, %H:%M}" for time in (times[0], times[-1]))
+    if first == last:
+        return f"{first} UTC"
     if times[0].date() == times[-1].date():
         last = f"{times[-1]:%H:%M}"
     return f"{first} to {last} UTC"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bench.cuda.variants import base_accelerator
+from bench.intervals import Interval
 from bench.ratio import ratio_of
 from bench.record import Device, Measurement
 from bench.statistics import Summary, summarize
@@ -31,8 +32,8 @@ class Row:
         summary: None for a failed row.
         base_kind: what the ratios are taken against; None if nothing serves.
         base_name: name of that row.
-        speed_up: base / this, as `bench.ratio` has it, so it need not be the quotient of the two medians shown; above 1
-            is faster. None without a base or without samples.
+        speed_up: base / this with its interval, as `bench.ratio` has it, so it need not be the quotient of the two
+            medians shown; above 1 is faster. None without a base or without samples.
         relative_accuracy: this accuracy / base accuracy. None where either is unknown.
         relative_size: this size / base size in bytes.
         base_in_same_run: False if the base was measured in another `python -m bench` call.
@@ -44,7 +45,7 @@ class Row:
     summary: Summary | None
     base_kind: BaseKind | None
     base_name: str | None
-    speed_up: float | None
+    speed_up: Interval | None
     relative_accuracy: float | None
     relative_size: float | None
     base_in_same_run: bool
@@ -128,7 +129,7 @@ def _row(one: Measurement, shown: Sequence[Measurement], names: dict[str, str]) 
         summary=summarize(one.samples_ms) if one.samples_ms else None,
         base_kind=base[1] if base else None,
         base_name=names[other.subject.checkpoint_sha256] if other else None,
-        speed_up=1 / ratio_of(other, one).value if other and one.samples_ms else None,
+        speed_up=ratio_of(one, other) if other and one.samples_ms else None,
         relative_accuracy=_relative_accuracy(one, other),
         relative_size=one.subject.size_bytes / other.subject.size_bytes if other else None,
         base_in_same_run=other is None or other.run_id == one.run_id,

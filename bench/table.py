@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from bench.intervals import median_interval
 from bench.rows import Row
 from distill.terminal import console, say, table
 
@@ -27,6 +28,12 @@ class Column:
     min_width: int | None = None
 
 
+def _known(row: Row) -> str:
+    """Half the width of the median's interval."""
+    samples = row.measurement.samples_by_launch
+    return f"{100 * median_interval(samples).half_width:.1f}" if samples else MISSING
+
+
 BATCH = Column("batch", lambda row: str(row.measurement.batch))
 THREADS = Column("threads", lambda row: str(row.measurement.threads))
 ACCELERATOR = Column("runs as", lambda row: row.measurement.accelerator_requested or MISSING, min_width=10)
@@ -40,13 +47,15 @@ COLUMNS = (
     BATCH,
     THREADS,
     Column("median ms", lambda row: _number(row.summary and row.summary.median_ms, ".3f")),
+    Column("± %", _known, wide_only=True),
     Column("p10", lambda row: _number(row.summary and row.summary.p10_ms, ".3f"), wide_only=True),
     Column("p90", lambda row: _number(row.summary and row.summary.p90_ms, ".3f"), wide_only=True),
     Column("load ms", lambda row: _number(row.measurement.load_ms, ".1f"), wide_only=True),
     Column("MB", lambda row: f"{row.measurement.subject.size_bytes / 1e6:.2f}"),
     Column("params M", lambda row: f"{row.measurement.subject.num_parameters / 1e6:.2f}", wide_only=True),
     Column("acc.", lambda row: _number(row.measurement.subject.accuracy, ".4f")),
-    Column("speed-up", lambda row: _number(row.speed_up, ".2f", unit=" ×")),
+    Column("speed-up", lambda row: _number(row.speed_up and row.speed_up.value, ".2f", unit=" ×")),
+    Column("± %", lambda row: _number(row.speed_up and 100 * row.speed_up.half_width, ".1f"), wide_only=True),
     Column("validity", lambda row: f"[{STYLE[row.measurement.validity]}]{row.measurement.validity}[/]", min_width=8),
 )
 

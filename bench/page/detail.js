@@ -30,7 +30,7 @@ function figuresOf(row) {
     ["Launches differ by", shares(row.between_launches)],
     ["p10, p90, p99", row.p10_ms === null ? null : [row.p10_ms, row.p90_ms, row.p99_ms].map((one) => digits(one, 4)).join(", ") + " ms"],
     ["Throughput", told(row.images_per_s, (rate) => digits(rate, 3, " images/s"))],
-    ["Speed-up", told(row.speed_up, (ratio) => `${fixed(ratio, 2)} × against ${row.base_name} in eager PyTorch`)],
+    ["Speed-up", told(row.speed_up, (ratio) => `${fixed(ratio, 2)} × (${row.speed_up_interval.map((end) => digits(end, 4)).join(" to ")}) against ${row.base_name} in eager PyTorch`)],
     ["Accuracy at export", told(row.accuracy, () => `${percent(row.accuracy, 2)} of ${plural(row.accuracy_images, "image")}${row.accuracy_interval ? `, ${span(row.accuracy_interval)}` : ""}`)],
     ["Accuracy measured here", told(row.measured_accuracy, () => `${percent(row.measured_accuracy, 2)} of ${plural(row.measured_images, "image")}, ${span(row.measured_accuracy_interval)}`) || row.measured_note || null],
     ["Agreement measured here", told(row.measured_agreement, () => `${percent(row.measured_agreement, 2)}, ${span(row.measured_agreement_interval)}`)],
