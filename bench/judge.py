@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from bench.intervals import Interval, median_interval
 from bench.record import Launch
@@ -47,6 +48,11 @@ class Trace:
     mhz_after: float | None
     throttled: int | None
 
+    @cached_property
+    def course(self) -> Label:
+        """What the samples alone say."""
+        return label(self.samples_ms)
+
 
 def judge(traces: Sequence[Trace]) -> Label:
     """What speaks against the row, the cause before its symptom; else valid, and how well it is known.
@@ -63,12 +69,15 @@ def judge(traces: Sequence[Trace]) -> Label:
     worst = min(disturbed, key=lambda one: (one.rank, one.launch), default=None)
     what = f"launch {worst.launch} of {len(traces)}: {worst.label.reason}" if worst else ""
     of_symptoms = MOVES_THE_MEDIAN if len(traces) < ENOUGH_LAUNCHES else SYSTEMATIC
-    shares = ((caused, MOVES_THE_MEDIAN), (disturbed, of_symptoms))
-    if worst and any(some and len(some) >= share * len(traces) for some, share in shares):
+    if worst and (_are_many(caused, traces, MOVES_THE_MEDIAN) or _are_many(disturbed, traces, of_symptoms)):
         return Label(worst.label.validity, what)
     known = median_interval([one.samples_ms for one in traces])
     aside = f"; {len(disturbed)} of them disturbed, e.g. {what}" if worst else ""
     return Label("noisy" if known.half_width > MAX_HALF_WIDTH else "valid", _how_well_known(traces, known) + aside)
+
+
+def _are_many(disturbed: Sequence["_Disturbed"], traces: Sequence[Trace], share: float) -> bool:
+    return bool(disturbed) and len(disturbed) >= share * len(traces)
 
 
 @dataclass(frozen=True)
@@ -122,14 +131,13 @@ def _other_work(one: Trace) -> Label | None:
 
 
 def _drifting(one: Trace) -> Label | None:
-    course = label(one.samples_ms)
-    return course if course.validity == "drifting" else None
+    return one.course if one.course.validity == "drifting" else None
 
 
 def _noise(one: Trace) -> Label | None:
-    course, launch = label(one.samples_ms), one.launch
-    if course.validity == "noisy":
-        return course
+    if one.course.validity == "noisy":
+        return one.course
+    launch = one.launch
     if launch.steady is False:
         return Label("noisy", f"not steady after {launch.warmup_s:.1f} s and {launch.warmup_count} calls of warm-up")
     return None
