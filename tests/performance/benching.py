@@ -37,8 +37,8 @@ MORE_WORK = 0.05
 MAX_FALSE = 2
 MIN_FOUND = 38
 LAUNCHES = 5
-SHORT = HostLimits(warmup_s=0.05, warmup_cap_s=0.2, min_s=0.4, max_s=0.4, burst_s=0.025)
-"""Sixteen turns a launch."""
+SHORT = HostLimits(warmup_s=0.05, warmup_cap_s=0.2, min_s=0.8, max_s=0.8, half_width=None)
+"""Forty turns a launch."""
 
 FORMATS: tuple[FormatName, ...] = ("eager", "torchscript", "executorch", "onnx", "litert")
 ALIKE = HostLimits(min_s=BURSTS * BURST_S, max_s=BURSTS * BURST_S, burst_s=BURST_S, half_width=None)
