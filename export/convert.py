@@ -48,6 +48,7 @@ def convert(
     recipe: QuantizationRecipe | None = None,
     allow_loss: bool = False,
     inputs_sha256: str = "",
+    shared: Path | None = None,
 ) -> Manifest:
     """Make the artifact `folder`, which appears whole or not at all; an older one is replaced.
 
@@ -59,6 +60,7 @@ def convert(
         recipe: settings of the quantizer; None = the exporter's own choice. Without effect on float precisions.
         allow_loss: write an artifact that fails its limits all the same; its manifest says so.
         inputs_sha256: identity of all of this (`export.reuse`); empty if the artifact will not be looked for again.
+        shared: folder that `prepare_format` filled for this checkpoint, format and batch; None without.
 
     Returns:
         The manifest, as it lies in the folder.
@@ -73,10 +75,10 @@ def convert(
         raise UsageError(f"{target.format} cannot be exported in {target.precision}: {reason}.")
     torch.set_num_threads(THREADS)
     with whole_folder(folder) as staging:
-        exported = export_model(checkpoint, target, evidence, staging, recipe)
+        exported = export_model(checkpoint, target, evidence, staging, recipe, shared)
         require_batch(target, exported)
         draft = describe(checkpoint, target, exported, evidence, staging)
-        manifest = prove(draft, target, evidence, staging)
+        manifest = prove(draft, evidence, staging)
         manifest = manifest.model_copy(update={"inputs_sha256": inputs_sha256})
         if manifest.parity.verdict == "fail":
             if not allow_loss:
@@ -93,16 +95,44 @@ def with_temperature(checkpoint: Checkpoint, temperature: float) -> Checkpoint:
     return Checkpoint(card, checkpoint.model, checkpoint.folder)
 
 
+def prepare_format(checkpoint: Checkpoint, target: Target, folder: Path) -> None:
+    """Let a format's exporter write what its precisions share into an existing empty folder.
+
+    Args:
+        checkpoint: the loaded model; it is not changed.
+        target: one whose format has `shares` in the table; its precision does not matter.
+        folder: for `convert`'s argument `shared`.
+    """
+    torch.set_num_threads(THREADS)
+    job = ExportJob(
+        model=checkpoint.model,
+        card=checkpoint.card,
+        precision=target.precision,
+        batch=target.batch,
+        calibration_images=None,
+        checkpoint=checkpoint.folder,
+        folder=folder,
+    )
+    with warnings_to_log():
+        exporter(target.format).prepare(job)
+
+
 def export_model(
-    checkpoint: Checkpoint, target: Target, evidence: Evidence, staging: Path, recipe: QuantizationRecipe | None
+    checkpoint: Checkpoint,
+    target: Target,
+    evidence: Evidence,
+    staging: Path,
+    recipe: QuantizationRecipe | None,
+    shared: Path | None,
 ) -> ExportedModel:
     """Let the format's exporter write the model into `staging`."""
     card = checkpoint.card
     calibration = evidence.calibration if target.calibrated else None
     images = None if calibration is None else card.preprocess.to_input(calibration.images)
     quantized = target.precision not in FLOAT_MIN_AGREEMENT
+    model = corrected(checkpoint.model, recipe, images) if quantized else checkpoint.model
     job = ExportJob(
-        model=corrected(checkpoint.model, recipe, images) if quantized else checkpoint.model,
+        model=model,
         card=card,
         precision=target.precision,
         batch=target.batch,
@@ -110,6 +140,7 @@ def export_model(
         checkpoint=checkpoint.folder,
         folder=staging,
         recipe=recipe,
+        shared=shared if model is checkpoint.model else None,
     )
     with warnings_to_log():
         return exporter(target.format).export(job)
@@ -184,8 +215,8 @@ def describe(
     )
 
 
-def prove(draft: Manifest, target: Target, evidence: Evidence, staging: Path) -> Manifest:
-    """Run the model against eager, and write golden input and output.
+def prove(draft: Manifest, evidence: Evidence, staging: Path) -> Manifest:
+    """Run the model against eager in the batch that its manifest claims, and write golden input and output.
 
     The golden output is what the artifact itself gave, or eager if it cannot run here.
     """
@@ -193,8 +224,9 @@ def prove(draft: Manifest, target: Target, evidence: Evidence, staging: Path) ->
     image, logits = preprocess.to_input(held_out.images[:1]), held_out.eager_logits[:1]
     if draft.format in RUNNERS:
         runner = open_runner(staging, draft, threads=THREADS)
-        verdict = parity.measure(runner, held_out, preprocess, draft.precision, target.batch)
-        logits = run_all(runner, image, batch_sizes=(1 if target.batch == ANY_BATCH else target.batch,))
+        batch = draft.input.shape[0]
+        verdict = parity.measure(runner, held_out, preprocess, draft.precision, batch)
+        logits = run_all(runner, image, batch_sizes=(1 if batch == ANY_BATCH else batch,))
     else:
         verdict = parity.not_run(f"{draft.format} models cannot run on this machine", held_out)
     golden.write(staging, image, logits)

@@ -46,6 +46,8 @@ class Format:
         refused_batches: batch sizes other than 1 that it cannot take, and why.
         usual: made when no precision is named.
         variant: made only when named, or with `--format all`.
+        shares: its module has `prepare(job)`, which does work that its precisions have in common.
+        forks: its module starts no thread when it is imported, so that this is done once for all its artifacts.
     """
 
     module: str
@@ -56,6 +58,8 @@ class Format:
     refused_batches: Mapping[BatchKind, str] = field(default_factory=dict)
     usual: tuple[PrecisionName, ...] = ("fp32", "int8")
     variant: bool = False
+    shares: bool = False
+    forks: bool = True
 
     def why_not(self, precision: PrecisionName) -> str | None:
         """Why the format has no such precision, on any machine; None if it has."""
@@ -156,6 +160,8 @@ FORMATS: dict[FormatName, Format] = {
             "int8-weights": "onnxruntime.quantization writes weight-only matrix products, and no convolutions",
             "int16x8": "ONNX Runtime has no 16-bit kernels on the CPU: such models took four times as long as float32",
         },
+        shares=True,
+        forks=False,
     ),
     "coreml": Format(
         "export.coreml",
@@ -190,6 +196,7 @@ FORMATS: dict[FormatName, Format] = {
             "int16x8": Scheme("int8 weights per channel, int16 activations, static", calibrated=True),
         },
         refused_batches={"dynamic": "litert-torch 0.10 converts fixed shapes only"},
+        shares=True,
     ),
 }
 

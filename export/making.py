@@ -1,24 +1,27 @@
 """Making what was planned: keep what is unchanged, gather evidence once, and let workers make the rest."""
 
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from distill import terminal
 from distill.checkpoint import Card
 from distill.terminal import console
 from export import pool, reuse
-from export.artifact.manifest import MANIFEST_FILE, Delegation, Manifest
+from export.artifact.manifest import MANIFEST_FILE, Delegation, FormatName, Manifest
 from export.calibrate import PictureFolder
-from export.formats import Target
-from export.pool import Limits, Outcome, Task
+from export.formats import FORMATS, Target
+from export.hosts import Hosts
+from export.pool import Limits, Opened, Opening, Outcome, Task
+from export.processes import Spawner
 from export.reuse import Settings
-from export.worker import Order
+from export.worker import Order, Preparation
 
 if TYPE_CHECKING:  # it imports torch; a run with nothing to do should not wait for it
     from export.evidence import Evidence
@@ -83,6 +86,7 @@ def plan_task(request: Request, target: Target, scratch: Path) -> Task:
         log=request.out / f"{target.name}.log",
         order=scratch / f"{target.name}.json",
         ending=scratch / f"{target.name}.ending",
+        shared=scratch / f"{target.format}.shared",
     )
 
 
@@ -102,12 +106,40 @@ def kept(request: Request, tasks: Sequence[Task]) -> dict[Target, Outcome]:
 
 
 def make_all(request: Request, tasks: Sequence[Task], scratch: Path, *, jobs: int, limits: Limits) -> list[Outcome]:
-    """Gather evidence, then let workers make the artifacts, the longest first."""
+    """Gather evidence, while processes get ready to fork; then let workers make the artifacts, the longest first."""
     evidence_file = scratch / "evidence.npz"
-    gather_visibly(request, tasks).save(evidence_file)
-    for task in tasks:
-        order_for(request, task, evidence_file).write(task.order)
-    return follow(pool.longest_first(tasks), jobs=jobs, limits=limits)
+    processes = pool.processes(scratch)
+    try:
+        gather_visibly(request, tasks).save(evidence_file)
+        openings = plan_openings(request, tasks, scratch) if pool.can_fork() else []
+        prepared = {opening.format for opening in openings}
+        for task in tasks:
+            order_for(request, task, evidence_file, shares=task.target.format in prepared).write(task.order)
+    except BaseException:
+        processes.close()
+        raise
+    return follow(pool.longest_first(tasks), processes, openings, jobs=jobs, limits=limits)
+
+
+def plan_openings(request: Request, tasks: Sequence[Task], scratch: Path) -> list[Opening]:
+    """The shared work of formats that have some, and more than one artifact to share it."""
+    openings: list[Opening] = []
+    counts: Counter[FormatName] = Counter(task.target.format for task in tasks)
+    for name, count in counts.items():
+        if FORMATS[name].shares and count > 1:
+            (one, *_) = (task for task in tasks if task.target.format == name)
+            one.shared.mkdir()
+            opening = Opening(name, scratch / f"{name}.preparation.json", scratch / f"{name}.ending")
+            Preparation(
+                checkpoint=str(request.checkpoint.resolve()),
+                format=name,
+                batch=one.target.batch,
+                temperature=request.card.temperature,
+                folder=str(one.shared),
+                ending=str(opening.ending),
+            ).write(opening.order or one.order)
+            openings.append(opening)
+    return openings
 
 
 def gather_visibly(request: Request, tasks: Sequence[Task]) -> "Evidence":
@@ -131,7 +163,7 @@ def gather_visibly(request: Request, tasks: Sequence[Task]) -> "Evidence":
         )
 
 
-def order_for(request: Request, task: Task, evidence: Path) -> Order:
+def order_for(request: Request, task: Task, evidence: Path, *, shares: bool) -> Order:
     """What the worker of one artifact is told."""
     return Order(
         checkpoint=str(request.checkpoint.resolve()),
@@ -144,25 +176,40 @@ def order_for(request: Request, task: Task, evidence: Path) -> Order:
         allow_loss=request.allow_loss,
         inputs_sha256=task.inputs_sha256,
         folder=str(task.folder.resolve()),
+        shared=str(task.shared) if shares else None,
         refusal=str(task.refusal.resolve()),
         ending=str(task.ending),
     )
 
 
-def follow(tasks: Sequence[Task], *, jobs: int, limits: Limits) -> list[Outcome]:
-    """Run all tasks; show one line per artifact, with the time it has taken so far."""
+def follow(
+    tasks: Sequence[Task], processes: Spawner | Hosts, openings: Sequence[Opening], *, jobs: int, limits: Limits
+) -> list[Outcome]:
+    """Run all tasks; show one line for each piece of work, with the time it has taken so far."""
     columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
     outcomes: list[Outcome] = []
     with Progress(*columns, console=console, transient=True) as display:
-        lines = {}
-        for event in pool.run(tasks, jobs=jobs, limits=limits):
-            if isinstance(event, Task):
-                lines[event.target] = display.add_task(f"exporting {event.target.name}", total=None)
-                continue
-            display.remove_task(lines[event.task.target])
-            terminal.say(ending(event))
-            outcomes.append(event)
+        lines: dict[Target | FormatName, TaskID] = {}
+        for event in pool.run(tasks, processes, jobs=jobs, limits=limits, openings=openings):
+            match event:
+                case Task():
+                    lines[event.target] = display.add_task(f"exporting {event.target.name}", total=None)
+                case Opening():
+                    lines[event.format] = display.add_task(f"importing {in_words(event)}", total=None)
+                case Opened():
+                    display.remove_task(lines[event.opening.format])
+                    terminal.say(f"[dim]imported  {in_words(event.opening):<16} {event.seconds:6.1f} s[/]")
+                case Outcome():
+                    if event.task.target in lines:
+                        display.remove_task(lines[event.task.target])
+                    terminal.say(ending(event))
+                    outcomes.append(event)
     return outcomes
+
+
+def in_words(opening: Opening) -> str:
+    """What is done before a format's artifacts."""
+    return opening.format if opening.order is None else f"{opening.format}, fp32 made"
 
 
 def ending(outcome: Outcome) -> str:

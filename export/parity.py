@@ -25,7 +25,7 @@ IMAGES_IN_WORDS = {
 
 
 def measure(runner: Runner, held_out: HeldOut, preprocess: Preprocess, precision: PrecisionName, batch: int) -> Parity:
-    """Run an artifact on the held-out images in the batch it was asked for, and judge it."""
+    """Run an artifact on the held-out images in a batch that it takes, -1 for one that takes any, and judge it."""
     logits = run_held_out(runner, held_out.images, preprocess, batch)
     return judge(logits, held_out, precision, proven_by=f"{runner.runtime} {runner.runtime_version}")
 

@@ -2,19 +2,17 @@
 
 import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from distill.errors import UsageError
 from export.artifact.manifest import FormatName
 from export.formats import Target
+from export.hosts import Hosts, can_fork
 from export.memory import available_bytes, resident_bytes
+from export.processes import Process, Spawner, how_it_died
 from export.staging import staging_path
 from export.worker import Ending, Status
 
@@ -26,22 +24,22 @@ LEAST_CAP_BYTES = 3 * 2**30
 
 TIMEOUT_S = 1800.0
 
-WORKER_COMMAND = (sys.executable, "-m", "export.worker")
 POLL_S = 0.05
 MEMORY_POLL_S = 0.25
 
-# Measured order of conversion times: the longest start first, so that no worker idles while the last one runs.
-_LONGEST_FIRST: tuple[FormatName, ...] = (
-    "litert",
-    "executorch",
-    "executorch-portable",
-    "executorch-coreml",
-    "executorch-vulkan",
-    "onnx",
-    "coreml",
-    "torchscript",
-    "eager",
-)
+_USUAL_SECONDS: dict[FormatName, tuple[float, float, float]] = {
+    "executorch": (6, 17, 30),
+    "executorch-portable": (6, 17, 17),
+    "executorch-coreml": (15, 17, 17),
+    "executorch-vulkan": (6, 17, 17),
+    "litert": (20, 1, 3),
+    "coreml": (12, 5, 6),
+    "onnx": (7, 1, 4),
+    "torchscript": (0, 2, 2),
+    "eager": (0, 2, 2),
+}
+"""Measured on MobileNetV3-Small: to open a format, to make it in fp32, to make it in another precision. Only the order
+depends on them."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,10 @@ class Limits:
 
 @dataclass(frozen=True)
 class Task:
-    """One artifact to make, and where its order, its product, its refusal and its log lie."""
+    """One artifact to make, and where its order, its product, its refusal and its log lie.
+
+    `shared` is the folder for what the format's precisions share.
+    """
 
     target: Target
     inputs_sha256: str
@@ -63,6 +64,30 @@ class Task:
     log: Path
     order: Path
     ending: Path
+    shared: Path
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What comes before the artifacts of a format: its toolchain is imported, and the shared work done.
+
+    Attributes:
+        format: which.
+        order: of the shared work; None without.
+        ending: file that says how the shared work went.
+    """
+
+    format: FormatName
+    order: Path | None
+    ending: Path
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A format's workers can be started."""
+
+    opening: Opening
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -75,44 +100,133 @@ class Outcome:
     cause: str
 
 
+Work = Task | Opening
+Event = Work | Opened | Outcome
+
+
 @dataclass
 class _Running:
-    task: Task
-    process: subprocess.Popen[bytes]
+    work: Work
+    process: Process
     started: float
     over_limit: str | None = None
 
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
 
-def run(tasks: Sequence[Task], *, jobs: int, limits: Limits) -> Iterator[Task | Outcome]:
-    """Yield each task when its worker starts and its outcome when the worker has ended.
+    def cause(self) -> str:
+        """Why it left no ending."""
+        return self.over_limit or how_it_died(self.process.code or 0)
 
-    At most `jobs` run at once; each is killed with all its processes at its limits. Leaving the iteration early
-    (Ctrl-C) ends the workers that still run.
+
+def run(
+    tasks: Sequence[Task],
+    processes: Spawner | Hosts,
+    *,
+    jobs: int,
+    limits: Limits,
+    openings: Sequence[Opening] = (),
+) -> Iterator[Event]:
+    """Yield each piece of work when its process starts, and how it went when that has ended.
+
+    At most `jobs` processes work at once; each is killed with all its processes at its limits. Leaving the iteration
+    early (Ctrl-C) ends those that still run.
+
+    Args:
+        tasks: what to make, in this order as far as formats are open.
+        processes: where workers come from.
+        jobs: how many work at once.
+        limits: of each of them.
+        openings: of formats with shared work; the others have none.
     """
     waiting, running = list(tasks), list[_Running]()
+    orders: dict[FormatName, Opening] = {opening.format: opening for opening in openings}
+    opening: set[FormatName] = set()
     memory_due = 0.0
     try:
         while waiting or running:
-            while waiting and len(running) < jobs:
-                running.append(_start(waiting.pop(0)))
-                yield running[-1].task
-            time.sleep(POLL_S)
+            while len(running) < jobs and (work := _next(waiting, opening, orders, processes)) is not None:
+                running.append(_start(work, processes))
+                if isinstance(work, Task):
+                    waiting.remove(work)
+                else:
+                    opening.add(work.format)
+                yield work
+            processes.wait(POLL_S)
             if time.monotonic() >= memory_due:
                 _enforce(running, limits)
                 memory_due = time.monotonic() + MEMORY_POLL_S
-            for worker in [worker for worker in running if _has_ended(worker.process)]:
+            for worker in [worker for worker in running if _is_done(worker, processes)]:
                 running.remove(worker)
-                _end(worker)
-                yield _outcome(worker)
+                if isinstance(worker.work, Task):
+                    yield _outcome(worker, worker.work)
+                elif worker.process.code is None:
+                    yield Opened(worker.work, worker.seconds)
+                else:
+                    lost = [task for task in waiting if task.target.format == worker.work.format]
+                    waiting = [task for task in waiting if task not in lost]
+                    yield from _lost(worker, worker.work, lost, processes)
     finally:
+        processes.close()
         for worker in running:
-            _end(worker)
+            _clean_up(worker)
+
+
+def _next(
+    waiting: Sequence[Task], opening: set[FormatName], orders: dict[FormatName, Opening], processes: Spawner | Hosts
+) -> Work | None:
+    """The first task whose format is open, or the opening of a format before it; None while all of them wait."""
+    for task in waiting:
+        name = task.target.format
+        if processes.is_open(name):
+            return task
+        if name not in opening:
+            return orders.get(name) or Opening(name, None, task.ending)
+    return None
+
+
+def _start(work: Work, processes: Spawner | Hosts) -> _Running:
+    started = time.monotonic()
+    if isinstance(work, Task):
+        work.log.parent.mkdir(parents=True, exist_ok=True)
+        return _Running(work, processes.start(work.target.format, work.order, work.log), started)
+    assert isinstance(processes, Hosts), "only hosts have to be opened"
+    return _Running(work, processes.open(work.format, work.order), started)
+
+
+def _is_done(worker: _Running, processes: Spawner | Hosts) -> bool:
+    """Whether a process has ended, or a host has opened and only waits from here on."""
+    return worker.process.code is not None or (
+        isinstance(worker.work, Opening) and processes.is_open(worker.work.format)
+    )
+
+
+def _lost(worker: _Running, opening: Opening, tasks: Sequence[Task], processes: Spawner | Hosts) -> Iterator[Outcome]:
+    """The artifacts of a format that could not be opened; each gets its host's log as its own."""
+    assert isinstance(processes, Hosts)
+    try:
+        cause = Ending.read(opening.ending).cause
+    except UsageError:
+        cause = worker.cause()
+    for task in tasks:
+        shutil.copyfile(processes.log_of(opening.format), task.log)
+        yield Outcome(task, worker.seconds, "failed", cause)
 
 
 def worker_limits(jobs: int, memory_gib: float | None, timeout_s: float) -> Limits:
     """What each of `jobs` workers may take; without `memory_gib` an equal share of the free memory."""
     share = max(LEAST_CAP_BYTES, (available_bytes() or 0) // jobs)
     return Limits(share if memory_gib is None else int(memory_gib * 2**30), timeout_s)
+
+
+def processes(scratch: Path) -> Spawner | Hosts:
+    """Where this system's workers come from; hosts begin to import what all of them need. `run` closes it.
+
+    Args:
+        scratch: folder for logs of hosts.
+    """
+    return Hosts(scratch) if can_fork() else Spawner()
 
 
 def default_jobs() -> int:
@@ -130,32 +244,23 @@ def cores() -> int:
 
 
 def longest_first(tasks: Sequence[Task]) -> list[Task]:
-    """Tasks in the order in which they should start."""
-    return sorted(tasks, key=lambda task: (_LONGEST_FIRST.index(task.target.format), task.target.precision == "fp32"))
+    """Tasks in the order in which they should start, so that no worker idles while the last one runs."""
 
+    def usual_seconds(task: Task) -> float:
+        opening, fp32, other = _USUAL_SECONDS.get(task.target.format, (10, 10, 10))
+        return opening + (fp32 if task.target.precision == "fp32" else other)
 
-def _start(task: Task) -> _Running:
-    task.log.parent.mkdir(parents=True, exist_ok=True)
-    with task.log.open("wb") as log:
-        process = subprocess.Popen(
-            [*WORKER_COMMAND, str(task.order)],
-            stdin=subprocess.PIPE,  # closes with this process, however it ends: see `export.worker`
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=environment(),
-            process_group=0,
-        )
-    return _Running(task, process, time.monotonic())
+    return sorted(tasks, key=usual_seconds, reverse=True)
 
 
 def _enforce(running: Sequence[_Running], limits: Limits) -> None:
     """Kill the workers that are over a limit, and note which."""
     held_bytes = resident_bytes()
     for worker in running:
-        held, seconds = held_bytes.get(worker.process.pid, 0), time.monotonic() - worker.started
-        worker.over_limit = over_limit(held, seconds, limits)
+        held = held_bytes.get(worker.process.pid, 0) if worker.process.pid is not None else 0
+        worker.over_limit = worker.over_limit or over_limit(held, worker.seconds, limits)
         if worker.over_limit:
-            kill_group(worker.process)
+            worker.process.kill()
 
 
 def over_limit(held_bytes: int, seconds: float, limits: Limits) -> str | None:
@@ -173,54 +278,18 @@ def over_limit(held_bytes: int, seconds: float, limits: Limits) -> str | None:
     return None
 
 
-def _has_ended(process: subprocess.Popen[bytes]) -> bool:
-    """Look without reaping: until then the process keeps its id, so that its group can be killed safely."""
-    return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+def _clean_up(worker: _Running) -> None:
+    """A killed worker cannot remove the folder it was building in."""
+    if isinstance(worker.work, Task) and worker.process.pid is not None:
+        shutil.rmtree(staging_path(worker.work.folder, worker.process.pid), ignore_errors=True)
 
 
-def _end(worker: _Running) -> None:
-    """End whatever is left of a worker; a killed one cannot remove the folder it was building in."""
-    kill_group(worker.process)
-    worker.process.wait()
-    if worker.process.stdin:
-        worker.process.stdin.close()
-    shutil.rmtree(staging_path(worker.task.folder, worker.process.pid), ignore_errors=True)
-
-
-def kill_group(process: subprocess.Popen[bytes]) -> None:
-    """End a worker with every process it started; nothing happens if it has ended."""
-    with suppress(ProcessLookupError, PermissionError):  # macOS says the latter of a group of zombies
-        os.killpg(process.pid, signal.SIGKILL)
-
-
-def _outcome(worker: _Running) -> Outcome:
-    seconds = time.monotonic() - worker.started
+def _outcome(worker: _Running, task: Task) -> Outcome:
+    _clean_up(worker)
     if worker.over_limit:
-        return Outcome(worker.task, seconds, "failed", worker.over_limit)
+        return Outcome(task, worker.seconds, "failed", worker.over_limit)
     try:
-        ending = Ending.read(worker.task.ending)
+        ending = Ending.read(task.ending)
     except UsageError:
-        return Outcome(worker.task, seconds, "failed", how_it_died(worker.process.returncode))
-    return Outcome(worker.task, seconds, ending.status, ending.cause)
-
-
-def how_it_died(code: int) -> str:
-    """A worker that left no ending was ended from below: a native crash, or a converter that called exit()."""
-    if code == -signal.SIGKILL:
-        return "the converter was ended by SIGKILL, most likely by the system for lack of memory; try --jobs 1"
-    if code < 0:
-        return f"the converter was ended by {_signal_name(-code)}"
-    return f"the converter ended its process with exit code {code} before it was done"
-
-
-def environment() -> dict[str, str]:
-    """Our own environment, able to import this package from any working directory."""
-    root = str(Path(__file__).resolve().parent.parent)
-    path = os.environ.get("PYTHONPATH")
-    return {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{path}" if path else root}
-
-
-def _signal_name(number: int) -> str:
-    with suppress(ValueError):
-        return signal.Signals(number).name
-    return f"signal {number}"
+        return Outcome(task, worker.seconds, "failed", worker.cause())
+    return Outcome(task, worker.seconds, ending.status, ending.cause)

@@ -3,12 +3,14 @@
 Everything printed here, by Python or by a converter's native code, ends in the artifact's log.
 """
 
+import gc
 import json
 import os
 import signal
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -20,6 +22,10 @@ from export.artifact.manifest import FormatName, PrecisionName
 
 Status = Literal["made", "unchanged", "refused", "failed"]
 """`refused`: it ran and lost more than its limits allow; `unchanged`: it lay there, made from the same inputs."""
+
+COLLECTED_AFTER = 100_000
+"""New objects after which Python looks for garbage, instead of 700: converters make millions of nodes that live on, and
+looking through them again and again was a quarter of ExecuTorch's time. It costs some 50 MB."""
 
 
 class Order(Contract):
@@ -34,6 +40,7 @@ class Order(Contract):
         allow_loss: put the artifact in place even if it fails its limits.
         inputs_sha256: identity of everything the artifact is made from.
         folder: the artifact.
+        shared: folder that a `Preparation` was given; None without one.
         refusal: file that keeps the manifest of an artifact that was refused.
         ending: file that the worker leaves; without it, its process died.
     """
@@ -51,7 +58,28 @@ class Order(Contract):
     allow_loss: bool
     inputs_sha256: str
     folder: str
+    shared: str | None
     refusal: str
+    ending: str
+
+
+class Preparation(Contract):
+    """The work that the artifacts of one format share.
+
+    Attributes:
+        checkpoint, batch, temperature: as in their orders.
+        folder: an existing empty one for the format's intermediate files.
+        ending: file that is left; without it, the process died.
+    """
+
+    SCHEMA_VERSION: ClassVar[int] = 1
+
+    schema_version: Literal[1] = 1
+    checkpoint: str
+    format: FormatName
+    batch: int
+    temperature: float
+    folder: str
     ending: str
 
 
@@ -83,6 +111,7 @@ def work(order: Order) -> Ending:
             recipe=None if order.recipe is None else QuantizationRecipe.model_validate_json(json.dumps(order.recipe)),
             allow_loss=order.allow_loss,
             inputs_sha256=order.inputs_sha256,
+            shared=None if order.shared is None else Path(order.shared),
         )
     except LostTooMuch as refusal:
         refusal.manifest.write(Path(order.refusal))
@@ -91,16 +120,38 @@ def work(order: Order) -> Ending:
     return Ending(status="made", cause="")
 
 
+def prepare(preparation: Preparation) -> Ending:
+    """Do the work that the artifacts of a format share."""
+    from distill import checkpoint
+    from export.convert import prepare_format, with_temperature
+    from export.formats import Target
+
+    loaded = with_temperature(checkpoint.load(Path(preparation.checkpoint)), preparation.temperature)
+    prepare_format(loaded, Target(preparation.format, "fp32", preparation.batch), Path(preparation.folder))
+    return Ending(status="made", cause="")
+
+
 def main(order_path: Path) -> int:
     """Carry out one order and say in its `ending` file how that went; 0 if the artifact was made, else 1."""
     end_with_parent()
     order = Order.read(order_path)
+    return _said(lambda: work(order), Path(order.ending))
+
+
+def main_preparation(path: Path) -> int:
+    """Carry out one preparation, in a process group that its caller ends."""
+    preparation = Preparation.read(path)
+    return _said(lambda: prepare(preparation), Path(preparation.ending))
+
+
+def _said(work: Callable[[], Ending], path: Path) -> int:
+    gc.set_threshold(COLLECTED_AFTER)
     try:
-        ending = work(order)
+        ending = work()
     except Exception as error:
         traceback.print_exc()
         ending = Ending(status="failed", cause=one_line(error))
-    ending.write(Path(order.ending))
+    ending.write(path)
     return 0 if ending.status == "made" else 1
 
 

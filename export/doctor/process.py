@@ -12,7 +12,8 @@ from pydantic import TypeAdapter
 
 from export.doctor.worker import BrokeDown, Chosen, Event, Order
 from export.memory import resident_bytes
-from export.pool import MEMORY_POLL_S, Limits, environment, how_it_died, kill_group, over_limit
+from export.pool import MEMORY_POLL_S, Limits, over_limit
+from export.processes import environment, how_it_died, kill_group
 
 COMMAND = (sys.executable, "-m", "export.doctor.worker")
 
@@ -57,7 +58,7 @@ def examine(order: Order, folder: Path, log: Path, *, limits: Limits) -> Iterato
         finally:
             watch.ends.set()
             watch.join()
-            kill_group(process)
+            kill_group(process.pid)
             process.wait()
 
 
@@ -76,5 +77,5 @@ class _Watch(Thread):
             held_bytes = resident_bytes().get(self._process.pid, 0)
             self.over_limit = over_limit(held_bytes, time.monotonic() - self.seen_s, self._limits)
             if self.over_limit:
-                kill_group(self._process)
+                kill_group(self._process.pid)
                 return

@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 
 from distill import terminal
-from export import pool
+from export import hosts, pool, processes
 from export.__main__ import app
 from export.artifact.manifest import Delegation, read_artifact
 from export.making import fall_back
 
 BROKEN_WORKER = (sys.executable, str(Path(__file__).with_name("broken_worker.py")))
+NO_WORKER = ("/no/worker/may/start",)
 
 
 def run(*arguments: object) -> int:
@@ -28,10 +29,16 @@ def unframed(text: str) -> str:
     return " ".join(text.replace("│", " ").split())
 
 
+def forbid_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From here on any attempt to start a worker fails the test."""
+    monkeypatch.setattr(processes, "WORKER_COMMAND", NO_WORKER)
+    monkeypatch.setattr(hosts, "HOST_COMMAND", NO_WORKER)
+
+
 @pytest.fixture
 def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """Any attempt to start a worker fails the test."""
-    monkeypatch.setattr(pool, "WORKER_COMMAND", ("/no/worker/may/start",))
+    forbid_work(monkeypatch)
 
 
 @pytest.mark.usefixtures("no_work")
@@ -102,10 +109,19 @@ def test_the_journey_ends_with_a_table_and_the_next_command(
     assert "DeprecationWarning" in Path("out/artifacts/tiny/torchscript-fp32.log").read_text()
 
 
+@pytest.mark.parametrize("forks", [True, False], ids=["forked", "spawned"])
 def test_broken_converters_cost_only_themselves(
-    tmp_path: Path, checkpoint_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    checkpoint_folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    forks: bool,
 ) -> None:
-    monkeypatch.setattr(pool, "WORKER_COMMAND", BROKEN_WORKER)
+    if forks and not pool.can_fork():
+        pytest.skip("this system cannot fork safely")
+    monkeypatch.setattr(pool, "can_fork", lambda: forks)
+    monkeypatch.setattr(processes, "WORKER_COMMAND", BROKEN_WORKER)
+    monkeypatch.setattr(hosts, "HOST_COMMAND", (*BROKEN_WORKER, "--host"))
     monkeypatch.setenv("PLAN_onnx", "crash")
     monkeypatch.setenv("PLAN_coreml", "exit")
     monkeypatch.setenv("PLAN_torchscript", "raise")
@@ -164,7 +180,7 @@ def test_what_loses_too_much_is_refused_and_the_refusal_is_remembered(
     assert "accept the loss with --allow-loss" in told
     assert not (tmp_path / "eager-fp32").exists()
     assert (tmp_path / "eager-fp32.log").is_file()
-    monkeypatch.setattr(pool, "WORKER_COMMAND", ("/no/worker/may/start",))
+    forbid_work(monkeypatch)
     assert run(*arguments, "--json") == 1
     (record,) = json.loads(capsys.readouterr().out)
     assert record["status"] == "refused"

@@ -3,13 +3,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
-from export import memory, pool
-from export.formats import Target
-from export.pool import Limits, Outcome, Task
+from export import hosts, memory, pool, processes
+from export.formats import FORMATS, Target
+from export.pool import Limits, Opened, Opening, Outcome, Task
 
 SLEEPER = "import time; time.sleep(0.4)"
 ROOMY = Limits(memory_bytes=8 * 2**30, seconds=60)
@@ -29,6 +31,7 @@ def task(folder: Path, name: str, target: Target | None = None) -> Task:
         log=folder / f"{name}.log",
         order=folder / f"{name}.json",
         ending=folder / f"{name}.ending",
+        shared=folder / f"{name}.shared",
     )
 
 
@@ -36,13 +39,45 @@ def tasks(folder: Path, count: int) -> list[Task]:
     return [task(folder, str(number)) for number in range(count)]
 
 
-def program(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
-    """Workers run this instead; `sys.argv[1]` is the order."""
-    monkeypatch.setattr(pool, "WORKER_COMMAND", (sys.executable, "-c", code))
+Program = Callable[[str], None]
+
+STANDS_IN = """
+import runpy, sys
+from export import host, worker
+def stand_in(path):
+    sys.argv = ["-c", str(path)]
+    try:
+        exec(CODE, {})
+    except SystemExit as end:
+        return end.code or 0
+    return 0
+worker.main = stand_in
+host.EVERYBODY = ()
+host.importlib.import_module = lambda name: print("imported", name)
+host.main(int(sys.argv[1]))
+"""
+
+
+@pytest.fixture(params=["spawned", "forked"])
+def program(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Program:
+    """program(code): workers run this instead; `sys.argv[1]` is the order."""
+    if request.param == "forked" and not pool.can_fork():
+        pytest.skip("this system cannot fork safely")
+    monkeypatch.setattr(pool, "can_fork", lambda: request.param == "forked")
+
+    def replace(code: str) -> None:
+        monkeypatch.setattr(processes, "WORKER_COMMAND", (sys.executable, "-c", code))
+        monkeypatch.setattr(hosts, "HOST_COMMAND", (sys.executable, "-c", f"CODE = {code!r}\n{STANDS_IN}"))
+
+    return replace
+
+
+def run(folder: Path, tasks: list[Task], *, jobs: int = 2, limits: Limits = ROOMY) -> Iterator[pool.Event]:
+    return pool.run(tasks, pool.processes(folder), jobs=jobs, limits=limits)
 
 
 def outcomes(folder: Path, count: int, limits: Limits = ROOMY) -> list[Outcome]:
-    return [event for event in pool.run(tasks(folder, count), jobs=2, limits=limits) if isinstance(event, Outcome)]
+    return [event for event in run(folder, tasks(folder, count), limits=limits) if isinstance(event, Outcome)]
 
 
 def read_pid(path: Path) -> int:
@@ -61,44 +96,43 @@ def wait_until_gone(pid: int) -> None:
         time.sleep(0.02)
 
 
-def test_no_more_workers_run_at_once_than_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program(monkeypatch, SLEEPER)
+def test_no_more_workers_run_at_once_than_asked_for(tmp_path: Path, program: Program) -> None:
+    program(SLEEPER)
     running, highest = 0, 0
-    for event in pool.run(tasks(tmp_path, 5), jobs=2, limits=ROOMY):
-        running += 1 if isinstance(event, Task) else -1
+    for event in run(tmp_path, tasks(tmp_path, 5)):
+        running += 1 if isinstance(event, (Task, Opening)) else -1
         highest = max(highest, running)
     assert highest == 2
     assert running == 0
 
 
-def test_stopping_early_ends_the_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program(monkeypatch, f"{WRITE_PID}; time.sleep(60)")
-    events = pool.run(tasks(tmp_path, 1), jobs=1, limits=ROOMY)
-    started = next(events)
-    assert isinstance(started, Task)
+def test_stopping_early_ends_the_workers(tmp_path: Path, program: Program) -> None:
+    program(f"{WRITE_PID}; time.sleep(60)")
+    events = run(tmp_path, tasks(tmp_path, 1), jobs=1)
+    started = next(event for event in events if isinstance(event, Task))
     pid = read_pid(Path(f"{started.order}.pid"))
     events.close()
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
 
 
-def test_a_worker_that_says_nothing_has_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program(monkeypatch, "import sys; sys.exit(7)")
+def test_a_worker_that_says_nothing_has_failed(tmp_path: Path, program: Program) -> None:
+    program("import sys; sys.exit(7)")
     assert [outcome.cause for outcome in outcomes(tmp_path, 1)] == [
         "the converter ended its process with exit code 7 before it was done"
     ]
 
 
 def test_a_worker_that_the_system_killed_says_that_memory_is_the_likely_reason(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, program: Program
 ) -> None:
-    program(monkeypatch, "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    program("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
     (outcome,) = outcomes(tmp_path, 1)
     assert "lack of memory; try --jobs 1" in outcome.cause
 
 
 def test_a_worker_that_hangs_is_ended_with_its_children_while_the_others_finish(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, program: Program
 ) -> None:
     hang = f"""
 import subprocess, sys, time
@@ -107,7 +141,7 @@ if sys.argv[1].endswith("0.json"):
     subprocess.run([sys.executable, "-c", code, sys.argv[1]])
 {ENDING}
 """
-    program(monkeypatch, hang)
+    program(hang)
     found = {outcome.task.folder.name: outcome for outcome in outcomes(tmp_path, 3, Limits(8 * 2**30, seconds=15))}
     assert found["0"].status == "failed"
     assert found["0"].cause == "the converter was ended at its time limit of 15 s; raise it with --timeout 30"
@@ -115,9 +149,7 @@ if sys.argv[1].endswith("0.json"):
     wait_until_gone(read_pid(tmp_path / "0.json.pid"))
 
 
-def test_a_worker_that_eats_memory_is_ended_while_the_others_finish(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_worker_that_eats_memory_is_ended_while_the_others_finish(tmp_path: Path, program: Program) -> None:
     eat = f"""
 import sys, time
 if sys.argv[1].endswith("0.json"):
@@ -125,7 +157,7 @@ if sys.argv[1].endswith("0.json"):
     time.sleep(600)
 {ENDING}
 """
-    program(monkeypatch, eat)
+    program(eat)
     found = {o.task.folder.name: o for o in outcomes(tmp_path, 3, Limits(256 * 2**20, seconds=300))}
     assert found["0"].status == "failed"
     assert "was ended at its memory limit: it held " in found["0"].cause
@@ -150,25 +182,133 @@ def test_memory_is_counted_over_a_whole_process_group(tmp_path: Path) -> None:
         process.communicate()
 
 
-def test_workers_end_when_the_command_that_started_them_is_killed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["Spawner()", "hosts.Hosts(folder)"])
+def test_workers_end_when_the_command_that_started_them_is_killed(tmp_path: Path, how: str) -> None:
     """kill -9 leaves no time for cleaning up: the worker notices that its standard input has closed."""
     worker = f"from export.worker import end_with_parent; end_with_parent(); {WRITE_PID}; time.sleep(600)"
     command = f"""
 import sys
 from pathlib import Path
-from export import pool
+from export import hosts, pool, processes
 from export.formats import Target
+from export.processes import Spawner
 folder = Path({str(tmp_path)!r})
-pool.WORKER_COMMAND = (sys.executable, "-c", {worker!r})
-names = ("folder", "refusal", "log", "order", "ending")
+processes.WORKER_COMMAND = (sys.executable, "-c", {worker!r})
+hosts.HOST_COMMAND = (sys.executable, "-c", {f"CODE = {worker!r}{chr(10)}{STANDS_IN}"!r})
+names = ("folder", "refusal", "log", "order", "ending", "shared")
 task = pool.Task(Target("onnx", "fp32"), "", *(folder / name for name in names))
-list(pool.run([task], jobs=1, limits=pool.Limits(2**40, 600)))
+list(pool.run([task], {how}, jobs=1, limits=pool.Limits(2**40, 600)))
 """
     process = subprocess.Popen([sys.executable, "-c", command])
     pid = read_pid(tmp_path / "order.pid")
+    hosts_of_it = [] if how == "Spawner()" else ancestors(pid, process.pid)
     process.kill()
     process.wait()
-    wait_until_gone(pid)
+    for each in (pid, *hosts_of_it):
+        wait_until_gone(each)
+
+
+def ancestors(pid: int, first: int) -> list[int]:
+    """Processes between two, both left out."""
+    found: list[int] = []
+    while (pid := psutil.Process(pid).ppid()) != first:
+        found.append(pid)
+    assert len(found) == 2, "the host of the format and the first one"
+    return found
+
+
+HOLDS_ITS_OWN_LOG = f"""
+import ctypes, sys
+print(sys.argv[1])
+ctypes.CDLL(None).puts(b"native words")
+{ENDING}
+"""
+
+
+def test_each_log_holds_what_its_own_worker_printed_by_python_or_natively(tmp_path: Path, program: Program) -> None:
+    program(HOLDS_ITS_OWN_LOG)
+    assert [outcome.status for outcome in outcomes(tmp_path, 3)] == ["made"] * 3
+    for number in range(3):
+        told = (tmp_path / f"{number}.log").read_text()
+        assert [line for line in told.splitlines() if line.endswith(".json")] == [str(tmp_path / f"{number}.json")]
+        assert told.count("native words") == 1
+
+
+needs_fork = pytest.mark.skipif(not pool.can_fork(), reason="this system cannot fork safely")
+
+
+def opening(folder: Path, monkeypatch: pytest.MonkeyPatch, preparation: str) -> Opening:
+    """The opening of ONNX, whose shared work is this code."""
+    stand_in = f"worker.main_preparation = lambda path: exec({preparation!r}, {{'path': path}}) or 0"
+    code = STANDS_IN.replace("host.main(", f"print('words before')\n{stand_in}\nhost.main(")
+    monkeypatch.setattr(hosts, "HOST_COMMAND", (sys.executable, "-c", f"CODE = {ENDING!r}\n{code}"))
+    return Opening("onnx", folder / "preparation", folder / "onnx.ending")
+
+
+@needs_fork
+def test_a_format_is_opened_once_and_before_its_artifacts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shared = opening(tmp_path, monkeypatch, "path.write_text('prepared'); print('shared words')")
+    events = list(
+        pool.run(tasks(tmp_path, 2), hosts.Hosts(tmp_path), jobs=2, limits=ROOMY, openings=[shared]),
+    )
+    assert [type(event) for event in events][:2] == [Opening, Opened]
+    assert [event.status for event in events if isinstance(event, Outcome)] == ["made", "made"]
+    assert len(events) == 6
+    assert (tmp_path / "preparation").read_text() == "prepared"
+    assert "shared words" in (tmp_path / "1.log").read_text()
+
+
+@needs_fork
+@pytest.mark.parametrize(
+    ("preparation", "cause"),
+    [
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "the converter was ended by SIGSEGV"),
+        ("import time; time.sleep(600)", "was ended at its time limit of 5 s"),
+        ("eaten = [bytes(range(256)) * 2**14 for _ in range(100)]; import time; time.sleep(600)", "memory limit"),
+        ("raise SystemExit(3)", "ended its process with exit code 1 before it was done"),
+    ],
+    ids=["crash", "hang", "memory", "exit"],
+)
+def test_shared_work_that_fails_costs_the_artifacts_of_its_format_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, preparation: str, cause: str
+) -> None:
+    shared = opening(tmp_path, monkeypatch, preparation)
+    other = task(tmp_path, "other", Target("eager", "fp32"))
+    limits = Limits(256 * 2**20, 5) if "limit" in cause else ROOMY
+    started = pool.run([*tasks(tmp_path, 2), other], hosts.Hosts(tmp_path), jobs=2, limits=limits, openings=[shared])
+    found = {event.task.folder.name: event for event in started if isinstance(event, Outcome)}
+    assert {name: outcome.status for name, outcome in found.items()} == {"0": "failed", "1": "failed", "other": "made"}
+    assert cause in found["0"].cause
+    assert "words before" in found["1"].task.log.read_text()
+
+
+@needs_fork
+def test_a_first_host_that_dies_is_said_of_every_artifact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hosts, "HOST_COMMAND", (sys.executable, "-c", "import sys; print('no torch'); sys.exit(9)"))
+    found = outcomes(tmp_path, 2)
+    assert [outcome.cause for outcome in found] == [
+        "the converter ended its process with exit code 9 before it was done"
+    ] * 2
+    assert "no torch" in found[0].task.log.read_text()
+
+
+FORKING = [name for name, entry in FORMATS.items() if entry.forks]
+
+
+@needs_fork
+@pytest.mark.parametrize("name", FORKING)
+def test_no_thread_runs_when_a_host_forks(name: str) -> None:
+    """Threads do not survive a fork, and what they have locked stays locked."""
+    code = (
+        "import importlib, os, sys\nfrom export.host import EVERYBODY\nfrom export.formats import FORMATS\n"
+        "for module in (*EVERYBODY, FORMATS[sys.argv[1]].module): importlib.import_module(module)\n"
+        "print(len(os.listdir('/proc/self/task')))"
+    )
+    environment = processes.environment() | hosts.ONE_THREAD
+    ran = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, name], env=environment, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.split()[-1] == "1"
 
 
 def test_the_longest_conversions_start_first(tmp_path: Path) -> None:

@@ -1,18 +1,43 @@
 """One artifact as a script by hand makes it from the toolchain's own guide, without proof or manifest.
 
-`python -m tests.performance.bare_converters FORMAT PRECISION MODEL FOLDER`; prints the seconds of imports and of calls.
+`python -m tests.performance.bare_converters FORMAT PRECISION MODEL FOLDER`; its last line are its `Seconds` as JSON.
 """
 
+import dataclasses
+import json
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 
 from distill.checkpoint import load
 
 CALIBRATION_IMAGES = 200
+
+
+@dataclasses.dataclass(frozen=True)
+class Seconds:
+    """Of one script.
+
+    Attributes:
+        start: interpreter and torch.
+        toolchain: importing it.
+        load: torchvision or timm, and the checkpoint.
+        calls: of the converter.
+    """
+
+    start: float
+    toolchain: float
+    load: float
+    calls: float
+
+    @classmethod
+    def read(cls, printed: str) -> "Seconds":
+        """From what a script printed; converters print, too, so its own line is the last."""
+        return cls(**json.loads(printed.splitlines()[-1]))
 
 
 def torchscript(model: torch.nn.Module, images: torch.Tensor, precision: str, folder: Path) -> None:
@@ -107,6 +132,7 @@ if __name__ == "__main__":
     import importlib
 
     name, precision, checkpoint, folder = sys.argv[1:]
+    start_s = time.time() - psutil.Process().create_time()
     started = time.perf_counter()
     for toolchain in TOOLCHAINS[name]:
         importlib.import_module(toolchain)
@@ -116,4 +142,5 @@ if __name__ == "__main__":
     images = torch.rand(CALIBRATION_IMAGES, *found.card.preprocess.input_shape)
     loaded = time.perf_counter()
     CONVERTERS[name](found.model, images, precision, Path(folder))
-    print(imported - started, time.perf_counter() - loaded)
+    seconds = Seconds(start_s, imported - started, loaded - imported, time.perf_counter() - loaded)
+    print(json.dumps(dataclasses.asdict(seconds)))

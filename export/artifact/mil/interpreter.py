@@ -7,7 +7,7 @@ fp16. Sums inside an operation are in float32; Core ML and the Neural Engine may
 import inspect
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -76,6 +76,7 @@ class Interpreter:
         self._constants = dict(program.constants)
         self._known = {entry.name for entry in program.inputs}
         self._steps = tuple(step for operation in program.operations if (step := self._prepare(operation)))
+        self._done_with = _last_uses(self._steps, program.outputs)
         missing = [name for name in program.outputs if name not in self._known]
         if missing:
             raise UsageError(f"the program's output {missing[0]!r} is not computed by any operation")
@@ -90,11 +91,13 @@ class Interpreter:
         with torch.inference_mode():
             for name, value in inputs.items() if observe else ():
                 observe(name, value)  # pyright: ignore[reportOptionalCall]
-            for step in self._steps:
+            for step, done_with in zip(self._steps, self._done_with, strict=True):
                 for output, value in zip(step.operation.outputs, step.run(values), strict=True):
                     values[output.name] = value
                     if observe:
                         observe(output.name, value)
+                for name in done_with:
+                    values.pop(name, None)
         return {name: values[name] for name in self.program.outputs}
 
     def _prepare(self, operation: Operation) -> Step | None:
@@ -166,6 +169,18 @@ class Interpreter:
         if binding.name not in self._known:
             raise UsageError(f"{place} refers to {binding.name!r}, which nothing before it defines")
         return binding
+
+
+def _last_uses(steps: Sequence[Step], outputs: Sequence[str]) -> list[set[str]]:
+    """For each step the values that no later step takes, so that memory does not grow with the program."""
+    needed = set(outputs)
+    found: list[set[str]] = []
+    for step in reversed(steps):
+        taken = {*step.live.values(), *(n for names in step.live_lists.values() for n in names if isinstance(n, str))}
+        taken |= {output.name for output in step.operation.outputs}
+        found.append(taken - needed)
+        needed |= taken
+    return found[::-1]
 
 
 def _refuse_inputs(operation: Operation, function: Callable[..., Any]) -> None:

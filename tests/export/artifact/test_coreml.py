@@ -236,6 +236,16 @@ def test_an_operation_computes_what_its_definition_says(all_operations: Interpre
     np.testing.assert_allclose(found, CASES[name][1](t(X)).numpy(), rtol=2e-5, atol=2e-5)
 
 
+def test_several_calls_at_once_compute_what_each_would_alone(all_operations: Interpreter) -> None:
+    """As the runner proves a package; an operation without a batching rule would warn or fail here."""
+    (input_,) = all_operations.program.inputs
+    calls = torch.stack([t(X), t(X) * 0.5, -t(X)])
+    found = torch.vmap(lambda images: all_operations.run({input_.name: images}))(calls)
+    for number, call in enumerate(calls):
+        for name, alone in all_operations.run({input_.name: call}).items():
+            np.testing.assert_allclose(found[name][number].numpy(), alone.numpy(), rtol=2e-5, atol=2e-5)
+
+
 def test_every_operation_in_the_table_is_in_a_case(all_operations: Interpreter) -> None:
     assert {operation.type for operation in all_operations.program.operations} == set(OPERATIONS)
 

@@ -1,0 +1,197 @@
+"""A process that has imported a toolchain and forks one process per artifact: python -m export.host CHANNEL.
+
+Importing torch and a toolchain takes longer than most conversions. The first host imports what every format needs; it
+forks one host per format, which imports that toolchain, lets a child do the work that the format's precisions share,
+and forks one worker per artifact. Each worker is a process group of its own, and its death is its own.
+
+A host has one thread: the others would not survive the fork, and locks that they hold would stay locked. So it runs no
+converter, and a toolchain that starts threads when it is imported is left to the workers (`Format.forks`).
+
+Started and talked to by `export.hosts`, one JSON object per packet. Linux only: macOS does not allow a process to fork
+after its frameworks were loaded.
+"""
+
+import ctypes
+import gc
+import importlib
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from export import worker
+from export.formats import FORMATS
+
+EVERYBODY = ("export.convert", "safetensors.torch")
+"""What every worker needs: torch with its exporter, torchvision and timm, and our own modules."""
+
+PACKET_BYTES = 65536
+_CONTROL, _LOG, _ERRORS = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Child:
+    """A process that this one has forked and not yet reaped; `watched` is readable once it has ended."""
+
+    number: int
+    pid: int
+    watched: int
+
+
+class Host:
+    """Forks, kills and reaps as it is told, until the other end of the channel is closed."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self.channel = channel
+        self.children: dict[int, Child] = {}
+
+    def serve(self) -> None:
+        """Return when nobody is there to tell anything any more; whatever was forked is ended then."""
+        while True:
+            poll = select.poll()
+            for fd in (self.channel.fileno(), *self.children):
+                poll.register(fd, select.POLLIN)
+            for fd, _ in poll.poll():
+                if fd in self.children:
+                    self._bury(self.children.pop(fd))
+                elif not self._obey():
+                    for child in self.children.values():
+                        _kill_group(child.pid)
+                    return
+
+    def _obey(self) -> bool:
+        packet, fds, _, _ = socket.recv_fds(self.channel, PACKET_BYTES, 1)
+        if not packet:
+            return False
+        order: dict[str, Any] = json.loads(packet)
+        match order["do"]:
+            case "kill":
+                for child in self.children.values():
+                    if child.number == order["number"]:
+                        _kill_group(child.pid)
+            case "open":
+                own = socket.socket(fileno=fds[0])
+                preparation = Path(order["preparation"]) if order["preparation"] else None
+                self._fork(order, lambda: host_format(own, order["format"], preparation))
+                own.close()
+            case _:
+                self._fork(order, lambda: worker.main(Path(order["order"])))
+        return True
+
+    def _fork(self, order: dict[str, Any], work: Callable[[], int]) -> None:
+        def alone() -> int:
+            os.setpgid(0, 0)
+            _write_to(Path(order["log"]), before=Path(order["before"]))
+            self.channel.close()
+            for watched in self.children:
+                os.close(watched)
+            return work()
+
+        pid = fork(alone)
+        with suppress(PermissionError, ProcessLookupError):  # the child has done it, or has ended
+            os.setpgid(pid, pid)
+        watched = os.pidfd_open(pid)
+        self.children[watched] = Child(order["number"], pid, watched)
+        self.tell(number=order["number"], pid=pid)
+
+    def _bury(self, child: Child) -> None:
+        """End what is left of a child's group while its id cannot be anybody else's, then reap it."""
+        _kill_group(child.pid)
+        os.close(child.watched)
+        _, status = os.waitpid(child.pid, 0)
+        self.tell(number=child.number, code=os.waitstatus_to_exitcode(status))
+
+    def tell(self, **event: Any) -> None:
+        """Say something to the pool; nothing happens if it is gone."""
+        with suppress(BrokenPipeError, ConnectionResetError):
+            self.channel.send(json.dumps(event).encode())
+
+
+def host_format(channel: socket.socket, format: str, preparation: Path | None) -> int:
+    """Import a format's toolchain, have its shared work done, say so, and serve."""
+    host = Host(channel)
+    entry = FORMATS[format]  # pyright: ignore[reportArgumentType]
+    if entry.forks:
+        importlib.import_module(entry.module)
+    if preparation is not None:
+        _, status = os.waitpid(fork(lambda: worker.main_preparation(preparation)), 0)
+        code = os.waitstatus_to_exitcode(status)
+        if code < 0:  # the pool should hear what ended it
+            os.kill(os.getpid(), -code)
+        if code:
+            return code
+    settle()
+    host.tell(ready=True)
+    host.serve()
+    return 0
+
+
+def settle() -> None:
+    """Put what is in memory out of the garbage collector's sight: children share these pages until somebody writes."""
+    gc.collect()
+    gc.freeze()
+    threads = len(os.listdir("/proc/self/task"))
+    if threads > 1:
+        print(f"this process has {threads} threads and is about to fork", file=sys.stderr)
+
+
+def fork(work: Callable[[], int]) -> int:
+    """Run `work` in a child that ends with its result as exit code; returns the child's process id."""
+    _flush()
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        code = work()
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        _flush()
+        os._exit(code)
+
+
+def _write_to(log: Path, *, before: Path) -> None:
+    """Send what this process and its native code print to a new file, behind what another one holds."""
+    shutil.copyfile(before, log)
+    fd = os.open(log, os.O_WRONLY | os.O_APPEND)
+    os.dup2(fd, _LOG)
+    os.dup2(fd, _ERRORS)
+    os.close(fd)
+
+
+def _flush() -> None:
+    """Write what Python and the C library keep in buffers; a child would write it a second time, or `_exit` lose it."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    ctypes.CDLL(None).fflush(None)
+
+
+def _kill_group(pid: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def main(descriptor: int) -> None:
+    """Be the first host, on an inherited socket."""
+    with socket.socket(fileno=descriptor) as channel:
+        os.set_inheritable(descriptor, False)
+        for module in EVERYBODY:
+            importlib.import_module(module)
+        settle()
+        host = Host(channel)
+        host.tell(ready=True)
+        host.serve()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
