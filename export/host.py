@@ -29,13 +29,14 @@ from pathlib import Path
 from typing import Any
 
 from export import worker
+from export.artifact.manifest import FormatName
 from export.formats import FORMATS
 
 EVERYBODY = ("export.convert", "safetensors.torch")
 """What every worker needs: torch with its exporter, torchvision and timm, and our own modules."""
 
 PACKET_BYTES = 65536
-_CONTROL, _LOG, _ERRORS = 0, 1, 2
+_OUTPUT, _ERRORS = 1, 2
 
 
 @dataclass(frozen=True)
@@ -116,10 +117,10 @@ class Host:
             self.channel.send(json.dumps(event).encode())
 
 
-def host_format(channel: socket.socket, format: str, preparation: Path | None) -> int:
+def host_format(channel: socket.socket, format: FormatName, preparation: Path | None) -> int:
     """Import a format's toolchain, have its shared work done, say so, and serve."""
     host = Host(channel)
-    entry = FORMATS[format]  # pyright: ignore[reportArgumentType]
+    entry = FORMATS[format]
     if entry.forks:
         importlib.import_module(entry.module)
     if preparation is not None:
@@ -164,7 +165,7 @@ def _write_to(log: Path, *, before: Path) -> None:
     """Send what this process and its native code print to a new file, behind what another one holds."""
     shutil.copyfile(before, log)
     fd = os.open(log, os.O_WRONLY | os.O_APPEND)
-    os.dup2(fd, _LOG)
+    os.dup2(fd, _OUTPUT)
     os.dup2(fd, _ERRORS)
     os.close(fd)
 

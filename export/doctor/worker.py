@@ -4,6 +4,7 @@ Started by `export.doctor.patient`, not by people. Events go to the stdout it wa
 whatever converters print goes to stderr, which is the log.
 """
 
+import gc
 import os
 import sys
 import tempfile
@@ -15,7 +16,7 @@ from distill.contract import Contract, Strict
 from export.artifact.manifest import FormatName, Parity
 from export.doctor.record import Step, Trial
 from export.quantization import HoldOutIdentity, QuantizationRecipe
-from export.worker import end_with_parent, one_line
+from export.worker import COLLECTED_AFTER, end_with_parent, one_line
 
 BASES: dict[FormatName, QuantizationRecipe] = {
     "executorch": QuantizationRecipe(),
@@ -124,6 +125,7 @@ def work(order: Order, say: TextIO) -> None:
 def main(order_path: Path) -> int:
     """Carry out one order; 0 if the toolchain held out."""
     end_with_parent()
+    gc.set_threshold(COLLECTED_AFTER)
     with os.fdopen(os.dup(1), "w") as say:
         os.dup2(2, 1)
         try:

@@ -14,7 +14,7 @@ from export import convert as convert_module
 from export import eager
 from export.artifact.manifest import read_artifact
 from export.artifact.runner import open_runner
-from export.convert import LostTooMuch, convert, with_temperature
+from export.convert import LostTooMuch, convert, prepare_format, with_temperature
 from export.evidence import Evidence, gather
 from export.formats import FORMATS, Target
 from export.staging import whole_folder
@@ -45,6 +45,26 @@ def test_every_int8_artifact_runs_and_says_how_it_was_calibrated(artifact, forma
     assert manifest.calibration.num_images == 40
     assert manifest.size_bytes < full.size_bytes
     assert manifest.input.dtype == manifest.output.dtype == "float32"
+
+
+@pytest.mark.parametrize("format", [name for name, entry in FORMATS.items() if entry.shares])
+def test_shared_work_changes_no_file_and_is_not_done_again(
+    artifact, checkpoint: Checkpoint, evidence: Evidence, tmp_path: Path, format: str
+) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    prepare_format(checkpoints.load(checkpoint.folder), Target(format, "fp32"), shared)
+    elsewhere = checkpoints.load(checkpoint.folder)  # a model of which nothing is kept
+    for precision in ("fp32", "int8"):
+        _, alone = artifact(format, precision)
+        found = convert(
+            elsewhere, Target(format, precision), evidence, tmp_path / precision, allow_loss=True, shared=shared
+        )
+        assert found.files == alone.files
+    for file in shared.iterdir():
+        file.unlink()
+    with pytest.raises(FileNotFoundError):
+        convert(checkpoints.load(checkpoint.folder), Target(format, "fp32"), evidence, tmp_path / "not", shared=shared)
 
 
 @pytest.mark.parametrize("format", RUNNABLE)

@@ -24,8 +24,8 @@ from tests.performance import bare_converters
 from tests.performance.bare_converters import Seconds
 
 CHECKPOINT = Path("out/runs/demo")
-POLL_S = 0.5
-"""Counting shared pages once takes the kernel milliseconds per process."""
+POLL_S = 2.0
+"""Counting shared pages once takes the kernel tens of milliseconds per process."""
 
 MAX_RATIO = 0.7
 MAX_SECOND_S = 5.0
