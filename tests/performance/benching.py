@@ -106,12 +106,10 @@ def _bench(worker: str, limits: HostLimits) -> CpuBench:
 def _session(bench: CpuBench, cells: Sequence[Cell]) -> Compared:
     rows = _rows(bench, cells)
     a, again, slower = (rows[cell.folder] for cell in cells)
-    terminal.say(f"[dim]session {bench.seed + 1} of {COMPARISONS}[/]")
-    return Compared(
-        same=ratio_of(a, again),
-        slower=ratio_of(a, slower),
-        validities=tuple(row.validity for row in rows.values()),
-    )
+    same, more = ratio_of(a, again), ratio_of(a, slower)
+    found = f"the same {ratio_in_words(same)}, more work {ratio_in_words(more)}"
+    terminal.say(f"[dim]session {bench.seed + 1} of {COMPARISONS}: {escape(found)}[/]")
+    return Compared(same, more, tuple(row.validity for row in rows.values()))
 
 
 def _rows(bench: CpuBench, cells: Sequence[Cell]) -> dict[Path, Measurement]:
