@@ -34,6 +34,7 @@ COMPARED: Mapping[str, Read] = {
     "toolkit": lambda row: row.toolkit_version,
     "runtime version": lambda row: row.runtime_version,
     "system": lambda row: row.device.os,
+    "sampled in bursts": lambda row: any(launch.burst_counts for launch in row.launches),
 }
 """What may differ, because it is what a comparison is for."""
 

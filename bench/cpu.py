@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -32,8 +33,8 @@ EXTRA_LAUNCHES = 0
 that lie 3 to 6 % apart, up to nine a row, 9 to 13 % of the 95 % intervals missed, and 9 to 11 % of the comparisons of
 equal rows called them different; three launches without such a stop called 4 to 5 % different."""
 
-MEMORY_SHARE = 0.5
-"""Of the free memory, for processes that live at once."""
+MEMORY_SHARE = 0.8
+"""Of the free memory, for processes that live at once; their peaks count libraries that they share for each of them."""
 
 UNKNOWN_BYTES = 500_000_000
 """What a process is taken to hold where its memory was not measured; torch with a small network holds 350 MB."""
@@ -45,7 +46,7 @@ Tell = Callable[[str], None]
 
 @dataclass
 class CellRun:
-    """What has been seen of one cell so far."""
+    """What has been seen of one cell so far; `group` tells with whom its processes live."""
 
     cell: Cell
     began: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -53,6 +54,7 @@ class CellRun:
     footprint: Footprint | None = None
     launches: list[Timed] = field(default_factory=list)
     failure: str | None = None
+    group: int = 0
     is_done: bool = False
 
     def take(self, outcome: Outcome) -> None:
@@ -132,6 +134,8 @@ class CpuBench:
         first = 0 if self.memory_pass else 1
         for number, shuffled in enumerate(rounds(runs, self._most_launches + 1 - first, seed=self.seed), start=first):
             order = [run for run in shuffled if not run.is_done]
+            if number == 1:
+                self._group(runs)
             with closing(self._launches(order, number, tell) if number else self._memory(order, tell)) as ended:
                 for run in ended:
                     row = self._row(run, before, run_id) if run.failure or number >= self.launches else None
@@ -168,39 +172,40 @@ class CpuBench:
                 yield run
 
     def _launches(self, runs: Sequence[CellRun], number: int, tell: Tell) -> Generator[CellRun]:
-        """One launch for each run. Gives back each run as its process has ended."""
+        """One launch for each run, group by group. Gives back each run as its process has ended."""
         what = f"launch {number} of {self.launches}"
         if number > self.launches:
             what = f"launch {number} of at most {self._most_launches} for what is not valid yet"
         shuffle = random.Random(f"{self.seed} {number}")
-        for group in self._groups(runs):
+        groups = list(dict.fromkeys(run.group for run in runs))
+        for position, name in enumerate(groups, start=1):
+            group = [run for run in runs if run.group == name]
+            where = f"{what} · group {position} of {len(groups)}" if len(groups) > 1 else what
             together = None if self.limits.burst_s is None else uuid.uuid4().hex
             jobs = [self._job(run.cell, "latency", together) for run in group]
-            with closing(self.workers.in_turn(jobs, shuffle, lambda text: tell(f"{what} · {text}"))) as outcomes:
+            with closing(self.workers.in_turn(jobs, shuffle, partial(_tell_of, where, tell))) as outcomes:
                 for run, outcome in zip(group, outcomes, strict=True):
                     run.take(outcome)
                     yield run
 
-    def _groups(self, runs: Sequence[CellRun]) -> Iterator[list[CellRun]]:
-        """Runs whose processes live at once: as many as may hold `MEMORY_SHARE` of the free memory together.
+    def _group(self, runs: Sequence[CellRun]) -> None:
+        """Put the runs into groups whose processes live at once, the same in every round, so that their turns pair.
 
-        Without bursts nothing is gained by it but that runtimes are imported side by side.
+        A group may hold `MEMORY_SHARE` of the free memory. Without bursts nothing is gained by living together but that
+        runtimes are imported side by side.
         """
         if self.limits.burst_s is None:
-            for start in range(0, len(runs), self.workers.ahead):
-                yield list(runs[start : start + self.workers.ahead])
+            for position, run in enumerate(runs):
+                run.group = position // self.workers.ahead
             return
         room = MEMORY_SHARE * (machine.available_bytes() or self.identify().memory_bytes)
-        group, held = list[CellRun](), 0
+        group, held = 0, 0
         for run in runs:
             needs = (run.footprint.peak_bytes if run.footprint else None) or UNKNOWN_BYTES
-            if group and held + needs > room:
-                yield group
-                group, held = [], 0
-            group.append(run)
+            if held and held + needs > room:
+                group, held = group + 1, 0
+            run.group = group
             held += needs
-        if group:
-            yield group
 
     def _job(self, cell: Cell, task: Task, together: str | None = None) -> Job:
         return Job(
@@ -257,6 +262,10 @@ def rounds(items: Sequence[T], count: int, *, seed: int) -> Iterator[list[T]]:
     shuffle = random.Random(seed)
     for _ in range(count):
         yield shuffle.sample(items, len(items))
+
+
+def _tell_of(where: str, tell: Tell, text: str) -> None:
+    tell(f"{where} · {text}")
 
 
 def _trace(timed: Timed) -> Trace:

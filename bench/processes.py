@@ -66,7 +66,7 @@ class Workers:
             for start in range(0, len(jobs), self.ahead):
                 tell(f"starting {len(workers)} of {len(jobs)}")
                 workers += self._ready(stack, jobs[start : start + self.ahead])
-            sampling, turn = list(workers), 0
+            sampling, turn = [worker for worker in workers if worker.wants_more], 0
             while sampling:
                 tell(f"turn {turn} · {len(sampling)} of {len(jobs)} need more" if turn else "warming up")
                 for worker in shuffle.sample(sampling, len(sampling)):
@@ -133,7 +133,8 @@ class Worker:
         readable, _, _ = select.select([self.ready], [], [], timeout_s)
         # An end without a word is readable, too.
         self._said = os.read(self.ready, 1) if readable else b""
-        self._is_late = not readable
+        # Something it has started may hold its end of the pipe open after it has ended.
+        self._is_late = not readable and self.process.poll() is None
         if self._is_late:
             self.end()
 

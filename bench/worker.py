@@ -131,6 +131,8 @@ def do(
 
     An exception that is not ours ends the process, its traceback in the log.
     """
+    # What the runtime starts must not keep the pipe open when this process has ended.
+    os.set_inheritable(ready, False)
     if job.memory_limit_bytes is not None:
         resource.setrlimit(resource.RLIMIT_DATA, (job.memory_limit_bytes, job.memory_limit_bytes))
     try:
@@ -174,20 +176,22 @@ def time_launch(
     clock: Clock = time.perf_counter_ns,
 ) -> Generator[bool, None, Timed]:
     """Time a call by a clock, and watch the machine meanwhile, but not in the pauses between bursts."""
-    mhz, throttled = machine.cpu_mhz(), machine.throttle_count()
-    course, seconds = in_bursts(call, limits=job.limits, clock=clock), NOTHING_SPENT
-    while True:
-        before = read_load()
+    mhz_before = mhz_after = machine.cpu_mhz()
+    course, seconds, throttlings = in_bursts(call, limits=job.limits, clock=clock), NOTHING_SPENT, list[int | None]()
+    timing: Timing | None = None
+    while timing is None:
+        before, throttled_before, is_enough = read_load(), machine.throttle_count(), True
         try:
             is_enough = next(course)
         except StopIteration as end:
-            timing: Timing = end.value
-            # Where nothing paused, this is when everything happened; else it took no time worth counting.
+            timing = end.value
+        if timing is None or job.limits.burst_s is None:  # after the last pause nothing is timed any more
             seconds += spent(before, read_load())
-            break
-        seconds += spent(before, read_load())
-        yield is_enough
-    load, mhz_after, throttled_after = seconds.load(), machine.cpu_mhz(), machine.throttle_count()
+            throttlings.append(_difference(throttled_before, machine.throttle_count()))
+            mhz_after = machine.cpu_mhz()
+        if timing is None:
+            yield is_enough
+    load = seconds.load()
     launch = Launch(
         sample_count=len(timing.samples_ms),
         warmup_count=timing.warmup.count,
@@ -208,10 +212,14 @@ def time_launch(
         input="random" if golden is None else "golden",
         launch=launch,
         samples_ms=timing.samples_ms,
-        mhz_before=mhz,
+        mhz_before=mhz_before,
         mhz_after=mhz_after,
-        throttled=None if throttled is None or throttled_after is None else throttled_after - throttled,
+        throttled=None if None in throttlings else sum(count for count in throttlings if count is not None),
     )
+
+
+def _difference(before: int | None, after: int | None) -> int | None:
+    return None if before is None or after is None else after - before
 
 
 def measure_memory(job: Job, manifest: Manifest) -> Outcome:

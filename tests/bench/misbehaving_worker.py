@@ -3,6 +3,7 @@
 Every call that comes back adds its artifact's name to a file `calls` beside the artifacts.
 """
 
+import json
 import os
 import signal
 import subprocess
@@ -74,6 +75,8 @@ def open_model(folder: Path, manifest: Manifest, *, threads: int) -> Runner:
 
 
 if __name__ == "__main__":
+    if (Path(json.loads(Path(sys.argv[1]).read_text())["folder"]) / "model.bin").read_text() == "hang at import":
+        time.sleep(3600)
     sys.modules["misbehaving"] = sys.modules["__main__"]
     RUNNERS["torchscript"] = RUNNERS["eager"] = RunnerEntry("misbehaving", "nothing")
     worker.main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))

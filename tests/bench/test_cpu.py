@@ -3,6 +3,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from random import Random
@@ -12,7 +13,7 @@ import pytest
 
 from bench import machine
 from bench.cells import plan
-from bench.cpu import CpuBench, rounds
+from bench.cpu import MEMORY_SHARE, UNKNOWN_BYTES, CpuBench, rounds
 from bench.processes import WORKER, Workers
 from bench.record import Launch, Measurement, read_journal
 from bench.session import run_session
@@ -194,12 +195,23 @@ def test_processes_of_one_round_live_together_and_sample_in_turn(make_artifact, 
     assert changes >= bursts * 2 / 3
 
 
+def test_a_worker_that_never_gets_ready_costs_its_own_row(make_artifact, tmp_path):
+    names = {"good": b"fine", "stuck": b"hang at import", "also good": b"fine"}
+    folders = [make_artifact(name, format="torchscript", model_bytes=model) for name, model in names.items()]
+    rows = measure_all(folders, tmp_path / "j", replace(BENCH, memory_pass=False, launches=1))
+    assert [rows[name].launch_counts for name in names] == [(25,), (), (25,)]
+    assert rows["stuck"].reason.startswith(f"it did not finish within {TIMEOUT_S} s and was stopped")
+
+
 def test_processes_live_together_only_as_far_as_the_free_memory_holds_them(make_artifact, tmp_path, monkeypatch):
     folders = [make_artifact(name, format="torchscript", model_bytes=b"fine") for name in "abc"]
-    monkeypatch.setattr(machine, "available_bytes", lambda: 1)
-    rows = measure_all(folders, tmp_path / "j", BENCH)
-    assert len({launch.together for row in rows.values() for launch in row.launches}) == 6
-    assert not any(row.validity == "failed" for row in rows.values())
+    bench = replace(BENCH, memory_pass=False)
+    monkeypatch.setattr(machine, "available_bytes", lambda: round(2.5 * UNKNOWN_BYTES / MEMORY_SHARE))
+    rows = measure_all(folders, tmp_path / "j", bench)
+    groups = {name: [launch.together for launch in row.launches] for name, row in rows.items()}
+    # Two hold what there is; whoever is together in one round is so in all.
+    assert groups["a"] == groups["b"] != groups["c"]
+    assert len({group for found in groups.values() for group in found}) == 4
 
 
 class Scripted(Workers):
