@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -24,6 +25,10 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
 TOOLKIT_FOLDER = Path(__file__).resolve().parent.parent
 MOST_AHEAD = 4
 """Workers that wait ready hold their runtime in memory."""
+
+REST_S = 0.05
+"""After a turn with several threads: ONNX Runtime's go on looking for work for some 40 ms (measured), on cores that the
+next worker is timed on."""
 
 LOG_TAIL_LINES = 5
 LOG_TAIL_CHARS = 600
@@ -71,6 +76,8 @@ class Workers:
                 tell(f"turn {turn} · {len(sampling)} of {len(jobs)} need more" if turn else "warming up")
                 for worker in shuffle.sample(sampling, len(sampling)):
                     worker.step(self.timeout_s)
+                    if worker.job.threads > 1:
+                        time.sleep(REST_S)
                 sampling = [worker for worker in sampling if worker.wants_more]
                 turn += 1
             for worker in workers:
