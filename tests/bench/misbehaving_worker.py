@@ -75,7 +75,7 @@ def open_model(folder: Path, manifest: Manifest, *, threads: int) -> Runner:
 
 
 if __name__ == "__main__":
-    if (Path(json.loads(Path(sys.argv[1]).read_text())["folder"]) / "model.bin").read_text() == "hang at import":
+    if (Path(json.loads(Path(sys.argv[1]).read_text())["folder"]) / "model.bin").read_bytes() == b"hang at import":
         time.sleep(3600)
     sys.modules["misbehaving"] = sys.modules["__main__"]
     RUNNERS["torchscript"] = RUNNERS["eager"] = RunnerEntry("misbehaving", "nothing")
