@@ -18,7 +18,6 @@ import json
 import os
 import select
 import shutil
-import signal
 import socket
 import sys
 import traceback
@@ -31,6 +30,7 @@ from typing import Any
 from export import worker
 from export.artifact.manifest import FormatName
 from export.formats import FORMATS
+from export.processes import how_it_died, kill_group
 
 EVERYBODY = ("export.convert", "safetensors.torch")
 """What every worker needs: torch with its exporter, torchvision and timm, and our own modules."""
@@ -66,7 +66,7 @@ class Host:
                     self._bury(self.children.pop(fd))
                 elif not self._obey():
                     for child in self.children.values():
-                        _kill_group(child.pid)
+                        kill_group(child.pid)
                     return
 
     def _obey(self) -> bool:
@@ -78,7 +78,7 @@ class Host:
             case "kill":
                 for child in self.children.values():
                     if child.number == order["number"]:
-                        _kill_group(child.pid)
+                        kill_group(child.pid)
             case "open":
                 own = socket.socket(fileno=fds[0])
                 preparation = Path(order["preparation"]) if order["preparation"] else None
@@ -97,7 +97,14 @@ class Host:
                 os.close(watched)
             return work()
 
-        pid = fork(alone)
+        try:
+            pid = fork(alone)
+        except OSError as error:
+            cause = f"its process could not be forked: {error}"
+            print(cause, file=sys.stderr, flush=True)
+            shutil.copyfile(order["before"], order["log"])
+            self.tell(number=order["number"], ended=cause)
+            return
         with suppress(PermissionError, ProcessLookupError):  # the child has done it, or has ended
             os.setpgid(pid, pid)
         watched = os.pidfd_open(pid)
@@ -106,10 +113,10 @@ class Host:
 
     def _bury(self, child: Child) -> None:
         """End what is left of a child's group while its id cannot be anybody else's, then reap it."""
-        _kill_group(child.pid)
+        kill_group(child.pid)
         os.close(child.watched)
         _, status = os.waitpid(child.pid, 0)
-        self.tell(number=child.number, code=os.waitstatus_to_exitcode(status))
+        self.tell(number=child.number, ended=how_it_died(os.waitstatus_to_exitcode(status)))
 
     def tell(self, **event: Any) -> None:
         """Say something to the pool; nothing happens if it is gone."""
@@ -175,11 +182,6 @@ def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     ctypes.CDLL(None).fflush(None)
-
-
-def _kill_group(pid: int) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGKILL)
 
 
 def main(descriptor: int) -> None:

@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from export import hosts, memory, pool, processes
+from export.artifact.manifest import FormatName
 from export.formats import FORMATS, Target
 from export.pool import Limits, Opened, Opening, Outcome, Task
 
@@ -58,6 +59,12 @@ host.main(int(sys.argv[1]))
 """
 
 
+def host_command(worker_code: str, before: str = "") -> tuple[str, ...]:
+    """A first host whose workers run `worker_code`; it runs `before` itself."""
+    stands_in = STANDS_IN.replace("host.main(", f"{before}\nhost.main(")
+    return (sys.executable, "-c", f"CODE = {worker_code!r}\n{stands_in}")
+
+
 @pytest.fixture(params=["spawned", "forked"])
 def program(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Program:
     """program(code): workers run this instead; `sys.argv[1]` is the order."""
@@ -67,7 +74,7 @@ def program(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
     def replace(code: str) -> None:
         monkeypatch.setattr(processes, "WORKER_COMMAND", (sys.executable, "-c", code))
-        monkeypatch.setattr(hosts, "HOST_COMMAND", (sys.executable, "-c", f"CODE = {code!r}\n{STANDS_IN}"))
+        monkeypatch.setattr(hosts, "HOST_COMMAND", host_command(code))
 
     return replace
 
@@ -194,7 +201,7 @@ from export.formats import Target
 from export.processes import Spawner
 folder = Path({str(tmp_path)!r})
 processes.WORKER_COMMAND = (sys.executable, "-c", {worker!r})
-hosts.HOST_COMMAND = (sys.executable, "-c", {f"CODE = {worker!r}{chr(10)}{STANDS_IN}"!r})
+hosts.HOST_COMMAND = {host_command(worker)!r}
 names = ("folder", "refusal", "log", "order", "ending", "shared")
 task = pool.Task(Target("onnx", "fp32"), "", *(folder / name for name in names))
 list(pool.run([task], {how}, jobs=1, limits=pool.Limits(2**40, 600)))
@@ -240,8 +247,7 @@ needs_fork = pytest.mark.skipif(not pool.can_fork(), reason="this system cannot 
 def opening(folder: Path, monkeypatch: pytest.MonkeyPatch, preparation: str) -> Opening:
     """The opening of ONNX, whose shared work is this code."""
     stand_in = f"worker.main_preparation = lambda path: exec({preparation!r}, {{'path': path}}) or 0"
-    code = STANDS_IN.replace("host.main(", f"print('words before')\n{stand_in}\nhost.main(")
-    monkeypatch.setattr(hosts, "HOST_COMMAND", (sys.executable, "-c", f"CODE = {ENDING!r}\n{code}"))
+    monkeypatch.setattr(hosts, "HOST_COMMAND", host_command(ENDING, f"print('words before')\n{stand_in}"))
     return Opening("onnx", folder / "preparation", folder / "onnx.ending")
 
 
@@ -282,14 +288,93 @@ def test_shared_work_that_fails_costs_the_artifacts_of_its_format_only(
     assert "words before" in found["1"].task.log.read_text()
 
 
+def two_and_other(folder: Path) -> list[Task]:
+    """Two artifacts of ONNX, and one of another format."""
+    return [*tasks(folder, 2), task(folder, "other", Target("eager", "fp32"))]
+
+
+@pytest.fixture
+def ends() -> Iterator[None]:
+    """Without this a pool that waits for a dead process would never fail the test."""
+
+    def stop(*_: object) -> None:
+        raise TimeoutError("the pool still runs")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(60)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
 @needs_fork
+@pytest.mark.usefixtures("ends")
 def test_a_first_host_that_dies_is_said_of_every_artifact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hosts, "HOST_COMMAND", (sys.executable, "-c", "import sys; print('no torch'); sys.exit(9)"))
-    found = outcomes(tmp_path, 2)
+    found = [event for event in run(tmp_path, two_and_other(tmp_path), jobs=1) if isinstance(event, Outcome)]
     assert [outcome.cause for outcome in found] == [
-        "the converter ended its process with exit code 9 before it was done"
-    ] * 2
+        "the process it was forked from ended: the converter ended its process with exit code 9 before it was done"
+    ] * 3
     assert "no torch" in found[0].task.log.read_text()
+
+
+@needs_fork
+@pytest.mark.usefixtures("ends")
+def test_a_first_host_that_hangs_is_ended_at_the_time_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hosts, "HOST_COMMAND", (sys.executable, "-c", "import time; time.sleep(600)"))
+    events = run(tmp_path, two_and_other(tmp_path), jobs=1, limits=Limits(8 * 2**30, seconds=2))
+    causes = {event.task.folder.name: event.cause for event in events if isinstance(event, Outcome)}
+    assert "was ended at its time limit of 2 s" in causes["0"]
+    assert causes["other"] == hosts.ENDED_WHILE_IMPORTING
+
+
+@needs_fork
+@pytest.mark.usefixtures("ends")
+@pytest.mark.parametrize("host", ["of the format", "the first"])
+@pytest.mark.parametrize("moment", [Opened, Task])
+def test_a_host_that_is_killed_after_it_has_opened_fails_what_depends_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str, moment: type[Opened | Task]
+) -> None:
+    hang = f"import sys, time\nif sys.argv[1].endswith('0.json'): time.sleep(600)\n{ENDING}"
+    monkeypatch.setattr(hosts, "HOST_COMMAND", host_command(hang, "print('words before')"))
+    found: dict[str, Outcome] = {}
+    for event in run(tmp_path, two_and_other(tmp_path), jobs=1):
+        if isinstance(event, Outcome):
+            found[event.task.folder.name] = event
+        elif isinstance(event, moment) and not found:
+            (first,) = [child for child in psutil.Process().children() if child.children()]
+            (of_the_format,) = first.children()
+            (first if host == "the first" else of_the_format).kill()
+    killed = "the converter was ended by SIGKILL, most likely by the system for lack of memory; try --jobs 1"
+    from_killed = f"the process it was forked from ended: {killed}"
+    assert found["0"].cause == from_killed
+    assert found["1"].cause == (from_killed if host == "the first" else killed)
+    assert "words before" in found["1"].task.log.read_text()
+    assert found["other"].cause == (from_killed if host == "the first" else "")
+
+
+@needs_fork
+@pytest.mark.usefixtures("ends")
+@pytest.mark.parametrize(("refused", "second"), [(1, "eager"), (2, "onnx")], ids=["host of a format", "worker"])
+def test_a_fork_that_fails_costs_what_was_to_be_forked_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: int, second: FormatName
+) -> None:
+    """The count of forks goes on in a forked host: the second one there is its first worker."""
+    fails = f"""
+import errno, itertools, os
+fork, count = os.fork, itertools.count(1)
+def scarce():
+    if next(count) == {refused}:
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    return fork()
+os.fork = scarce
+"""
+    monkeypatch.setattr(hosts, "HOST_COMMAND", host_command(ENDING, fails))
+    both = [task(tmp_path, "0"), task(tmp_path, "1", Target(second, "fp32"))]
+    one, other = [event for event in run(tmp_path, both, jobs=1) if isinstance(event, Outcome)]
+    assert one.cause.startswith("its process could not be forked: ")
+    assert one.cause in one.task.log.read_text()
+    assert other.status == "made"
 
 
 FORKING = [name for name, entry in FORMATS.items() if entry.forks]
