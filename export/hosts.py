@@ -117,8 +117,14 @@ class Hosts:
         """Whether workers of a format can be forked."""
         return format in self._formats and self._formats[format].ready
 
-    def open(self, format: FormatName, preparation: Path | None) -> Forked:
-        """Begin to open the host of a format, which also carries out a preparation; it is open once it is `ready`."""
+    def open(self, format: FormatName, preparation: Path | None, ending: Path) -> Forked:
+        """Begin to open the host of a format, which also carries out a preparation; it is open once it is `ready`.
+
+        Args:
+            format: which.
+            preparation: order of its shared work; None without.
+            ending: file that the preparation leaves, or a host that must not fork.
+        """
         own = self._formats[format] = Channel()
         forked = self._number(self._first, own)
         self._first.send(
@@ -127,6 +133,7 @@ class Hosts:
             number=forked.number,
             format=format,
             preparation=str(preparation) if preparation else None,
+            ending=str(ending),
             before=str(self.log),
             log=str(self._scratch / f"{format}.host.log"),
         )

@@ -74,7 +74,7 @@ class Opening:
     Attributes:
         format: which.
         order: of the shared work; None without.
-        ending: file that says how the shared work went.
+        ending: file that says how that went, or why no worker can be forked.
     """
 
     format: FormatName
@@ -196,7 +196,7 @@ def _start(work: Work, processes: Spawner | Hosts) -> _Running:
         work.log.parent.mkdir(parents=True, exist_ok=True)
         return _Running(work, processes.start(work.target.format, work.order, work.log), started)
     assert isinstance(processes, Hosts), "only hosts have to be opened"
-    return _Running(work, processes.open(work.format, work.order), started)
+    return _Running(work, processes.open(work.format, work.order, work.ending), started)
 
 
 def _is_done(worker: _Running, processes: Spawner | Hosts) -> bool:

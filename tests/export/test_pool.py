@@ -47,10 +47,7 @@ import runpy, sys
 from export import host, worker
 def stand_in(path):
     sys.argv = ["-c", str(path)]
-    try:
-        exec(CODE, {})
-    except SystemExit as end:
-        return end.code or 0
+    exec(CODE, {})
     return 0
 worker.main = stand_in
 host.EVERYBODY = ()
@@ -253,14 +250,13 @@ def opening(folder: Path, monkeypatch: pytest.MonkeyPatch, preparation: str) -> 
 
 @needs_fork
 def test_a_format_is_opened_once_and_before_its_artifacts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shared = opening(tmp_path, monkeypatch, "path.write_text('prepared'); print('shared words')")
+    shared = opening(tmp_path, monkeypatch, "path.with_name('onnx.ending').touch(); print('shared words')")
     events = list(
         pool.run(tasks(tmp_path, 2), hosts.Hosts(tmp_path), jobs=2, limits=ROOMY, openings=[shared]),
     )
     assert [type(event) for event in events][:2] == [Opening, Opened]
     assert [event.status for event in events if isinstance(event, Outcome)] == ["made", "made"]
     assert len(events) == 6
-    assert (tmp_path / "preparation").read_text() == "prepared"
     assert "shared words" in (tmp_path / "1.log").read_text()
 
 
@@ -271,9 +267,10 @@ def test_a_format_is_opened_once_and_before_its_artifacts(tmp_path: Path, monkey
         ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "the converter was ended by SIGSEGV"),
         ("import time; time.sleep(600)", "was ended at its time limit of 5 s"),
         ("eaten = [bytes(range(256)) * 2**14 for _ in range(100)]; import time; time.sleep(600)", "memory limit"),
-        ("raise SystemExit(3)", "ended its process with exit code 1 before it was done"),
+        ("raise SystemExit(3)", "ended its process with exit code 3 before it was done"),
+        ("raise SystemExit", "ended its process with exit code 0 before it was done"),
     ],
-    ids=["crash", "hang", "memory", "exit"],
+    ids=["crash", "hang", "memory", "exit", "exit early"],
 )
 def test_shared_work_that_fails_costs_the_artifacts_of_its_format_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, preparation: str, cause: str
@@ -375,6 +372,26 @@ os.fork = scarce
     assert one.cause.startswith("its process could not be forked: ")
     assert one.cause in one.task.log.read_text()
     assert other.status == "made"
+
+
+@needs_fork
+def test_a_toolchain_that_starts_a_thread_must_not_be_forked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "threaded.py").write_text("import threading; threading.Thread(target=threading.Event().wait).start()")
+    imports = f"""
+import dataclasses
+sys.path.insert(0, {str(tmp_path)!r})
+threaded = dataclasses.replace(host.FORMATS["onnx"], module="threaded", forks=True)
+host.FORMATS = host.FORMATS | {{"onnx": threaded}}
+host.importlib.import_module = lambda name: name == "threaded" and __import__(name)
+"""
+    monkeypatch.setattr(hosts, "HOST_COMMAND", host_command(ENDING, imports))
+    events = run(tmp_path, two_and_other(tmp_path), jobs=1)
+    found = {event.task.folder.name: event for event in events if isinstance(event, Outcome)}
+    for name in "01":
+        assert found[name].cause.startswith("1 thread(s) of threaded run once it is imported")
+        assert "set forks=False in the entry of onnx in FORMATS" in found[name].cause
+        assert found[name].cause in found[name].task.log.read_text()
+    assert found["other"].status == "made"
 
 
 FORKING = [name for name, entry in FORMATS.items() if entry.forks]
