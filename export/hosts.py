@@ -222,5 +222,14 @@ class Hosts:
 
 
 def can_fork() -> bool:
-    """Whether hosts work here: on macOS a process must not fork once its frameworks are loaded."""
-    return sys.platform == "linux" and hasattr(os, "pidfd_open")
+    """Whether hosts work here: on macOS a process must not fork once its frameworks are loaded.
+
+    Linux before 5.3 has no `pidfd_open`, and a sandbox may forbid it.
+    """
+    if sys.platform != "linux" or not hasattr(os, "pidfd_open"):
+        return False
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except OSError:
+        return False
+    return True

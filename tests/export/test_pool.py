@@ -1,3 +1,4 @@
+import errno
 import os
 import signal
 import subprocess
@@ -392,6 +393,16 @@ host.importlib.import_module = lambda name: name == "threaded" and __import__(na
         assert "set forks=False in the entry of onnx in FORMATS" in found[name].cause
         assert found[name].cause in found[name].task.log.read_text()
     assert found["other"].status == "made"
+
+
+def test_a_kernel_or_sandbox_without_pidfd_open_has_its_workers_spawned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(pid: int, flags: int = 0) -> int:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(os, "pidfd_open", refuse, raising=False)
+    assert isinstance(pool.processes(tmp_path), processes.Spawner)
 
 
 FORKING = [name for name, entry in FORMATS.items() if entry.forks]
