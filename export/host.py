@@ -18,7 +18,6 @@ import json
 import os
 import select
 import shutil
-import signal
 import socket
 import sys
 import traceback
@@ -31,6 +30,7 @@ from typing import Any
 from export import worker
 from export.artifact.manifest import FormatName
 from export.formats import FORMATS
+from export.processes import how_it_died, kill_group
 
 EVERYBODY = ("export.convert", "safetensors.torch")
 """What every worker needs: torch with its exporter, torchvision and timm, and our own modules."""
@@ -66,7 +66,7 @@ class Host:
                     self._bury(self.children.pop(fd))
                 elif not self._obey():
                     for child in self.children.values():
-                        _kill_group(child.pid)
+                        kill_group(child.pid)
                     return
 
     def _obey(self) -> bool:
@@ -78,11 +78,11 @@ class Host:
             case "kill":
                 for child in self.children.values():
                     if child.number == order["number"]:
-                        _kill_group(child.pid)
+                        kill_group(child.pid)
             case "open":
                 own = socket.socket(fileno=fds[0])
                 preparation = Path(order["preparation"]) if order["preparation"] else None
-                self._fork(order, lambda: host_format(own, order["format"], preparation))
+                self._fork(order, lambda: host_format(own, order["format"], preparation, Path(order["ending"])))
                 own.close()
             case _:
                 self._fork(order, lambda: worker.main(Path(order["order"])))
@@ -97,7 +97,14 @@ class Host:
                 os.close(watched)
             return work()
 
-        pid = fork(alone)
+        try:
+            pid = fork(alone)
+        except OSError as error:
+            cause = f"its process could not be forked: {error}"
+            print(cause, file=sys.stderr, flush=True)
+            shutil.copyfile(order["before"], order["log"])
+            self.tell(number=order["number"], ended=cause)
+            return
         with suppress(PermissionError, ProcessLookupError):  # the child has done it, or has ended
             os.setpgid(pid, pid)
         watched = os.pidfd_open(pid)
@@ -106,10 +113,10 @@ class Host:
 
     def _bury(self, child: Child) -> None:
         """End what is left of a child's group while its id cannot be anybody else's, then reap it."""
-        _kill_group(child.pid)
+        kill_group(child.pid)
         os.close(child.watched)
         _, status = os.waitpid(child.pid, 0)
-        self.tell(number=child.number, code=os.waitstatus_to_exitcode(status))
+        self.tell(number=child.number, ended=how_it_died(os.waitstatus_to_exitcode(status)))
 
     def tell(self, **event: Any) -> None:
         """Say something to the pool; nothing happens if it is gone."""
@@ -117,32 +124,42 @@ class Host:
             self.channel.send(json.dumps(event).encode())
 
 
-def host_format(channel: socket.socket, format: FormatName, preparation: Path | None) -> int:
-    """Import a format's toolchain, have its shared work done, say so, and serve."""
+def host_format(channel: socket.socket, format: FormatName, preparation: Path | None, ending: Path) -> int:
+    """Import a format's toolchain, have its shared work done, say so, and serve.
+
+    One whose toolchain has started threads says why it must not fork in the file `ending`, and returns 1.
+    """
     host = Host(channel)
     entry = FORMATS[format]
     if entry.forks:
         importlib.import_module(entry.module)
+    if (threads := settle()) > 1:
+        cause = f"{threads - 1} thread(s) of {entry.module} run once it is imported, and would not survive a fork: "
+        cause += f"set forks=False in the entry of {format} in FORMATS (export/formats.py)"
+        print(cause, file=sys.stderr)
+        worker.Ending(status="failed", cause=cause).write(ending)
+        return 1
     if preparation is not None:
         _, status = os.waitpid(fork(lambda: worker.main_preparation(preparation)), 0)
         code = os.waitstatus_to_exitcode(status)
         if code < 0:  # the pool should hear what ended it
             os.kill(os.getpid(), -code)
-        if code:
+        if code or not ending.exists():
             return code
-    settle()
     host.tell(ready=True)
     host.serve()
     return 0
 
 
-def settle() -> None:
-    """Put what is in memory out of the garbage collector's sight: children share these pages until somebody writes."""
+def settle() -> int:
+    """Put what is in memory out of the garbage collector's sight: children share these pages until somebody writes.
+
+    Returns:
+        how many threads this process has; with more than one it must not fork.
+    """
     gc.collect()
     gc.freeze()
-    threads = len(os.listdir("/proc/self/task"))
-    if threads > 1:
-        print(f"this process has {threads} threads and is about to fork", file=sys.stderr)
+    return len(os.listdir("/proc/self/task"))
 
 
 def fork(work: Callable[[], int]) -> int:
@@ -154,11 +171,14 @@ def fork(work: Callable[[], int]) -> int:
     code = 1
     try:
         code = work()
+    except SystemExit as end:
+        traceback.print_exc()
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:
         traceback.print_exc()
     finally:
         _flush()
-        os._exit(code)
+        os._exit(code & 0xFF)
 
 
 def _write_to(log: Path, *, before: Path) -> None:
@@ -177,18 +197,14 @@ def _flush() -> None:
     ctypes.CDLL(None).fflush(None)
 
 
-def _kill_group(pid: int) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGKILL)
-
-
 def main(descriptor: int) -> None:
     """Be the first host, on an inherited socket."""
     with socket.socket(fileno=descriptor) as channel:
         os.set_inheritable(descriptor, False)
         for module in EVERYBODY:
             importlib.import_module(module)
-        settle()
+        if (threads := settle()) > 1:
+            print(f"this process has {threads} threads and is about to fork", file=sys.stderr)
         host = Host(channel)
         host.tell(ready=True)
         host.serve()

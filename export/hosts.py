@@ -4,7 +4,6 @@ import itertools
 import json
 import os
 import select
-import signal
 import socket
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from export.artifact.manifest import FormatName
-from export.processes import environment, kill_group
+from export.processes import environment, how_it_died, kill_group
 
 HOST_COMMAND = (sys.executable, "-m", "export.host")
 PACKET_BYTES = 65536
@@ -27,13 +26,27 @@ ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", 
 """Libraries that would start threads when they are imported start none."""
 
 
+ENDED_WHILE_IMPORTING = (
+    "the process it was to be forked from was ended at a limit, before it had imported torch; raise it with --timeout"
+)
+
+
 class Channel:
-    """One end of the line to a host, and whether it has said that it is ready to fork."""
+    """One end of the line to a host.
+
+    Attributes:
+        ready: it has said that it can fork.
+        closed: nothing more will come.
+        ended: what has become of all that it had forked, or was told to fork; None while it runs.
+        process: of the first host, which nobody but this process can kill; None of the others.
+    """
 
     def __init__(self) -> None:
         self.ours, self.theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.ready = False
         self.closed = False
+        self.ended: str | None = None
+        self.process: subprocess.Popen[bytes] | None = None
 
     def send(self, fds: Iterable[int] = (), **order: Any) -> None:
         """Tell the host something; one that is gone does not listen, and is found dead by others."""
@@ -47,18 +60,25 @@ class Forked:
 
     Attributes:
         pid: also of its process group; None until the host has forked it.
-        code: exit code, or the signal that ended it as a negative number; None while it runs.
+        ended: how, in words; None while it runs.
     """
 
     number: int
     host: Channel
     own: Channel | None = None
     pid: int | None = None
-    code: int | None = None
+    ended: str | None = None
 
     def kill(self) -> None:
-        """Ask its host, who knows whether its id is still its own, to kill its group."""
-        self.host.send(do="kill", number=self.number)
+        """Ask its host, who knows whether its id is still its own, to kill its group.
+
+        The first host hears nothing while it imports: it is killed itself.
+        """
+        if self.host.process is None or self.host.ready:
+            self.host.send(do="kill", number=self.number)
+        elif self.ended is None:
+            self.host.ended = ENDED_WHILE_IMPORTING
+            kill_group(self.host.process.pid)
 
 
 class Hosts:
@@ -77,7 +97,7 @@ class Hosts:
         self._numbers = itertools.count()
         theirs = self._first.theirs.fileno()
         with self.log.open("wb") as log:
-            self._process = subprocess.Popen(
+            self._process = self._first.process = subprocess.Popen(
                 [*HOST_COMMAND, str(theirs)],
                 stdin=subprocess.PIPE,  # closes with this process, however it ends: see `export.worker`
                 stdout=log,
@@ -97,8 +117,14 @@ class Hosts:
         """Whether workers of a format can be forked."""
         return format in self._formats and self._formats[format].ready
 
-    def open(self, format: FormatName, preparation: Path | None) -> Forked:
-        """Begin to open the host of a format, which also carries out a preparation; it is open once it is `ready`."""
+    def open(self, format: FormatName, preparation: Path | None, ending: Path) -> Forked:
+        """Begin to open the host of a format, which also carries out a preparation; it is open once it is `ready`.
+
+        Args:
+            format: which.
+            preparation: order of its shared work; None without.
+            ending: file that the preparation leaves, or a host that must not fork.
+        """
         own = self._formats[format] = Channel()
         forked = self._number(self._first, own)
         self._first.send(
@@ -107,6 +133,7 @@ class Hosts:
             number=forked.number,
             format=format,
             preparation=str(preparation) if preparation else None,
+            ending=str(ending),
             before=str(self.log),
             log=str(self._scratch / f"{format}.host.log"),
         )
@@ -127,36 +154,48 @@ class Hosts:
         for fd in channels:
             poll.register(fd, select.POLLIN)
         for fd, _ in poll.poll(1000 * seconds):
-            self._listen(channels[fd])
+            if not channels[fd].closed:  # by a word from another channel
+                self._listen(channels[fd])
 
-    def _listen(self, channel: Channel) -> None:
+    def _listen(self, channel: Channel, flags: int = 0) -> None:
+        packet = b""
         with suppress(ConnectionResetError):
-            if packet := channel.ours.recv(PACKET_BYTES):
-                event: dict[str, Any] = json.loads(packet)
-                if "number" not in event:
-                    channel.ready = True
-                elif "pid" in event:
-                    self._forked[event["number"]].pid = event["pid"]
-                else:
-                    self._forked.pop(event["number"]).code = event["code"]
-                return
-        self._mourn(channel)
+            packet = channel.ours.recv(PACKET_BYTES, flags)
+        if not packet:
+            channel.closed, channel.ready = True, False
+            if channel is self._first:  # how another one ended comes from the first
+                self._mourn(channel, how_it_died(self._process.wait()))
+            return
+        event: dict[str, Any] = json.loads(packet)
+        if "number" not in event:
+            channel.ready = True
+        elif "pid" in event:
+            self._forked[event["number"]].pid = event["pid"]
+        else:
+            self._bury(self._forked[event["number"]], event["ended"], event["ended"])
 
-    def _mourn(self, channel: Channel) -> None:
+    def _bury(self, forked: Forked, ended: str, host_ended: str) -> None:
+        del self._forked[forked.number]
+        forked.ended = ended
+        if forked.own is not None:
+            self._mourn(forked.own, host_ended)
+
+    def _mourn(self, channel: Channel, ended: str) -> None:
         """A host is gone: what it had forked is nobody's child, and what it was told to fork will never be."""
+        with suppress(BlockingIOError):
+            while not channel.closed:
+                self._listen(channel, socket.MSG_DONTWAIT)  # its last words
         channel.closed, channel.ready = True, False
-        code = self._process.wait() if channel is self._first else -signal.SIGKILL
+        channel.ended = channel.ended or f"the process it was forked from ended: {ended}"
         for forked in [forked for forked in self._forked.values() if forked.host is channel]:
             if forked.pid is not None:
                 kill_group(forked.pid)
-            del self._forked[forked.number]
-            forked.code = code
+            self._bury(forked, channel.ended, ended)
 
     def _number(self, host: Channel, own: Channel | None) -> Forked:
         forked = Forked(next(self._numbers), host, own)
-        if host.closed:
-            forked.code = -signal.SIGKILL
-        else:
+        forked.ended = host.ended
+        if host.ended is None:
             self._forked[forked.number] = forked
         return forked
 
@@ -166,7 +205,7 @@ class Hosts:
         alive = [forked for forked in processes if forked.host.ready]
         for forked in alive:
             forked.kill()
-        while any(forked.code is None for forked in alive) and time.monotonic() < deadline:
+        while any(forked.ended is None for forked in alive) and time.monotonic() < deadline:
             self.wait(deadline - time.monotonic())
 
     def close(self) -> None:
@@ -183,5 +222,14 @@ class Hosts:
 
 
 def can_fork() -> bool:
-    """Whether hosts work here: on macOS a process must not fork once its frameworks are loaded."""
-    return sys.platform == "linux" and hasattr(os, "pidfd_open")
+    """Whether hosts work here: on macOS a process must not fork once its frameworks are loaded.
+
+    Linux before 5.3 has no `pidfd_open`, and a sandbox may forbid it.
+    """
+    if sys.platform != "linux" or not hasattr(os, "pidfd_open"):
+        return False
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except OSError:
+        return False
+    return True

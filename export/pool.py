@@ -3,7 +3,7 @@
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from export.artifact.manifest import FormatName
 from export.formats import Target
 from export.hosts import Hosts, can_fork
 from export.memory import available_bytes, resident_bytes
-from export.processes import Process, Spawner, how_it_died
+from export.processes import Process, Spawner
 from export.staging import staging_path
 from export.worker import Ending, Status
 
@@ -74,7 +74,7 @@ class Opening:
     Attributes:
         format: which.
         order: of the shared work; None without.
-        ending: file that says how the shared work went.
+        ending: file that says how that went, or why no worker can be forked.
     """
 
     format: FormatName
@@ -117,7 +117,7 @@ class _Running:
 
     def cause(self) -> str:
         """Why it left no ending."""
-        return self.over_limit or how_it_died(self.process.code or 0)
+        return self.over_limit or self.process.ended or ""
 
 
 def run(
@@ -142,16 +142,16 @@ def run(
     """
     waiting, running = list(tasks), list[_Running]()
     orders: dict[FormatName, Opening] = {opening.format: opening for opening in openings}
-    opening: set[FormatName] = set()
+    hosts: dict[FormatName, _Running] = {}
     memory_due = 0.0
     try:
         while waiting or running:
-            while len(running) < jobs and (work := _next(waiting, opening, orders, processes)) is not None:
+            while len(running) < jobs and (work := _next(waiting, hosts, orders, processes)) is not None:
                 running.append(_start(work, processes))
                 if isinstance(work, Task):
                     waiting.remove(work)
                 else:
-                    opening.add(work.format)
+                    hosts[work.format] = running[-1]
                 yield work
             processes.wait(POLL_S)
             if time.monotonic() >= memory_due:
@@ -161,12 +161,13 @@ def run(
                 running.remove(worker)
                 if isinstance(worker.work, Task):
                     yield _outcome(worker, worker.work)
-                elif worker.process.code is None:
+                elif worker.process.ended is None:
                     yield Opened(worker.work, worker.seconds)
-                else:
-                    lost = [task for task in waiting if task.target.format == worker.work.format]
-                    waiting = [task for task in waiting if task not in lost]
-                    yield from _lost(worker, worker.work, lost, processes)
+            dead = {name: host for name, host in hosts.items() if host.process.ended is not None}
+            lost = [task for task in waiting if task.target.format in dead]
+            waiting = [task for task in waiting if task not in lost]
+            for task in lost:
+                yield _lost(task, dead[task.target.format], processes)
     finally:
         processes.close()
         for worker in running:
@@ -174,15 +175,18 @@ def run(
 
 
 def _next(
-    waiting: Sequence[Task], opening: set[FormatName], orders: dict[FormatName, Opening], processes: Spawner | Hosts
+    waiting: Sequence[Task],
+    hosts: Container[FormatName],
+    orders: dict[FormatName, Opening],
+    processes: Spawner | Hosts,
 ) -> Work | None:
     """The first task whose format is open, or the opening of a format before it; None while all of them wait."""
     for task in waiting:
         name = task.target.format
         if processes.is_open(name):
             return task
-        if name not in opening:
-            return orders.get(name) or Opening(name, None, task.ending)
+        if name not in hosts:
+            return orders.get(name) or Opening(name, None, task.ending.with_name(f"{name}.ending"))
     return None
 
 
@@ -192,26 +196,26 @@ def _start(work: Work, processes: Spawner | Hosts) -> _Running:
         work.log.parent.mkdir(parents=True, exist_ok=True)
         return _Running(work, processes.start(work.target.format, work.order, work.log), started)
     assert isinstance(processes, Hosts), "only hosts have to be opened"
-    return _Running(work, processes.open(work.format, work.order), started)
+    return _Running(work, processes.open(work.format, work.order, work.ending), started)
 
 
 def _is_done(worker: _Running, processes: Spawner | Hosts) -> bool:
     """Whether a process has ended, or a host has opened and only waits from here on."""
-    return worker.process.code is not None or (
+    return worker.process.ended is not None or (
         isinstance(worker.work, Opening) and processes.is_open(worker.work.format)
     )
 
 
-def _lost(worker: _Running, opening: Opening, tasks: Sequence[Task], processes: Spawner | Hosts) -> Iterator[Outcome]:
-    """The artifacts of a format that could not be opened; each gets its host's log as its own."""
+def _lost(task: Task, host: _Running, processes: Spawner | Hosts) -> Outcome:
+    """An artifact whose format's host has ended before its worker was started; it gets the host's log as its own."""
     assert isinstance(processes, Hosts)
+    assert isinstance(host.work, Opening)
+    shutil.copyfile(processes.log_of(host.work.format), task.log)
     try:
-        cause = Ending.read(opening.ending).cause
+        told = Ending.read(host.work.ending).cause
     except UsageError:
-        cause = worker.cause()
-    for task in tasks:
-        shutil.copyfile(processes.log_of(opening.format), task.log)
-        yield Outcome(task, worker.seconds, "failed", cause)
+        told = ""
+    return Outcome(task, host.seconds, "failed", told or host.cause())
 
 
 def worker_limits(jobs: int, memory_gib: float | None, timeout_s: float) -> Limits:

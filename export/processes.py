@@ -17,14 +17,14 @@ class Process(Protocol):
 
     Attributes:
         pid: also of its process group; None until it is known.
-        code: exit code, or the signal that ended it as a negative number; None while it runs.
+        ended: how, in words, for one that left no word of its own; None while it runs.
     """
 
     pid: int | None
-    code: int | None
+    ended: str | None
 
     def kill(self) -> None:
-        """End it with every process it started; nothing happens if it has ended. `code` comes later."""
+        """End it with every process it started; nothing happens if it has ended. `ended` comes later."""
         ...
 
 
@@ -42,14 +42,14 @@ class Spawned:
                 process_group=0,
             )
         self.pid: int | None = self._process.pid
-        self.code: int | None = None
+        self.ended: str | None = None
 
     def kill(self) -> None:
         """See `Process.kill`."""
         kill_group(self._process.pid)
 
     def look(self) -> None:
-        """Fill in `code` if it has ended."""
+        """Fill in `ended` if it has."""
         # Without reaping: until then the process keeps its id, so that its group can be killed safely.
         if os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
             self.bury()
@@ -57,7 +57,7 @@ class Spawned:
     def bury(self) -> None:
         """End whatever is left of it."""
         self.kill()
-        self.code = self._process.wait()
+        self.ended = how_it_died(self._process.wait())
         if self._process.stdin:
             self._process.stdin.close()
 
@@ -82,7 +82,7 @@ class Spawner:
         time.sleep(seconds)
         for process in self._running:
             process.look()
-        self._running = [process for process in self._running if process.code is None]
+        self._running = [process for process in self._running if process.ended is None]
 
     def close(self) -> None:
         """End everything."""

@@ -1,3 +1,4 @@
+import errno
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import psutil
 import pytest
 
 from export import hosts, memory, pool, processes
+from export.artifact.manifest import FormatName
 from export.formats import FORMATS, Target
 from export.pool import Limits, Opened, Opening, Outcome, Task
 
@@ -46,16 +48,19 @@ import runpy, sys
 from export import host, worker
 def stand_in(path):
     sys.argv = ["-c", str(path)]
-    try:
-        exec(CODE, {})
-    except SystemExit as end:
-        return end.code or 0
+    exec(CODE, {})
     return 0
 worker.main = stand_in
 host.EVERYBODY = ()
 host.importlib.import_module = lambda name: print("imported", name)
 host.main(int(sys.argv[1]))
 """
+
+
+def host_command(worker_code: str, before: str = "") -> tuple[str, ...]:
+    """A first host whose workers run `worker_code`; it runs `before` itself."""
+    stands_in = STANDS_IN.replace("host.main(", f"{before}\nhost.main(")
+    return (sys.executable, "-c", f"CODE = {worker_code!r}\n{stands_in}")
 
 
 @pytest.fixture(params=["spawned", "forked"])
@@ -67,7 +72,7 @@ def program(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
     def replace(code: str) -> None:
         monkeypatch.setattr(processes, "WORKER_COMMAND", (sys.executable, "-c", code))
-        monkeypatch.setattr(hosts, "HOST_COMMAND", (sys.executable, "-c", f"CODE = {code!r}\n{STANDS_IN}"))
+        monkeypatch.setattr(hosts, "HOST_COMMAND", host_command(code))
 
     return replace
 
@@ -194,7 +199,7 @@ from export.formats import Target
 from export.processes import Spawner
 folder = Path({str(tmp_path)!r})
 processes.WORKER_COMMAND = (sys.executable, "-c", {worker!r})
-hosts.HOST_COMMAND = (sys.executable, "-c", {f"CODE = {worker!r}{chr(10)}{STANDS_IN}"!r})
+hosts.HOST_COMMAND = {host_command(worker)!r}
 names = ("folder", "refusal", "log", "order", "ending", "shared")
 task = pool.Task(Target("onnx", "fp32"), "", *(folder / name for name in names))
 list(pool.run([task], {how}, jobs=1, limits=pool.Limits(2**40, 600)))
@@ -240,21 +245,19 @@ needs_fork = pytest.mark.skipif(not pool.can_fork(), reason="this system cannot 
 def opening(folder: Path, monkeypatch: pytest.MonkeyPatch, preparation: str) -> Opening:
     """The opening of ONNX, whose shared work is this code."""
     stand_in = f"worker.main_preparation = lambda path: exec({preparation!r}, {{'path': path}}) or 0"
-    code = STANDS_IN.replace("host.main(", f"print('words before')\n{stand_in}\nhost.main(")
-    monkeypatch.setattr(hosts, "HOST_COMMAND", (sys.executable, "-c", f"CODE = {ENDING!r}\n{code}"))
+    monkeypatch.setattr(hosts, "HOST_COMMAND", host_command(ENDING, f"print('words before')\n{stand_in}"))
     return Opening("onnx", folder / "preparation", folder / "onnx.ending")
 
 
 @needs_fork
 def test_a_format_is_opened_once_and_before_its_artifacts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shared = opening(tmp_path, monkeypatch, "path.write_text('prepared'); print('shared words')")
+    shared = opening(tmp_path, monkeypatch, "path.with_name('onnx.ending').touch(); print('shared words')")
     events = list(
         pool.run(tasks(tmp_path, 2), hosts.Hosts(tmp_path), jobs=2, limits=ROOMY, openings=[shared]),
     )
     assert [type(event) for event in events][:2] == [Opening, Opened]
     assert [event.status for event in events if isinstance(event, Outcome)] == ["made", "made"]
     assert len(events) == 6
-    assert (tmp_path / "preparation").read_text() == "prepared"
     assert "shared words" in (tmp_path / "1.log").read_text()
 
 
@@ -265,9 +268,10 @@ def test_a_format_is_opened_once_and_before_its_artifacts(tmp_path: Path, monkey
         ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "the converter was ended by SIGSEGV"),
         ("import time; time.sleep(600)", "was ended at its time limit of 5 s"),
         ("eaten = [bytes(range(256)) * 2**14 for _ in range(100)]; import time; time.sleep(600)", "memory limit"),
-        ("raise SystemExit(3)", "ended its process with exit code 1 before it was done"),
+        ("raise SystemExit(3)", "ended its process with exit code 3 before it was done"),
+        ("raise SystemExit", "ended its process with exit code 0 before it was done"),
     ],
-    ids=["crash", "hang", "memory", "exit"],
+    ids=["crash", "hang", "memory", "exit", "exit early"],
 )
 def test_shared_work_that_fails_costs_the_artifacts_of_its_format_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, preparation: str, cause: str
@@ -282,14 +286,123 @@ def test_shared_work_that_fails_costs_the_artifacts_of_its_format_only(
     assert "words before" in found["1"].task.log.read_text()
 
 
+def two_and_other(folder: Path) -> list[Task]:
+    """Two artifacts of ONNX, and one of another format."""
+    return [*tasks(folder, 2), task(folder, "other", Target("eager", "fp32"))]
+
+
+@pytest.fixture
+def ends() -> Iterator[None]:
+    """Without this a pool that waits for a dead process would never fail the test."""
+
+    def stop(*_: object) -> None:
+        raise TimeoutError("the pool still runs")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(60)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
 @needs_fork
+@pytest.mark.usefixtures("ends")
 def test_a_first_host_that_dies_is_said_of_every_artifact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hosts, "HOST_COMMAND", (sys.executable, "-c", "import sys; print('no torch'); sys.exit(9)"))
-    found = outcomes(tmp_path, 2)
+    found = [event for event in run(tmp_path, two_and_other(tmp_path), jobs=1) if isinstance(event, Outcome)]
     assert [outcome.cause for outcome in found] == [
-        "the converter ended its process with exit code 9 before it was done"
-    ] * 2
+        "the process it was forked from ended: the converter ended its process with exit code 9 before it was done"
+    ] * 3
     assert "no torch" in found[0].task.log.read_text()
+
+
+@needs_fork
+@pytest.mark.usefixtures("ends")
+def test_a_first_host_that_hangs_is_ended_at_the_time_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hosts, "HOST_COMMAND", (sys.executable, "-c", "import time; time.sleep(600)"))
+    events = run(tmp_path, two_and_other(tmp_path), jobs=1, limits=Limits(8 * 2**30, seconds=2))
+    causes = {event.task.folder.name: event.cause for event in events if isinstance(event, Outcome)}
+    assert "was ended at its time limit of 2 s" in causes["0"]
+    assert causes["other"] == hosts.ENDED_WHILE_IMPORTING
+
+
+@needs_fork
+@pytest.mark.usefixtures("ends")
+@pytest.mark.parametrize("host", ["of the format", "the first"])
+@pytest.mark.parametrize("moment", [Opened, Task])
+def test_a_host_that_is_killed_after_it_has_opened_fails_what_depends_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str, moment: type[Opened | Task]
+) -> None:
+    hang = f"import sys, time\nif sys.argv[1].endswith('0.json'): time.sleep(600)\n{ENDING}"
+    monkeypatch.setattr(hosts, "HOST_COMMAND", host_command(hang, "print('words before')"))
+    found: dict[str, Outcome] = {}
+    for event in run(tmp_path, two_and_other(tmp_path), jobs=1):
+        if isinstance(event, Outcome):
+            found[event.task.folder.name] = event
+        elif isinstance(event, moment) and not found:
+            (first,) = [child for child in psutil.Process().children() if child.children()]
+            (of_the_format,) = first.children()
+            (first if host == "the first" else of_the_format).kill()
+    killed = "the converter was ended by SIGKILL, most likely by the system for lack of memory; try --jobs 1"
+    from_killed = f"the process it was forked from ended: {killed}"
+    assert found["0"].cause == from_killed
+    assert found["1"].cause == (from_killed if host == "the first" else killed)
+    assert "words before" in found["1"].task.log.read_text()
+    assert found["other"].cause == (from_killed if host == "the first" else "")
+
+
+@needs_fork
+@pytest.mark.usefixtures("ends")
+@pytest.mark.parametrize(("refused", "second"), [(1, "eager"), (2, "onnx")], ids=["host of a format", "worker"])
+def test_a_fork_that_fails_costs_what_was_to_be_forked_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: int, second: FormatName
+) -> None:
+    """The count of forks goes on in a forked host: the second one there is its first worker."""
+    fails = f"""
+import errno, itertools, os
+fork, count = os.fork, itertools.count(1)
+def scarce():
+    if next(count) == {refused}:
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    return fork()
+os.fork = scarce
+"""
+    monkeypatch.setattr(hosts, "HOST_COMMAND", host_command(ENDING, fails))
+    both = [task(tmp_path, "0"), task(tmp_path, "1", Target(second, "fp32"))]
+    one, other = [event for event in run(tmp_path, both, jobs=1) if isinstance(event, Outcome)]
+    assert one.cause.startswith("its process could not be forked: ")
+    assert one.cause in one.task.log.read_text()
+    assert other.status == "made"
+
+
+@needs_fork
+def test_a_toolchain_that_starts_a_thread_must_not_be_forked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "threaded.py").write_text("import threading; threading.Thread(target=threading.Event().wait).start()")
+    imports = f"""
+import dataclasses
+sys.path.insert(0, {str(tmp_path)!r})
+threaded = dataclasses.replace(host.FORMATS["onnx"], module="threaded", forks=True)
+host.FORMATS = host.FORMATS | {{"onnx": threaded}}
+host.importlib.import_module = lambda name: name == "threaded" and __import__(name)
+"""
+    monkeypatch.setattr(hosts, "HOST_COMMAND", host_command(ENDING, imports))
+    events = run(tmp_path, two_and_other(tmp_path), jobs=1)
+    found = {event.task.folder.name: event for event in events if isinstance(event, Outcome)}
+    for name in "01":
+        assert found[name].cause.startswith("1 thread(s) of threaded run once it is imported")
+        assert "set forks=False in the entry of onnx in FORMATS" in found[name].cause
+        assert found[name].cause in found[name].task.log.read_text()
+    assert found["other"].status == "made"
+
+
+def test_a_kernel_or_sandbox_without_pidfd_open_has_its_workers_spawned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(pid: int, flags: int = 0) -> int:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(os, "pidfd_open", refuse, raising=False)
+    assert isinstance(pool.processes(tmp_path), processes.Spawner)
 
 
 FORKING = [name for name, entry in FORMATS.items() if entry.forks]
