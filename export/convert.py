@@ -78,7 +78,7 @@ def convert(
         exported = export_model(checkpoint, target, evidence, staging, recipe, shared)
         require_batch(target, exported)
         draft = describe(checkpoint, target, exported, evidence, staging)
-        manifest = prove(draft, evidence, staging)
+        manifest = prove(draft, target, evidence, staging)
         manifest = manifest.model_copy(update={"inputs_sha256": inputs_sha256})
         if manifest.parity.verdict == "fail":
             if not allow_loss:
@@ -215,8 +215,10 @@ def describe(
     )
 
 
-def prove(draft: Manifest, evidence: Evidence, staging: Path) -> Manifest:
-    """Run the model against eager in the batch that its manifest claims, and write golden input and output.
+def prove(draft: Manifest, target: Target, evidence: Evidence, staging: Path) -> Manifest:
+    """Run the model against eager in the batch that was asked for, and write golden input and output.
+
+    Where one image per call was asked for and the artifact takes any number, that is what is proven.
 
     The golden output is what the artifact itself gave, or eager if it cannot run here.
     """
@@ -224,7 +226,7 @@ def prove(draft: Manifest, evidence: Evidence, staging: Path) -> Manifest:
     image, logits = preprocess.to_input(held_out.images[:1]), held_out.eager_logits[:1]
     if draft.format in RUNNERS:
         runner = open_runner(staging, draft, threads=THREADS)
-        batch = draft.input.shape[0]
+        batch = draft.input.shape[0] if target.batch == 1 else target.batch
         verdict = parity.measure(runner, held_out, preprocess, draft.precision, batch)
         logits = run_all(runner, image, batch_sizes=(1 if batch == ANY_BATCH else batch,))
     else:

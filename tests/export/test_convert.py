@@ -221,7 +221,7 @@ def test_a_batch_runs_in_that_size_and_its_golden_output_is_of_one_image(
 
     monkeypatch.setattr(ImageClassifier, "forward", spy)
     # One image by itself counts the multiply-accumulates.
-    for batch, sizes in ((7, {1, 7}), (-1, {1, 3, 8})):
+    for batch, sizes in ((7, {1, 7}), (1, {1, 3, 8}), (-1, {1, 3, 8})):
         seen.clear()
         manifest = convert(checkpoint, Target("eager", "fp32", batch), evidence, tmp_path / str(batch))
         assert manifest.parity.verdict == "pass"
