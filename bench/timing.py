@@ -25,12 +25,12 @@ STEADY_WINDOW = 10
 LOOK_AGAIN = 1.25
 """After a look at all samples so far, the next comes when there are so many times as many, so that few are taken."""
 
-BURST_S = 0.02
+BURST_S = 0.05
 """Short, so that others sample under the same conditions: the neighbours on a shared machine change within tenths of a
 second."""
 
 CALLS_AGAIN = 2
-SECONDS_AGAIN = 0.005
+SECONDS_AGAIN = 0.01
 """Calls that no burst but the first can do without, both at least: meanwhile others had the processor's caches."""
 
 Clock = Callable[[], int]

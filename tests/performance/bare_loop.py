@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 BARE = "bare"
-BURSTS = 40
-BURST_S = 0.02
+BURSTS = 16
+BURST_S = 0.05
 CALLS_BEFORE = 20
 
 
