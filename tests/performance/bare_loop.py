@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 BARE = "bare"
-BURSTS = 16
+BURSTS = 32
 BURST_S = 0.05
 CALLS_BEFORE = 20
 

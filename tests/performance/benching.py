@@ -36,11 +36,12 @@ COMPARISONS = 40
 MORE_WORK = 0.05
 MAX_FALSE = 2
 MIN_FOUND = 38
-LAUNCHES = 5
+POWER_LAUNCHES = 5
 SHORT = HostLimits(warmup_s=0.05, warmup_cap_s=0.2, min_s=0.8, max_s=0.8, half_width=None, burst_s=0.02)
 """Forty turns a launch."""
 
 FORMATS: tuple[FormatName, ...] = ("eager", "torchscript", "executorch", "onnx", "litert")
+TRUTH_LAUNCHES = 10
 ALIKE = HostLimits(min_s=BURSTS * BURST_S, max_s=BURSTS * BURST_S, burst_s=BURST_S, half_width=None)
 MAX_OFF = 0.02
 
@@ -61,7 +62,7 @@ def power(artifacts: Path = ARTIFACTS) -> None:
     with tempfile.TemporaryDirectory(prefix="bench-power-") as scratch:
         found = _artifact(artifacts, "onnx")
         cells = [_copy(found, Path(scratch) / name) for name in ("a", "again", "slower")]
-        bench = _bench("slowed_worker.py", SHORT)
+        bench = _bench("slowed_worker.py", SHORT, POWER_LAUNCHES)
         (cells[2].folder / EXTRA).write_text(str(MORE_WORK))
         sessions = [_session(replace(bench, seed=seed), cells) for seed in range(COMPARISONS)]
     false = sum(one.same.verdict != "no difference shown" for one in sessions)
@@ -74,7 +75,7 @@ def power(artifacts: Path = ARTIFACTS) -> None:
         ["half-width of the ratio's interval, median", f"{median(one.same.half_width for one in sessions):.1%}", "–"],
         ["ratio with 5 % more work, median", f"{median(one.slower.value for one in sessions):.3f}", "1.05"],
     ]
-    title = f"power of bench, {found.name}, {LAUNCHES} launches a side"
+    title = f"power of bench, {found.name}, {POWER_LAUNCHES} launches a side"
     terminal.console.print(terminal.table(title, ["comparison", "found", "goal"], rows))
 
 
@@ -87,20 +88,20 @@ def truth(artifacts: Path = ARTIFACTS) -> None:
             found = _artifact(artifacts, name)
             ours, bare = (_copy(found, Path(scratch) / side) for side in ("bench", "bare loop"))
             (bare.folder / BARE).touch()
-            measured = _rows(_bench("bare_loop.py", ALIKE), [ours, bare])
+            measured = _rows(_bench("bare_loop.py", ALIKE, TRUTH_LAUNCHES), [ours, bare])
         row, loop = measured[ours.folder], measured[bare.folder]
         ratio = ratio_of(loop, row)
         medians = [f"{summarize(one.samples_ms).median_ms:.3f}" for one in (loop, row)]
         goal = "met" if abs(ratio.value - 1) <= MAX_OFF else "missed"
         rows.append([name, *medians, escape(ratio_in_words(ratio)), goal])
     columns = ["fp32", "bare ms", "bench ms", "bench / bare [95 %]", f"± {100 * MAX_OFF:.0f} %"]
-    title = f"bench's median against a bare loop's, {LAUNCHES} launches of {BURSTS} turns"
+    title = f"bench's median against a bare loop's, {TRUTH_LAUNCHES} launches of {BURSTS} turns"
     terminal.console.print(terminal.table(title, columns, rows))
 
 
-def _bench(worker: str, limits: HostLimits) -> CpuBench:
+def _bench(worker: str, limits: HostLimits, launches: int) -> CpuBench:
     workers = Workers((sys.executable, "-W", "ignore", str(HERE / worker)))
-    return CpuBench(limits=limits, launches=LAUNCHES, extra_launches=0, workers=workers, memory_pass=False)
+    return CpuBench(limits=limits, launches=launches, extra_launches=0, workers=workers, memory_pass=False)
 
 
 def _session(bench: CpuBench, cells: Sequence[Cell]) -> Compared:
