@@ -74,7 +74,9 @@ def show_table(rows: Sequence[Row]) -> None:
         Console(stderr=True, highlight=False, width=needed).print(whole)
     else:
         console.print(whole if needed <= console.width else measured_table(rows, wide=False))
-    say(f"[dim]{escape(base_note(rows))}[/]")
+    for note in (base_note(rows), doubt_note(rows)):
+        if note:
+            say(f"[dim]{escape(note)}[/]")
 
 
 def measured_table(rows: Sequence[Row], *, wide: bool) -> Table:
@@ -109,6 +111,22 @@ def base_note(rows: Sequence[Row]) -> str:
     if all(row.measurement.device.emulated for row in rows):
         return "no speed-up: times of an emulated device say nothing of any product and are not ranked"
     return "no speed-up: it is taken against an eager row, and there is none; measure the teacher in the same call"
+
+
+def doubt_note(rows: Sequence[Row]) -> str | None:
+    """How many rows were disturbed, and what helps; None if none was."""
+    doubtful = [row for row in rows if row.measurement.validity not in ("valid", "failed")]
+    if not doubtful:
+        return None
+    held = "; speed-ups between rows measured in turn suffer less" if any(map(_in_turn, doubtful)) else ""
+    return (
+        f"{len(doubtful)} of {len(rows)} rows were disturbed, for the reasons above{held}. "
+        "What helps: a quieter machine, or more launches (--launches)"
+    )
+
+
+def _in_turn(row: Row) -> bool:
+    return any(launch.together is not None for launch in row.measurement.launches)
 
 
 def _number(value: float | None, form: str, *, unit: str = "") -> str:

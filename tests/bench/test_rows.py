@@ -2,7 +2,7 @@ import pytest
 from rich.console import Console
 
 from bench.rows import Row, compare
-from bench.table import base_note, measured_table
+from bench.table import base_note, doubt_note, measured_table
 
 TEACHER = "checkpoint of teacher"
 
@@ -68,6 +68,17 @@ def test_without_any_eager_row_there_is_no_speed_up(student):
     rows = compare([student])
     assert (rows[0].base_kind, factor(rows[0]), rows[0].relative_accuracy) == (None, None, None)
     assert base_note(rows).startswith("no speed-up")
+
+
+def test_disturbed_rows_are_counted_with_what_helps(teacher, student, make_measurement):
+    assert doubt_note(compare([teacher, student])) is None
+    noisy = make_measurement("noisy", validity="noisy", reason="spread")
+    alone = doubt_note(compare([teacher, student, noisy]))
+    assert alone is not None
+    assert alone.startswith("1 of 3 rows were disturbed")
+    assert ("in turn" in alone, "--launches" in alone) == (False, True)
+    launches = tuple(launch.model_copy(update={"together": "first"}) for launch in noisy.launches)
+    assert "in turn" in (doubt_note(compare([noisy.model_copy(update={"launches": launches})])) or "")
 
 
 @pytest.mark.parametrize("unlike", [{"batch": 8}, {"threads": 2}])
