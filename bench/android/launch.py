@@ -133,7 +133,15 @@ class Launcher:
             self._clean(run_id)
 
     def _when_cool(self, note: str) -> tuple[Snapshot, bool]:
-        before, objection = self.gate.wait(self.phone, tell=lambda text: self.tell(f"{note}: {text}"))
+        def wait() -> tuple[Snapshot, str | None]:
+            return self.gate.wait(self.phone, tell=lambda text: self.tell(f"{note}: {text}"))
+
+        try:
+            before, objection = wait()
+        except (DeviceLost, AdbTimeout) as error:
+            # Nothing of this launch runs yet: a phone that comes back may be asked again.
+            self._raise_if_gone(error)
+            before, objection = wait()
         if objection is not None and not self.gate.allow_hot:
             raise LaunchFailed(
                 f"the phone did not cool down within {self.gate.patience_s:.0f} s: {objection}. Let it rest, or "

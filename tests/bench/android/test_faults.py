@@ -197,6 +197,23 @@ def test_a_daemon_that_dies_in_the_middle_of_a_push_costs_that_row(start_phone, 
     assert_as_before(phone)
 
 
+def test_a_daemon_that_dies_between_two_launches_costs_nothing(start_phone, make_bench, make_artifact, monkeypatch):
+    phone = start_phone()
+    wait, asked = Gate.wait, []
+
+    def lose_then_wait(gate: Gate, *args: object, **options: object) -> object:
+        asked.append(gate)
+        if len(asked) == 1:
+            phone.kill_adbd()
+        return wait(gate, *args, **options)
+
+    monkeypatch.setattr(Gate, "wait", lose_then_wait)
+    (row,) = measure(make_bench(phone), make_artifact("good"))
+    assert row.validity != "failed", row.reason
+    assert len(asked) == 2
+    assert_as_before(phone)
+
+
 def test_a_daemon_that_dies_while_the_result_is_collected_costs_nothing(start_phone, make_bench, make_artifact):
     phone = start_phone()
     phone.replace_program(
