@@ -36,7 +36,7 @@ COMPARISONS = 40
 MORE_WORK = 0.05
 MAX_FALSE = 2
 MIN_FOUND = 38
-POWER_LAUNCHES = 5
+POWER_LAUNCHES = 7
 SHORT = HostLimits(warmup_s=0.05, warmup_cap_s=0.2, min_s=0.8, max_s=0.8, half_width=None, burst_s=0.02)
 """Forty turns a launch."""
 
