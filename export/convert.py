@@ -19,6 +19,7 @@ from export.formats import Target, exporter, why_not
 from export.job import ExportedModel, ExportJob
 from export.limits import FLOAT_MIN_AGREEMENT
 from export.macs import count_macs
+from export.provenance import shared_histories
 from export.quantization import QuantizationRecipe
 from export.staging import whole_folder
 from export.weight_corrections import corrected
@@ -113,7 +114,7 @@ def prepare_format(checkpoint: Checkpoint, target: Target, folder: Path) -> None
         checkpoint=checkpoint.folder,
         folder=folder,
     )
-    with warnings_to_log():
+    with warnings_to_log(), shared_histories():
         exporter(target.format).prepare(job)
 
 
@@ -142,7 +143,7 @@ def export_model(
         recipe=recipe,
         shared=shared if model is checkpoint.model else None,
     )
-    with warnings_to_log():
+    with warnings_to_log(), shared_histories():
         return exporter(target.format).export(job)
 
 
