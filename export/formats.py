@@ -48,6 +48,10 @@ class Format:
         variant: made only when named, or with `--format all`.
         shares: its module has `prepare(job)`, which does work that its precisions have in common.
         forks: its module starts no thread when it is imported, so that this is done once for all its artifacts.
+        warms: its module has `warm_up()`, called in the process that its artifacts are forked from: what the toolchain
+            builds at first use is then built once. It must leave no thread behind.
+        unneeded: packages that the toolchain imports where it finds them and that no exporter here uses; a process that
+            serves this format alone does without.
     """
 
     module: str
@@ -60,6 +64,8 @@ class Format:
     variant: bool = False
     shares: bool = False
     forks: bool = True
+    warms: bool = False
+    unneeded: tuple[str, ...] = ()
 
     def why_not(self, precision: PrecisionName) -> str | None:
         """Why the format has no such precision, on any machine; None if it has."""
@@ -118,6 +124,7 @@ FORMATS: dict[FormatName, Format] = {
             "int16x8": "XNNPACK has no 16-bit integer activations",
         },
         refused_batches={"dynamic": _EXECUTORCH_DYNAMIC},
+        warms=True,
     ),
     "executorch-portable": Format(
         "export.executorch_portable",
@@ -182,6 +189,7 @@ FORMATS: dict[FormatName, Format] = {
         },
         refused_batches={"dynamic": "the interpreter that proves it knows fixed shapes only"},
         usual=("fp32", "fp16", "int8-weights"),
+        unneeded=("executorch", "sklearn"),
     ),
     "litert": Format(
         "export.litert",

@@ -1,4 +1,4 @@
-"""A process that has imported a toolchain and forks one process per artifact: python -m export.host CHANNEL.
+"""A process that has imported a toolchain and forks one process per artifact: python -m export.host CHANNEL MODEL.
 
 Importing torch and a toolchain takes longer than most conversions. The first host imports what every format needs; it
 forks one host per format, which imports that toolchain, lets a child do the work that the format's precisions share,
@@ -21,19 +21,17 @@ import shutil
 import socket
 import sys
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from distill.vision.factory import PREFIX
 from export import worker
 from export.artifact.manifest import FormatName
 from export.formats import FORMATS
 from export.processes import how_it_died, kill_group
-
-EVERYBODY = ("export.convert", "safetensors.torch")
-"""What every worker needs: torch with its exporter, torchvision and timm, and our own modules."""
 
 PACKET_BYTES = 65536
 _OUTPUT, _ERRORS = 1, 2
@@ -131,8 +129,7 @@ def host_format(channel: socket.socket, format: FormatName, preparation: Path | 
     """
     host = Host(channel)
     entry = FORMATS[format]
-    if entry.forks:
-        importlib.import_module(entry.module)
+    import_format(format)
     if (threads := settle()) > 1:
         cause = f"{threads - 1} thread(s) of {entry.module} run once it is imported, and would not survive a fork: "
         cause += f"set forks=False in the entry of {format} in FORMATS (export/formats.py)"
@@ -149,6 +146,29 @@ def host_format(channel: socket.socket, format: FormatName, preparation: Path | 
     host.tell(ready=True)
     host.serve()
     return 0
+
+
+def import_format(format: FormatName) -> None:
+    """Import a format's toolchain, and let it warm up, unless a process that has done so could not fork."""
+    entry = FORMATS[format]
+    if not entry.forks:
+        return
+    with without(entry.unneeded):
+        module = importlib.import_module(entry.module)
+    if entry.warms:
+        module.warm_up()
+
+
+@contextmanager
+def without(packages: Sequence[str]) -> Iterator[None]:
+    """Let imports of these packages fail as if they were not installed; those imported before stay."""
+    absent = [name for name in packages if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(absent))  # pyright: ignore[reportCallIssue, reportArgumentType]
+    try:
+        yield
+    finally:
+        for name in absent:
+            sys.modules.pop(name, None)
 
 
 def settle() -> int:
@@ -197,12 +217,31 @@ def _flush() -> None:
     ctypes.CDLL(None).fflush(None)
 
 
-def main(descriptor: int) -> None:
+def import_for_all(model: str) -> None:
+    """Import what every worker needs: torch with its exporter, torchvision, our own modules, and what a network needs.
+
+    Much of the exporter is imported when it is used first, so it is used; so is timm. A network that the user wrote is
+    left to the workers: it may do anything.
+
+    Args:
+        model: name of the network, as in the card.
+    """
+    import safetensors.torch  # noqa: F401
+    import torch
+
+    import export.convert  # noqa: F401
+    from distill.vision.models import builder
+
+    torch.export.export(torch.nn.Identity(), (torch.zeros(1),))
+    if not model.startswith(PREFIX):
+        builder(model)(1)
+
+
+def main(descriptor: int, model: str) -> None:
     """Be the first host, on an inherited socket."""
     with socket.socket(fileno=descriptor) as channel:
         os.set_inheritable(descriptor, False)
-        for module in EVERYBODY:
-            importlib.import_module(module)
+        import_for_all(model)
         if (threads := settle()) > 1:
             print(f"this process has {threads} threads and is about to fork", file=sys.stderr)
         host = Host(channel)
@@ -211,4 +250,4 @@ def main(descriptor: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), sys.argv[2])

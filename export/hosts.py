@@ -86,9 +86,10 @@ class Hosts:
 
     Args:
         scratch: folder for logs of hosts.
+        model: name of the network that all artifacts are made from.
     """
 
-    def __init__(self, scratch: Path) -> None:
+    def __init__(self, scratch: Path, model: str) -> None:
         self.log = scratch / "host.log"
         self._scratch = scratch
         self._first = Channel()
@@ -98,7 +99,7 @@ class Hosts:
         theirs = self._first.theirs.fileno()
         with self.log.open("wb") as log:
             self._process = self._first.process = subprocess.Popen(
-                [*HOST_COMMAND, str(theirs)],
+                [*HOST_COMMAND, str(theirs), model],
                 stdin=subprocess.PIPE,  # closes with this process, however it ends: see `export.worker`
                 stdout=log,
                 stderr=subprocess.STDOUT,

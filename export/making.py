@@ -2,7 +2,7 @@
 
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,9 +17,7 @@ from export import pool, reuse
 from export.artifact.manifest import MANIFEST_FILE, Delegation, FormatName, Manifest
 from export.calibrate import PictureFolder
 from export.formats import FORMATS, Target
-from export.hosts import Hosts
-from export.pool import Limits, Opened, Opening, Outcome, Task
-from export.processes import Spawner
+from export.pool import Event, Limits, Opened, Opening, Outcome, Task
 from export.reuse import Settings
 from export.worker import Order, Preparation
 
@@ -106,19 +104,22 @@ def kept(request: Request, tasks: Sequence[Task]) -> dict[Target, Outcome]:
 
 
 def make_all(request: Request, tasks: Sequence[Task], scratch: Path, *, jobs: int, limits: Limits) -> list[Outcome]:
-    """Gather evidence, while processes get ready to fork; then let workers make the artifacts, the longest first."""
+    """Gather evidence, while a first toolchain is imported; then let workers make the artifacts, the longest first."""
     evidence_file = scratch / "evidence.npz"
-    processes = pool.processes(scratch)
+    tasks = pool.longest_first(tasks)
+    processes = pool.processes(scratch, request.card.model)
     try:
-        gather_visibly(request, tasks).save(evidence_file)
         openings = plan_openings(request, tasks, scratch) if pool.can_fork() else []
+        begun = pool.open_ahead(tasks, processes, openings)
         prepared = {opening.format for opening in openings}
+        gather_visibly(request, tasks).save(evidence_file)
         for task in tasks:
             order_for(request, task, evidence_file, shares=task.target.format in prepared).write(task.order)
     except BaseException:
         processes.close()
         raise
-    return follow(pool.longest_first(tasks), processes, openings, jobs=jobs, limits=limits)
+    events = pool.run(tasks, processes, jobs=jobs, limits=limits, openings=openings, begun=begun)
+    return follow(events)
 
 
 def plan_openings(request: Request, tasks: Sequence[Task], scratch: Path) -> list[Opening]:
@@ -182,15 +183,13 @@ def order_for(request: Request, task: Task, evidence: Path, *, shares: bool) -> 
     )
 
 
-def follow(
-    tasks: Sequence[Task], processes: Spawner | Hosts, openings: Sequence[Opening], *, jobs: int, limits: Limits
-) -> list[Outcome]:
-    """Run all tasks; show one line for each piece of work, with the time it has taken so far."""
+def follow(events: Iterable[Event]) -> list[Outcome]:
+    """Show one line for each piece of work, with the time it has taken so far, until nothing more happens."""
     columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
     outcomes: list[Outcome] = []
     with Progress(*columns, console=console, transient=True) as display:
         lines: dict[Target | FormatName, TaskID] = {}
-        for event in pool.run(tasks, processes, jobs=jobs, limits=limits, openings=openings):
+        for event in events:
             match event:
                 case Task():
                     lines[event.target] = display.add_task(f"exporting {event.target.name}", total=None)

@@ -28,12 +28,12 @@ POLL_S = 0.05
 MEMORY_POLL_S = 0.25
 
 _USUAL_SECONDS: dict[FormatName, tuple[float, float, float]] = {
-    "executorch": (6, 17, 30),
+    "executorch": (10, 14, 35),
     "executorch-portable": (6, 17, 17),
     "executorch-coreml": (15, 17, 17),
     "executorch-vulkan": (6, 17, 17),
     "litert": (20, 1, 3),
-    "coreml": (12, 5, 6),
+    "coreml": (5, 7, 9),
     "onnx": (7, 1, 4),
     "torchscript": (0, 2, 2),
     "eager": (0, 2, 2),
@@ -105,7 +105,9 @@ Event = Work | Opened | Outcome
 
 
 @dataclass
-class _Running:
+class Running:
+    """A piece of work whose process was started."""
+
     work: Work
     process: Process
     started: float
@@ -113,6 +115,7 @@ class _Running:
 
     @property
     def seconds(self) -> float:
+        """How long it has been running."""
         return time.monotonic() - self.started
 
     def cause(self) -> str:
@@ -127,6 +130,7 @@ def run(
     jobs: int,
     limits: Limits,
     openings: Sequence[Opening] = (),
+    begun: Running | None = None,
 ) -> Iterator[Event]:
     """Yield each piece of work when its process starts, and how it went when that has ended.
 
@@ -139,14 +143,20 @@ def run(
         jobs: how many work at once.
         limits: of each of them.
         openings: of formats with shared work; the others have none.
+        begun: what `open_ahead` has started.
     """
-    waiting, running = list(tasks), list[_Running]()
-    orders: dict[FormatName, Opening] = {opening.format: opening for opening in openings}
-    hosts: dict[FormatName, _Running] = {}
+    waiting, running = list(tasks), list[Running]()
+    hosts: dict[FormatName, Running] = {}
     memory_due = 0.0
     try:
+        if begun is not None:
+            assert isinstance(begun.work, Opening)
+            begun.started = time.monotonic()  # nobody has watched its limits before
+            running.append(begun)
+            hosts[begun.work.format] = begun
+            yield begun.work
         while waiting or running:
-            while len(running) < jobs and (work := _next(waiting, hosts, orders, processes)) is not None:
+            while len(running) < jobs and (work := _next(waiting, hosts, openings, processes)) is not None:
                 running.append(_start(work, processes))
                 if isinstance(work, Task):
                     waiting.remove(work)
@@ -174,13 +184,21 @@ def run(
             _clean_up(worker)
 
 
+def open_ahead(tasks: Sequence[Task], processes: Spawner | Hosts, openings: Sequence[Opening]) -> Running | None:
+    """Begin to open the first task's format, so that this process can still write the orders meanwhile; for `run`.
+
+    Returns:
+        None where nothing has to be opened.
+    """
+    work = _next(tasks[:1], (), openings, processes)
+    return _start(work, processes) if isinstance(work, Opening) else None
+
+
 def _next(
-    waiting: Sequence[Task],
-    hosts: Container[FormatName],
-    orders: dict[FormatName, Opening],
-    processes: Spawner | Hosts,
+    waiting: Sequence[Task], hosts: Container[FormatName], openings: Sequence[Opening], processes: Spawner | Hosts
 ) -> Work | None:
     """The first task whose format is open, or the opening of a format before it; None while all of them wait."""
+    orders = {opening.format: opening for opening in openings}
     for task in waiting:
         name = task.target.format
         if processes.is_open(name):
@@ -190,23 +208,23 @@ def _next(
     return None
 
 
-def _start(work: Work, processes: Spawner | Hosts) -> _Running:
+def _start(work: Work, processes: Spawner | Hosts) -> Running:
     started = time.monotonic()
     if isinstance(work, Task):
         work.log.parent.mkdir(parents=True, exist_ok=True)
-        return _Running(work, processes.start(work.target.format, work.order, work.log), started)
+        return Running(work, processes.start(work.target.format, work.order, work.log), started)
     assert isinstance(processes, Hosts), "only hosts have to be opened"
-    return _Running(work, processes.open(work.format, work.order, work.ending), started)
+    return Running(work, processes.open(work.format, work.order, work.ending), started)
 
 
-def _is_done(worker: _Running, processes: Spawner | Hosts) -> bool:
+def _is_done(worker: Running, processes: Spawner | Hosts) -> bool:
     """Whether a process has ended, or a host has opened and only waits from here on."""
     return worker.process.ended is not None or (
         isinstance(worker.work, Opening) and processes.is_open(worker.work.format)
     )
 
 
-def _lost(task: Task, host: _Running, processes: Spawner | Hosts) -> Outcome:
+def _lost(task: Task, host: Running, processes: Spawner | Hosts) -> Outcome:
     """An artifact whose format's host has ended before its worker was started; it gets the host's log as its own."""
     assert isinstance(processes, Hosts)
     assert isinstance(host.work, Opening)
@@ -224,13 +242,14 @@ def worker_limits(jobs: int, memory_gib: float | None, timeout_s: float) -> Limi
     return Limits(share if memory_gib is None else int(memory_gib * 2**30), timeout_s)
 
 
-def processes(scratch: Path) -> Spawner | Hosts:
+def processes(scratch: Path, model: str) -> Spawner | Hosts:
     """Where this system's workers come from; hosts begin to import what all of them need. `run` closes it.
 
     Args:
         scratch: folder for logs of hosts.
+        model: name of the network, as in the card.
     """
-    return Hosts(scratch) if can_fork() else Spawner()
+    return Hosts(scratch, model) if can_fork() else Spawner()
 
 
 def default_jobs() -> int:
@@ -257,7 +276,7 @@ def longest_first(tasks: Sequence[Task]) -> list[Task]:
     return sorted(tasks, key=usual_seconds, reverse=True)
 
 
-def _enforce(running: Sequence[_Running], limits: Limits) -> None:
+def _enforce(running: Sequence[Running], limits: Limits) -> None:
     """Kill the workers that are over a limit, and note which."""
     held_bytes = resident_bytes()
     for worker in running:
@@ -282,13 +301,13 @@ def over_limit(held_bytes: int, seconds: float, limits: Limits) -> str | None:
     return None
 
 
-def _clean_up(worker: _Running) -> None:
+def _clean_up(worker: Running) -> None:
     """A killed worker cannot remove the folder it was building in."""
     if isinstance(worker.work, Task) and worker.process.pid is not None:
         shutil.rmtree(staging_path(worker.work.folder, worker.process.pid), ignore_errors=True)
 
 
-def _outcome(worker: _Running, task: Task) -> Outcome:
+def _outcome(worker: Running, task: Task) -> Outcome:
     _clean_up(worker)
     if worker.over_limit:
         return Outcome(task, worker.seconds, "failed", worker.over_limit)

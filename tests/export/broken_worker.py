@@ -36,6 +36,6 @@ def main(order_path: Path) -> int:
 
 if sys.argv[1] == "--host":
     worker.main = main
-    host.main(int(sys.argv[2]))
+    host.main(int(sys.argv[2]), sys.argv[3])
 else:
     sys.exit(main(Path(sys.argv[1])))

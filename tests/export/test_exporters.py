@@ -1,5 +1,6 @@
 """Every precision by its real toolchain and in its real runtime; recipes are followed to the letter."""
 
+import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import torch
 from ai_edge_litert import schema_py_generated as schema
 from onnx import numpy_helper
+from torch.fx.traceback import NodeSource
 
 from distill.checkpoint import Checkpoint
 from distill.errors import UsageError
@@ -22,6 +24,7 @@ from export.formats import FORMATS, Target, exporter
 from export.job import ExportedModel, ExportJob
 from export.litert_metadata import noted
 from export.onnx_hard_swish import in_integers
+from export.provenance import shared_histories
 from export.quantization import QuantizationRecipe
 from export.torchscript import METADATA
 
@@ -327,3 +330,22 @@ def test_hard_swish_in_integers_is_hard_swish_within_a_step() -> None:
     found = session.run(None, {"x": x})[0]
     # Half a step of the result, and half a step of the gate (1/255) times the value.
     np.testing.assert_array_less(np.abs(found - expected), 0.5 * 0.04 + np.abs(x) / 255 / 2 + 0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("format", "precision"), [("executorch", "int8"), ("onnx", "fp32"), ("litert", "fp32")])
+def test_what_speeds_up_a_converter_changes_no_byte(export: Export, format: str, precision: str) -> None:
+    plain, _ = export(format, precision)
+    if FORMATS[format].warms:  # type: ignore[index]
+        with warnings_to_log():
+            exporter(format).warm_up()  # type: ignore[arg-type, attr-defined]
+    with shared_histories():
+        fast, _ = export(format, precision)
+    assert plain.read_bytes() == fast.read_bytes()
+
+
+def test_the_record_of_a_nodes_history_is_shared_only_while_asked_for() -> None:
+    record = NodeSource(None, "a pass")
+    with shared_histories():
+        assert copy.deepcopy([record])[0] is record
+    assert copy.deepcopy([record])[0] is not record

@@ -1,4 +1,6 @@
 import errno
+import importlib
+import json
 import os
 import signal
 import subprocess
@@ -10,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from export import hosts, memory, pool, processes
+from export import host, hosts, memory, pool, processes
 from export.artifact.manifest import FormatName
 from export.formats import FORMATS, Target
 from export.pool import Limits, Opened, Opening, Outcome, Task
@@ -51,9 +53,9 @@ def stand_in(path):
     exec(CODE, {})
     return 0
 worker.main = stand_in
-host.EVERYBODY = ()
+host.import_for_all = lambda model: None
 host.importlib.import_module = lambda name: print("imported", name)
-host.main(int(sys.argv[1]))
+host.main(int(sys.argv[1]), sys.argv[2])
 """
 
 
@@ -78,7 +80,7 @@ def program(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def run(folder: Path, tasks: list[Task], *, jobs: int = 2, limits: Limits = ROOMY) -> Iterator[pool.Event]:
-    return pool.run(tasks, pool.processes(folder), jobs=jobs, limits=limits)
+    return pool.run(tasks, pool.processes(folder, "tiny"), jobs=jobs, limits=limits)
 
 
 def outcomes(folder: Path, count: int, limits: Limits = ROOMY) -> list[Outcome]:
@@ -187,7 +189,7 @@ def test_memory_is_counted_over_a_whole_process_group(tmp_path: Path) -> None:
         process.communicate()
 
 
-@pytest.mark.parametrize("how", ["Spawner()", "hosts.Hosts(folder)"])
+@pytest.mark.parametrize("how", ["Spawner()", "hosts.Hosts(folder, 'tiny')"])
 def test_workers_end_when_the_command_that_started_them_is_killed(tmp_path: Path, how: str) -> None:
     """kill -9 leaves no time for cleaning up: the worker notices that its standard input has closed."""
     worker = f"from export.worker import end_with_parent; end_with_parent(); {WRITE_PID}; time.sleep(600)"
@@ -253,7 +255,7 @@ def opening(folder: Path, monkeypatch: pytest.MonkeyPatch, preparation: str) -> 
 def test_a_format_is_opened_once_and_before_its_artifacts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shared = opening(tmp_path, monkeypatch, "path.with_name('onnx.ending').touch(); print('shared words')")
     events = list(
-        pool.run(tasks(tmp_path, 2), hosts.Hosts(tmp_path), jobs=2, limits=ROOMY, openings=[shared]),
+        pool.run(tasks(tmp_path, 2), hosts.Hosts(tmp_path, "tiny"), jobs=2, limits=ROOMY, openings=[shared]),
     )
     assert [type(event) for event in events][:2] == [Opening, Opened]
     assert [event.status for event in events if isinstance(event, Outcome)] == ["made", "made"]
@@ -279,7 +281,8 @@ def test_shared_work_that_fails_costs_the_artifacts_of_its_format_only(
     shared = opening(tmp_path, monkeypatch, preparation)
     other = task(tmp_path, "other", Target("eager", "fp32"))
     limits = Limits(256 * 2**20, 5) if "limit" in cause else ROOMY
-    started = pool.run([*tasks(tmp_path, 2), other], hosts.Hosts(tmp_path), jobs=2, limits=limits, openings=[shared])
+    processes = hosts.Hosts(tmp_path, "tiny")
+    started = pool.run([*tasks(tmp_path, 2), other], processes, jobs=2, limits=limits, openings=[shared])
     found = {event.task.folder.name: event for event in started if isinstance(event, Outcome)}
     assert {name: outcome.status for name, outcome in found.items()} == {"0": "failed", "1": "failed", "other": "made"}
     assert cause in found["0"].cause
@@ -402,7 +405,14 @@ def test_a_kernel_or_sandbox_without_pidfd_open_has_its_workers_spawned(
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
     monkeypatch.setattr(os, "pidfd_open", refuse, raising=False)
-    assert isinstance(pool.processes(tmp_path), processes.Spawner)
+    assert isinstance(pool.processes(tmp_path, "tiny"), processes.Spawner)
+
+
+def run_python(code: str, *arguments: str) -> str:
+    """The last word that a program prints, run as a host is."""
+    environment = processes.environment() | hosts.ONE_THREAD
+    command = [sys.executable, "-W", "ignore", "-c", code, *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.split()[-1]
 
 
 FORKING = [name for name, entry in FORMATS.items() if entry.forks]
@@ -413,15 +423,62 @@ FORKING = [name for name, entry in FORMATS.items() if entry.forks]
 def test_no_thread_runs_when_a_host_forks(name: str) -> None:
     """Threads do not survive a fork, and what they have locked stays locked."""
     code = (
-        "import importlib, os, sys\nfrom export.host import EVERYBODY\nfrom export.formats import FORMATS\n"
-        "for module in (*EVERYBODY, FORMATS[sys.argv[1]].module): importlib.import_module(module)\n"
+        "import os, sys\nfrom export import host\n"
+        "host.import_for_all('ghostnet_100')\nhost.import_format(sys.argv[1])\n"
         "print(len(os.listdir('/proc/self/task')))"
     )
-    environment = processes.environment() | hosts.ONE_THREAD
-    ran = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code, name], env=environment, capture_output=True, text=True, check=True
+    assert run_python(code, name) == "1"
+
+
+def test_a_host_of_core_ml_does_without_what_coremltools_only_looks_at() -> None:
+    """Eleven seconds of imports; afterwards they can be imported as ever."""
+    code = (
+        "import sys\nfrom export import host\nhost.import_format('coreml')\n"
+        "there = {'sklearn', 'executorch.exir'} & set(sys.modules)\n"
+        "import sklearn.cluster, executorch.exir\nprint(len(there))"
     )
-    assert ran.stdout.split()[-1] == "1"
+    assert run_python(code) == "0"
+
+
+def test_what_is_imported_already_is_not_kept_away() -> None:
+    with host.without(["json", "made_up"]):
+        assert importlib.import_module("json") is json
+        with pytest.raises(ModuleNotFoundError):
+            importlib.import_module("made_up")
+    assert "made_up" not in sys.modules
+
+
+@pytest.mark.parametrize(("model", "expected"), [("ghostnet_100", "True"), ("mobilenet_v3_small", "False")])
+def test_the_first_host_imports_timm_for_a_network_that_needs_it(model: str, expected: str) -> None:
+    code = "import sys\nfrom export import host\nhost.import_for_all(sys.argv[1])\nprint('timm' in sys.modules)"
+    assert run_python(code, model) == expected
+
+
+@needs_fork
+def test_a_format_that_was_opened_ahead_is_not_opened_again(tmp_path: Path, program: Program) -> None:
+    program(ENDING)
+    all_tasks = two_and_other(tmp_path)
+    started = pool.processes(tmp_path, "tiny")
+    begun = pool.open_ahead(all_tasks, started, [])
+    assert (begun is not None) == pool.can_fork()
+    events = list(pool.run(all_tasks, started, jobs=2, limits=ROOMY, begun=begun))
+    opened = [event.format for event in events if isinstance(event, Opening)]
+    assert opened == (["onnx", "eager"] if begun else [])
+    assert [event.status for event in events if isinstance(event, Outcome)] == ["made"] * 3
+
+
+@needs_fork
+def test_the_time_limit_of_a_format_that_was_opened_ahead_counts_from_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What came between, images that are read and judged by eager, is not the toolchain's time."""
+    monkeypatch.setattr(hosts, "HOST_COMMAND", host_command(ENDING))
+    started = hosts.Hosts(tmp_path, "tiny")
+    begun = pool.open_ahead(tasks(tmp_path, 1), started, [])
+    assert begun is not None
+    begun.started -= 1000
+    events = pool.run(tasks(tmp_path, 1), started, jobs=1, limits=ROOMY, begun=begun)
+    assert [event.status for event in events if isinstance(event, Outcome)] == ["made"]
 
 
 def test_the_longest_conversions_start_first(tmp_path: Path) -> None:
