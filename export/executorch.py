@@ -1,6 +1,7 @@
 """ExecuTorch with the XNNPACK backend: a .pte program in fp32, fp16 or static int8."""
 
 import copy
+import threading
 
 import torch
 from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
@@ -46,11 +47,12 @@ def warm_up() -> None:
 
     Four seconds that save an fp32 export three and an int8 export six.
     """
-    monitor, tqdm.monitor_interval = tqdm.monitor_interval, 0  # its bars start a thread, those nobody sees too
+    # PyTorch's progress bars, which nobody sees, would start a thread, and share a lock between all that is forked.
+    tqdm.monitor_interval = 0
+    tqdm.set_lock(threading.RLock())
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU()).eval()
     program = torch.export.export(network, (torch.zeros(1, 3, 8, 8),))
     to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()]).to_executorch()
-    tqdm.monitor_interval = monitor
 
 
 def _static_int8(job: ExportJob) -> ExportedModel:

@@ -50,8 +50,8 @@ class Format:
         forks: its module starts no thread when it is imported, so that this is done once for all its artifacts.
         warms: its module has `warm_up()`, called in the process that its artifacts are forked from: what the toolchain
             builds at first use is then built once. It must leave no thread behind.
-        unneeded: packages that the toolchain imports where it finds them and that no exporter here uses; a process that
-            serves this format alone does without.
+        not_at_first: packages that the toolchain imports with itself and that nobody needs until they are used, if at
+            all; they are kept away while a process that serves this format alone imports it.
     """
 
     module: str
@@ -65,7 +65,7 @@ class Format:
     shares: bool = False
     forks: bool = True
     warms: bool = False
-    unneeded: tuple[str, ...] = ()
+    not_at_first: tuple[str, ...] = ()
 
     def why_not(self, precision: PrecisionName) -> str | None:
         """Why the format has no such precision, on any machine; None if it has."""
@@ -189,7 +189,7 @@ FORMATS: dict[FormatName, Format] = {
         },
         refused_batches={"dynamic": "the interpreter that proves it knows fixed shapes only"},
         usual=("fp32", "fp16", "int8-weights"),
-        unneeded=("executorch", "sklearn"),
+        not_at_first=("executorch", "sklearn"),
     ),
     "litert": Format(
         "export.litert",

@@ -27,7 +27,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distill.vision.factory import PREFIX
 from export import worker
 from export.artifact.manifest import FormatName
 from export.formats import FORMATS
@@ -125,14 +124,16 @@ class Host:
 def host_format(channel: socket.socket, format: FormatName, preparation: Path | None, ending: Path) -> int:
     """Import a format's toolchain, have its shared work done, say so, and serve.
 
-    One whose toolchain has started threads says why it must not fork in the file `ending`, and returns 1.
+    One that cannot be imported, or must not fork as it has started threads, says so in the file `ending`; returns 1.
     """
     host = Host(channel)
-    entry = FORMATS[format]
-    import_format(format)
-    if (threads := settle()) > 1:
-        cause = f"{threads - 1} thread(s) of {entry.module} run once it is imported, and would not survive a fork: "
-        cause += f"set forks=False in the entry of {format} in FORMATS (export/formats.py)"
+    try:
+        import_format(format)
+        cause = why_not_fork(format)
+    except Exception as error:
+        traceback.print_exc()
+        cause = worker.one_line(error)
+    if cause:
         print(cause, file=sys.stderr)
         worker.Ending(status="failed", cause=cause).write(ending)
         return 1
@@ -153,10 +154,23 @@ def import_format(format: FormatName) -> None:
     entry = FORMATS[format]
     if not entry.forks:
         return
-    with without(entry.unneeded):
+    with without(entry.not_at_first):
         module = importlib.import_module(entry.module)
     if entry.warms:
         module.warm_up()
+
+
+def why_not_fork(format: FormatName) -> str:
+    """Which threads would be lost, and what to do; empty if there are none."""
+    threads = settle()
+    if threads == 1:
+        return ""
+    entry = FORMATS[format]
+    way_out = "forks=False" + (", or warms=False if its warm_up() starts them," if entry.warms else "")
+    return (
+        f"{threads - 1} thread(s) of {entry.module} run once it is imported, and would not survive a fork: "
+        f"set {way_out} in the entry of {format} in FORMATS (export/formats.py)"
+    )
 
 
 @contextmanager
@@ -220,8 +234,8 @@ def _flush() -> None:
 def import_for_all(model: str) -> None:
     """Import what every worker needs: torch with its exporter, torchvision, our own modules, and what a network needs.
 
-    Much of the exporter is imported when it is used first, so it is used; so is timm. A network that the user wrote is
-    left to the workers: it may do anything.
+    Much of the exporter is imported when it is used first, so it is used. So is timm, by the one network of ours that
+    needs it; the user's own may.
 
     Args:
         model: name of the network, as in the card.
@@ -230,11 +244,13 @@ def import_for_all(model: str) -> None:
     import torch
 
     import export.convert  # noqa: F401
-    from distill.vision.models import builder
+    from distill.vision.models import MODELS
 
     torch.export.export(torch.nn.Identity(), (torch.zeros(1),))
-    if not model.startswith(PREFIX):
-        builder(model)(1)
+    if model in MODELS:
+        MODELS[model](1)
+    else:
+        import timm  # noqa: F401
 
 
 def main(descriptor: int, model: str) -> None:

@@ -27,7 +27,7 @@ ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", 
 
 
 ENDED_WHILE_IMPORTING = (
-    "the process it was to be forked from was ended at a limit, before it had imported torch; raise it with --timeout"
+    "the process it was to be forked from was ended at a limit while it still imported; raise it with --timeout"
 )
 
 

@@ -110,7 +110,7 @@ def make_all(request: Request, tasks: Sequence[Task], scratch: Path, *, jobs: in
     processes = pool.processes(scratch, request.card.model)
     try:
         openings = plan_openings(request, tasks, scratch) if pool.can_fork() else []
-        begun = pool.open_ahead(tasks, processes, openings)
+        begun = pool.open_ahead(tasks, processes, openings) if jobs > 1 else None
         prepared = {opening.format for opening in openings}
         gather_visibly(request, tasks).save(evidence_file)
         for task in tasks:

@@ -2,6 +2,8 @@
 
 import copy
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +26,7 @@ from export.formats import FORMATS, Target, exporter
 from export.job import ExportedModel, ExportJob
 from export.litert_metadata import noted
 from export.onnx_hard_swish import in_integers
+from export.processes import environment
 from export.provenance import shared_histories
 from export.quantization import QuantizationRecipe
 from export.torchscript import METADATA
@@ -333,15 +336,49 @@ def test_hard_swish_in_integers_is_hard_swish_within_a_step() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("format", "precision"), [("executorch", "int8"), ("onnx", "fp32"), ("litert", "fp32")])
-def test_what_speeds_up_a_converter_changes_no_byte(export: Export, format: str, precision: str) -> None:
-    plain, _ = export(format, precision)
-    if FORMATS[format].warms:  # type: ignore[index]
-        with warnings_to_log():
-            exporter(format).warm_up()  # type: ignore[arg-type, attr-defined]
+@pytest.mark.parametrize(("format", "precision"), [("executorch", "int8"), ("litert", "fp32")])
+def test_sharing_the_history_of_nodes_changes_no_byte(export: Export, format: str, precision: str) -> None:
+    copied, _ = export(format, precision)
     with shared_histories():
-        fast, _ = export(format, precision)
-    assert plain.read_bytes() == fast.read_bytes()
+        shared, _ = export(format, precision)
+    assert copied.read_bytes() == shared.read_bytes()
+
+
+EXPORT_AND_HASH = """
+import hashlib, sys
+from pathlib import Path
+from distill import checkpoint
+from export import convert, host
+from export.evidence import Evidence
+from export.formats import Target
+how, format, precision, model, evidence, out = sys.argv[1:]
+if how == "in a host":
+    host.import_for_all("mobilenet_v3_small")
+    host.import_format(format)
+target, folder = Target(format, precision), Path(out)
+exported = convert.export_model(
+    checkpoint.load(Path(model)), target, Evidence.load(Path(evidence)), folder, recipe=None, shared=None
+)
+print(hashlib.sha256(b"".join((folder / file).read_bytes() for file in exported.files)).hexdigest())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("format", "precision"), [("executorch", "int8"), ("coreml", "fp16"), ("coreml", "palette4")])
+def test_what_a_host_imports_and_warms_up_changes_no_byte(
+    tmp_path: Path, checkpoint_folder: Path, evidence: Evidence, format: str, precision: str
+) -> None:
+    """Each in an interpreter of its own, as tables that were built once are never built again."""
+    evidence.save(tmp_path / "evidence.npz")
+    hashes: set[str] = set()
+    for how in ("alone", "in a host"):
+        out = tmp_path / how
+        out.mkdir()
+        arguments = [how, format, precision, str(checkpoint_folder), str(tmp_path / "evidence.npz"), str(out)]
+        command = [sys.executable, "-W", "ignore", "-c", EXPORT_AND_HASH, *arguments]
+        ran = subprocess.run(command, env=environment(), stdout=subprocess.PIPE, text=True, check=True)
+        hashes.add(ran.stdout.split()[-1])
+    assert len(hashes) == 1
 
 
 def test_the_record_of_a_nodes_history_is_shared_only_while_asked_for() -> None:

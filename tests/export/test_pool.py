@@ -398,6 +398,26 @@ host.importlib.import_module = lambda name: name == "threaded" and __import__(na
     assert found["other"].status == "made"
 
 
+@needs_fork
+def test_a_toolchain_that_cannot_be_imported_is_told_in_its_own_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    imports = """
+import dataclasses
+def fail(name):
+    if name == "broken":
+        raise ImportError("libmade_up.so is missing")
+host.FORMATS = host.FORMATS | {"onnx": dataclasses.replace(host.FORMATS["onnx"], module="broken", forks=True)}
+host.importlib.import_module = fail
+"""
+    monkeypatch.setattr(hosts, "HOST_COMMAND", host_command(ENDING, imports))
+    events = run(tmp_path, two_and_other(tmp_path), jobs=1)
+    found = {event.task.folder.name: event for event in events if isinstance(event, Outcome)}
+    assert [found[name].cause for name in "01"] == ["ImportError: libmade_up.so is missing"] * 2
+    assert "Traceback" in found["1"].task.log.read_text()
+    assert found["other"].status == "made"
+
+
 def test_a_kernel_or_sandbox_without_pidfd_open_has_its_workers_spawned(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -430,6 +450,7 @@ def test_no_thread_runs_when_a_host_forks(name: str) -> None:
     assert run_python(code, name) == "1"
 
 
+@pytest.mark.slow
 def test_a_host_of_core_ml_does_without_what_coremltools_only_looks_at() -> None:
     """Eleven seconds of imports; afterwards they can be imported as ever."""
     code = (
@@ -448,8 +469,11 @@ def test_what_is_imported_already_is_not_kept_away() -> None:
     assert "made_up" not in sys.modules
 
 
-@pytest.mark.parametrize(("model", "expected"), [("ghostnet_100", "True"), ("mobilenet_v3_small", "False")])
-def test_the_first_host_imports_timm_for_a_network_that_needs_it(model: str, expected: str) -> None:
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [("ghostnet_100", "True"), ("python:my.own:network", "True"), ("mobilenet_v3_small", "False")],
+)
+def test_the_first_host_imports_timm_for_a_network_that_may_need_it(model: str, expected: str) -> None:
     code = "import sys\nfrom export import host\nhost.import_for_all(sys.argv[1])\nprint('timm' in sys.modules)"
     assert run_python(code, model) == expected
 
@@ -476,9 +500,46 @@ def test_the_time_limit_of_a_format_that_was_opened_ahead_counts_from_the_run(
     started = hosts.Hosts(tmp_path, "tiny")
     begun = pool.open_ahead(tasks(tmp_path, 1), started, [])
     assert begun is not None
-    begun.started -= 1000
-    events = pool.run(tasks(tmp_path, 1), started, jobs=1, limits=ROOMY, begun=begun)
+    begun.started, begun.watched = begun.started - 1000, begun.watched - 1000
+    events = list(pool.run(tasks(tmp_path, 1), started, jobs=1, limits=ROOMY, begun=begun))
     assert [event.status for event in events if isinstance(event, Outcome)] == ["made"]
+    assert [event.seconds > 1000 for event in events if isinstance(event, Opened)] == [True]
+
+
+@needs_fork
+@pytest.mark.parametrize("ready", [False, True])
+def test_a_format_that_was_opened_ahead_ends_when_nobody_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ready: bool
+) -> None:
+    """As when the held-out images turn out to be missing."""
+    before = f"open({str(tmp_path / 'pid')!r}, 'w').write(str(__import__('os').getpid()))"
+    importing = "" if ready else "\n__import__('time').sleep(600)"
+    monkeypatch.setattr(hosts, "HOST_COMMAND", host_command(ENDING, before + importing))
+    started = hosts.Hosts(tmp_path, "tiny")
+    begun = pool.open_ahead(tasks(tmp_path, 1), started, [])
+    first = read_pid(tmp_path / "pid")
+    while ready and not started.is_open("onnx"):
+        started.wait(1)
+    started.close()
+    assert begun is not None
+    for pid in filter(None, (first, begun.process.pid)):
+        wait_until_gone(pid)
+
+
+@needs_fork
+@pytest.mark.usefixtures("ends")
+def test_a_format_opened_ahead_that_is_dead_before_the_run_is_said_of_its_artifacts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = opening(tmp_path, monkeypatch, "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
+    started = hosts.Hosts(tmp_path, "tiny")
+    begun = pool.open_ahead(two_and_other(tmp_path), started, [shared])
+    assert begun is not None
+    while begun.process.ended is None:
+        started.wait(1)
+    events = pool.run(two_and_other(tmp_path), started, jobs=2, limits=ROOMY, openings=[shared], begun=begun)
+    found = {event.task.folder.name: event.cause for event in events if isinstance(event, Outcome)}
+    assert found == {"0": "the converter was ended by SIGSEGV", "1": "the converter was ended by SIGSEGV", "other": ""}
 
 
 def test_the_longest_conversions_start_first(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ class Took:
 
 
 def matrix(checkpoint: Path = CHECKPOINT) -> None:
-    """Export everything twice, convert everything by hand, and show times, their ratios and peak memory."""
+    """Export everything and convert everything by hand, and show times, their ratios and peak memory."""
     if not checkpoint.is_dir():
         raise UsageError(f"there is no run {checkpoint}. Make it with: make distill")
     with tempfile.TemporaryDirectory(prefix="export-matrix-") as scratch:
@@ -77,7 +77,7 @@ def matrix(checkpoint: Path = CHECKPOINT) -> None:
 
 def run_matrix(checkpoint: Path, out: Path) -> Took:
     took = run([sys.executable, "-m", "export", str(checkpoint), "--out", str(out)])
-    terminal.say(f"[dim]whole matrix: {took.seconds:.1f} s[/]")
+    terminal.say(f"[dim]export to {out.name}: {took.seconds:.1f} s[/]")
     return took
 
 
