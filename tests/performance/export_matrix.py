@@ -55,23 +55,18 @@ def matrix(checkpoint: Path = CHECKPOINT) -> None:
             bare |= {target: run_bare(*target, checkpoint, Path(scratch)) for target in part}
         second = run_matrix(checkpoint, Path(scratch, "artifacts-0"))
     rows = [
-        [
-            "whole matrix, proofs included",
-            spread([took.seconds for took in made], "{:.1f} s"),
-            spread([took.cpu_seconds for took in made], "{:.1f} s"),
-            "",
-        ],
-        timed("second run, nothing changed", second.seconds, second.cpu_seconds, f"≤ {MAX_SECOND_S:.0f} s"),
+        row(
+            "matrix, proofs included",
+            [took.seconds for took in made],
+            "s",
+            cpu_s=median(took.cpu_seconds for took in made),
+        ),
+        row("again, nothing changed", [second.seconds], "s", cpu_s=second.cpu_seconds, at_most=MAX_SECOND_S),
         *bases(bare, [took.seconds for took in made]),
-        ["peak memory of the matrix", f"{max(took.peak_bytes for took in made) / 2**30:.2f} GiB", "", ""],
-        [
-            "peak memory of the hungriest bare script",
-            f"{max(took.peak_bytes for took in bare.values()) / 2**30:.2f} GiB",
-            "",
-            "",
-        ],
+        row("peak memory: matrix", [took.peak_bytes / 2**30 for took in made], "GiB"),
+        row("peak memory: one bare script", [max(took.peak_bytes for took in bare.values()) / 2**30], "GiB"),
     ]
-    columns = ["", "found", "processor time", "goal"]
+    columns = ["", "found", "range", "processor", "goal"]
     terminal.console.print(terminal.table(f"export of {checkpoint.name}", columns, rows))
 
 
@@ -81,9 +76,20 @@ def run_matrix(checkpoint: Path, out: Path) -> Took:
     return took
 
 
-def spread(values: Sequence[float], form: str) -> str:
-    """Median, least and greatest in words."""
-    return f"{form.format(median(values))} ({form.format(min(values))} to {form.format(max(values))})"
+def row(
+    name: str, values: Sequence[float], unit: str = "", *, cpu_s: float | None = None, at_most: float | None = None
+) -> list[str]:
+    """Name, median, least and greatest of several, processor time, goal."""
+    digits = 1 if unit == "s" else 2
+    ends = f"{min(values):.{digits}f}–{max(values):.{digits}f}" if len(values) > 1 else ""
+    found = f"{median(values):.{digits}f} {unit}".strip()
+    return [
+        name,
+        found,
+        ends,
+        "" if cpu_s is None else f"{cpu_s:.1f} s",
+        "" if at_most is None else f"≤ {at_most:g} {unit}".strip(),
+    ]
 
 
 def bases(bare: Mapping[tuple[str, str], Took], matrix_s: Sequence[float]) -> list[list[str]]:
@@ -94,21 +100,15 @@ def bases(bare: Mapping[tuple[str, str], Took], matrix_s: Sequence[float]) -> li
     toolchains_s = sum(map(mean, by_format.values()))
     once_s = mean(script.start + script.load for script in scripts.values()) + toolchains_s
     scripts_s, cpu_s = sum(took.seconds for took in bare.values()), sum(took.cpu_seconds for took in bare.values())
-    found = [
-        (f"{len(bare)} bare scripts, one after the other", scripts_s, timed("", scripts_s, cpu_s)[2]),
-        ("one process: imports once, then all calls (derived)", once_s + calls_s, ""),
-        ("the converter calls alone", calls_s, ""),
+    found: list[tuple[str, float, float | None]] = [
+        ("bare scripts", scripts_s, cpu_s),
+        ("imports once, then calls", once_s + calls_s, None),
+        ("calls alone", calls_s, None),
     ]
-    rows = [[name, f"{seconds:.1f} s", cpu, ""] for name, seconds, cpu in found]
-    ratios = [
-        [f"matrix / {name}", spread([each / seconds for each in matrix_s], "{:.2f}"), "", f"≤ {MAX_RATIO}"]
-        for name, seconds, _ in found
+    return [
+        *(row(name, [seconds], "s", cpu_s=cpu) for name, seconds, cpu in found),
+        *(row(f"matrix / {name}", [each / s for each in matrix_s], at_most=MAX_RATIO) for name, s, _ in found),
     ]
-    return rows + ratios
-
-
-def timed(name: str, seconds: float, cpu_seconds: float, goal: str = "") -> list[str]:
-    return [name, f"{seconds:.1f} s", f"{cpu_seconds:.1f} s", goal]
 
 
 def bare_targets() -> list[tuple[str, str]]:
