@@ -144,23 +144,25 @@ def plan_openings(request: Request, tasks: Sequence[Task], scratch: Path) -> lis
 
 
 def gather_visibly(request: Request, tasks: Sequence[Task]) -> "Evidence":
-    """`export.evidence.gather` behind a progress bar."""
-    from distill import checkpoint
-    from export.convert import with_temperature
-    from export.evidence import gather
-
-    settings = request.settings
-    loaded = with_temperature(checkpoint.load(request.checkpoint), request.card.temperature)
-    calibrates = request.folder is not None or any(task.target.calibrated for task in tasks)
+    """`export.evidence.gather` behind a progress bar, which moves while torch is imported, too."""
     with terminal.progress(unit="images") as display:
-        bar = display.add_task("eager on held-out images", total=None, note="")
+        bar = display.add_task("importing torch, reading images", total=None, note="")
+        from distill import checkpoint
+        from export.convert import with_temperature
+        from export.evidence import gather
+
+        settings = request.settings
+        loaded = with_temperature(checkpoint.load(request.checkpoint), request.card.temperature)
+        calibrates = request.folder is not None or any(task.target.calibrated for task in tasks)
         return gather(
             loaded,
             num_parity=settings.parity_images,
             num_calibration=settings.calibration_images if calibrates else 0,
             seed=settings.seed,
             folder=request.folder,
-            on_progress=lambda done, total: display.update(bar, completed=done, total=total),
+            on_progress=lambda done, total: display.update(
+                bar, description="eager on held-out images", completed=done, total=total
+            ),
         )
 
 
