@@ -22,8 +22,8 @@ def export(job: ExportJob) -> ExportedModel:
     """Write `model.pte`, lowered to XNNPACK.
 
     Input float32 [B, C, H, W] in [0, 1], output logits float32 [B, classes]; fp16 and int8 convert inside the graph.
-    Whatever XNNPACK does not take is left to the portable kernels and counted in `delegation`. Two
-    exports of the same inputs are byte-identical.
+    Whatever XNNPACK does not take is left to the portable kernels and counted in `delegation`. Two exports of the same
+    inputs are byte-identical.
 
     Raises:
         UsageError: a recipe that cannot be followed.

@@ -129,7 +129,7 @@ def host_format(channel: socket.socket, format: FormatName, preparation: Path | 
     host = Host(channel)
     try:
         import_format(format)
-        cause = why_not_fork(format)
+        cause = why_not_fork(format, threads=settle())
     except Exception as error:
         traceback.print_exc()
         cause = worker.one_line(error)
@@ -160,9 +160,8 @@ def import_format(format: FormatName) -> None:
         module.warm_up()
 
 
-def why_not_fork(format: FormatName) -> str:
-    """Which threads would be lost, and what to do; empty if there are none."""
-    threads = settle()
+def why_not_fork(format: FormatName, *, threads: int) -> str:
+    """How many threads would be lost, and what to do; empty if there is the main thread alone."""
     if threads == 1:
         return ""
     entry = FORMATS[format]

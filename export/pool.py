@@ -106,12 +106,11 @@ Event = Work | Opened | Outcome
 
 @dataclass
 class Running:
-    """A piece of work whose process was started, and since when its limits are watched."""
+    """A piece of work whose process was started."""
 
     work: Work
     process: Process
     started: float
-    watched: float
     over_limit: str | None = None
 
     @property
@@ -152,7 +151,7 @@ def run(
     try:
         if begun is not None:
             assert isinstance(begun.work, Opening)
-            begun.watched = time.monotonic()
+            begun.started = time.monotonic()  # from here on it is shown and its limits are watched
             running.append(begun)
             hosts[begun.work.format] = begun
             yield begun.work
@@ -189,7 +188,7 @@ def open_ahead(tasks: Sequence[Task], processes: Spawner | Hosts, openings: Sequ
     """Begin to open the first task's format, so that this process can still write the orders meanwhile.
 
     Returns:
-        What `run` goes on with, and watches the limits of from then on; None where nothing has to be opened.
+        What `run` goes on with, its time counted from then on; None where nothing has to be opened.
     """
     work = _next(tasks[:1], (), openings, processes)
     return _start(work, processes) if isinstance(work, Opening) else None
@@ -213,9 +212,9 @@ def _start(work: Work, processes: Spawner | Hosts) -> Running:
     started = time.monotonic()
     if isinstance(work, Task):
         work.log.parent.mkdir(parents=True, exist_ok=True)
-        return Running(work, processes.start(work.target.format, work.order, work.log), started, started)
+        return Running(work, processes.start(work.target.format, work.order, work.log), started)
     assert isinstance(processes, Hosts), "only hosts have to be opened"
-    return Running(work, processes.open(work.format, work.order, work.ending), started, started)
+    return Running(work, processes.open(work.format, work.order, work.ending), started)
 
 
 def _is_done(worker: Running, processes: Spawner | Hosts) -> bool:
@@ -282,7 +281,7 @@ def _enforce(running: Sequence[Running], limits: Limits) -> None:
     held_bytes = resident_bytes()
     for worker in running:
         held = held_bytes.get(worker.process.pid, 0) if worker.process.pid is not None else 0
-        worker.over_limit = worker.over_limit or over_limit(held, time.monotonic() - worker.watched, limits)
+        worker.over_limit = worker.over_limit or over_limit(held, worker.seconds, limits)
         if worker.over_limit:
             worker.process.kill()
 

@@ -11,9 +11,9 @@ from torch.fx.traceback import NodeSource
 def shared_histories() -> Iterator[None]:
     """Let copies of a node share the record of where it comes from.
 
-    PyTorch copies the whole record, which grows with every pass, each time a node is copied: a seventh of the time of
-    an int8 export to ExecuTorch. A record is not changed once it is made, so nothing can tell a shared one from a copy;
-    no exporter writes it into a file.
+    PyTorch copies the whole record, which grows with every pass, each time a node is copied: an eighth of the time of
+    an int8 export to ExecuTorch. A record is not changed once it is made, so nothing can tell a shared one from a
+    copy; no exporter writes it into a file.
     """
 
     def itself(record: NodeSource, memo: dict[int, Any]) -> NodeSource:

@@ -452,7 +452,7 @@ def test_no_thread_runs_when_a_host_forks(name: str) -> None:
 
 @pytest.mark.slow
 def test_a_host_of_core_ml_does_without_what_coremltools_only_looks_at() -> None:
-    """Eleven seconds of imports; afterwards they can be imported as ever."""
+    """Nine seconds of imports; afterwards they can be imported as ever."""
     code = (
         "import sys\nfrom export import host\nhost.import_format('coreml')\n"
         "there = {'sklearn', 'executorch.exir'} & set(sys.modules)\n"
@@ -492,7 +492,7 @@ def test_a_format_that_was_opened_ahead_is_not_opened_again(tmp_path: Path, prog
 
 
 @needs_fork
-def test_the_time_limit_of_a_format_that_was_opened_ahead_counts_from_the_run(
+def test_the_time_of_a_format_that_was_opened_ahead_counts_from_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What came between, images that are read and judged by eager, is not the toolchain's time."""
@@ -500,10 +500,10 @@ def test_the_time_limit_of_a_format_that_was_opened_ahead_counts_from_the_run(
     started = hosts.Hosts(tmp_path, "tiny")
     begun = pool.open_ahead(tasks(tmp_path, 1), started, [])
     assert begun is not None
-    begun.started, begun.watched = begun.started - 1000, begun.watched - 1000
+    begun.started -= 1000
     events = list(pool.run(tasks(tmp_path, 1), started, jobs=1, limits=ROOMY, begun=begun))
     assert [event.status for event in events if isinstance(event, Outcome)] == ["made"]
-    assert [event.seconds > 1000 for event in events if isinstance(event, Opened)] == [True]
+    assert [event.seconds < 60 for event in events if isinstance(event, Opened)] == [True]
 
 
 @needs_fork
