@@ -6,11 +6,11 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from bench.choose_command import choose_command
-from bench.compare import compare
-from bench.history import history
+from bench.compare.choose import choose_command
+from bench.compare.compare import compare
+from bench.compare.history import history
+from bench.compare.plan import plan
 from bench.measure import JOURNAL, AdbOption, SerialOption, measure
-from bench.plan import plan
 from bench.record import read_journal
 from distill.errors import UsageError
 from distill.terminal import console, product, run, say, table, takes_for_granted
@@ -38,7 +38,7 @@ def restore(adb: AdbOption = None, serial: SerialOption = None) -> None:
 
     For a session that was cut off before it could: settings, folders and processes it left behind.
     """
-    from bench.adb import Adb
+    from bench.android.adb import Adb
     from bench.android.mend import restore_phones
 
     restore_phones(Adb.find(adb), serial)
@@ -51,7 +51,7 @@ def doctor(
     serial: SerialOption = None,
 ) -> None:
     """Say what a phone supports and how far its numbers can be trusted. Nothing is changed on it."""
-    from bench.adb import Adb
+    from bench.android.adb import Adb
     from bench.android.doctor import examine
 
     if device != "android":
@@ -80,8 +80,8 @@ def report(
     One HTML file that needs no network: accuracy against latency with limits to set, the table, every row's samples,
     conditions.
     """
-    from bench.report import write_report
-    from bench.study_figures import read_figures
+    from bench.report.html import write_report
+    from bench.report.study_figures import read_figures
 
     journal = read_journal(measurements)
     pictures = [picture for folder in figures or () for picture in read_figures(folder)]

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from bench.android.options import PhoneOptions, open_phones
-from bench.cells import Cell
+from bench.cpu.options import HostOptions, open_cpu
 from bench.cuda.device import CudaOptions, open_cuda
-from bench.host import HostOptions, open_cpu
 from bench.record import Measurement
-from bench.timing import Limits
+from bench.session.cells import Cell
+from bench.timing.loop import Limits
 from distill.errors import UsageError
 from export.artifact.manifest import Manifest
 

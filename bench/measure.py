@@ -10,22 +10,22 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from bench import machine
 from bench.android.fleet import Fleet
 from bench.android.options import PhoneOptions
 from bench.android.phones import PhoneBench
 from bench.android.sustained import per_minute
-from bench.cells import NotMeasured, Plan, find_artifacts, plan
-from bench.cpu import EXTRA_LAUNCHES, LAUNCHES
+from bench.compare.speed_up import compare
+from bench.cpu import machine
+from bench.cpu.device import EXTRA_LAUNCHES, LAUNCHES
+from bench.cpu.options import INTERVAL_PERCENT, HostOptions
 from bench.cuda.device import CudaBench, CudaOptions
 from bench.devices import DeviceBench, Options, find_device
-from bench.host import INTERVAL_PERCENT, HostOptions
-from bench.lock import only_bench
 from bench.record import Measurement, read_journal
-from bench.resume import resume
-from bench.rows import compare
-from bench.session import run_session
-from bench.table import show_table
+from bench.report.table import show_table
+from bench.session.cells import NotMeasured, Plan, find_artifacts, plan
+from bench.session.lock import only_bench
+from bench.session.resume import resume
+from bench.session.run import run_session
 from distill.errors import UsageError, WorkFailed
 from distill.terminal import product, say
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from bench.timing import Limits
+from bench.timing.loop import Limits
 from distill.contract import Contract, Strict, write_whole
 
 FOLDER = Path(__file__).resolve().with_suffix("")

@@ -15,15 +15,16 @@ from distill import checkpoint as checkpoints
 from distill import terminal
 from distill.errors import UsageError, WorkFailed
 from distill.vision.preprocess import Preprocess
-from export import formats, outcomes, plan, pool
+from export import formats
 from export.bundle import bundle
-from export.calibrate import PictureFolder
 from export.doctor.command import doctor
-from export.formats_table import formats as formats_command
-from export.making import Request, Result, make
-from export.options import as_preprocess, positive, read_recipe, refuse_description, refuse_unused, run_name
-from export.plan import Plan
-from export.reuse import Settings
+from export.formats.listing import formats as formats_command
+from export.quantize.calibration import PictureFolder
+from export.run import outcomes, plan, pool
+from export.run.making import Request, Result, make
+from export.run.options import as_preprocess, positive, read_recipe, refuse_description, refuse_unused, run_name
+from export.run.plan import Plan
+from export.run.reuse import Settings
 
 app = typer.Typer(cls=terminal.takes_for_granted("export"), add_completion=False, help=__doc__)
 app.command()(bundle)
@@ -150,7 +151,7 @@ def bring(model: str, weights: Path | None, labels: Path | None, preprocess: Pre
     """Make a checkpoint of the user's own network and return its folder."""
     if weights is None or labels is None:
         raise UsageError("--model needs --weights FILE and --labels FILE (one class name per line).")
-    from export.brought import Brought, make_checkpoint
+    from export.networks.brought import Brought, make_checkpoint
 
     folder = BROUGHT_OUT / (name or model.replace(":", "-").replace("/", "-"))
     make_checkpoint(Brought(model, weights, labels, preprocess), folder)
@@ -160,7 +161,7 @@ def bring(model: str, weights: Path | None, labels: Path | None, preprocess: Pre
 
 def bring_untrained(model: str, num_classes: int, preprocess: Preprocess, name: str | None) -> Path:
     """Make a checkpoint of a network with random weights and return its folder."""
-    from export.untrained import make_untrained
+    from export.networks.untrained import make_untrained
 
     folder = BROUGHT_OUT / (name or f"{model.replace(':', '-').replace('/', '-')}-untrained")
     make_untrained(model, num_classes, preprocess, folder)

@@ -11,18 +11,18 @@ import torch
 from distill.checkpoint import Checkpoint
 from distill.contract import sha256_of_file
 from distill.errors import UsageError, WorkFailed
-from export import golden, parity
 from export.artifact.manifest import ANY_BATCH, MANIFEST_FILE, ArtifactFile, Manifest, TensorSpec
 from export.artifact.runner import RUNNERS, open_runner, run_all
-from export.evidence import Evidence
 from export.formats import Target, exporter, why_not
-from export.job import ExportedModel, ExportJob
-from export.limits import FLOAT_MIN_AGREEMENT
-from export.macs import count_macs
-from export.provenance import shared_histories
-from export.quantization import QuantizationRecipe
-from export.staging import whole_folder
-from export.weight_corrections import corrected
+from export.formats.job import ExportedModel, ExportJob
+from export.graph.macs import count_macs
+from export.graph.provenance import shared_histories
+from export.proof import golden, parity
+from export.proof.evidence import Evidence
+from export.proof.limits import FLOAT_MIN_AGREEMENT
+from export.quantize.recipe import QuantizationRecipe
+from export.quantize.weight_corrections import corrected
+from export.run.staging import whole_folder
 
 THREADS = 1
 """Workers run side by side instead. At batch 1, threads wait for each other after every small operation: with two of
@@ -60,7 +60,7 @@ def convert(
         folder: the artifact's folder.
         recipe: settings of the quantizer; None = the exporter's own choice. Without effect on float precisions.
         allow_loss: write an artifact that fails its limits all the same; its manifest says so.
-        inputs_sha256: identity of all of this (`export.reuse`); empty if the artifact will not be looked for again.
+        inputs_sha256: identity of all of this (`export.run.reuse`); empty if the artifact will not be looked for again.
         shared: folder that `prepare_format` filled for this checkpoint, format and batch; None without.
 
     Returns:

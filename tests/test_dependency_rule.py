@@ -56,9 +56,9 @@ def test_only_what_the_rule_allows_is_imported(path: Path) -> None:
 def test_the_walk_sees_imports_inside_functions(tmp_path: Path) -> None:
     file = tmp_path / "sample.py"
     file.write_text(
-        "def f():\n    from distill.train import train\n    import bench.adb\n    from distill import checkpoint\n"
+        "def f():\n    from distill.train import train\n    import bench.measure\n    from distill import checkpoint\n"
     )
-    assert list(imported(file)) == ["distill.train", "bench.adb", "distill.checkpoint"]
+    assert list(imported(file)) == ["distill.train", "bench.measure", "distill.checkpoint"]
 
 
 def test_foundation_and_artifact_files_do_not_reach_up() -> None:

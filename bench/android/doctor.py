@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from bench.adb import Adb, Phone
+from bench.android.adb import Adb, Phone
 from bench.android.identity import Identity, identify
 from bench.android.instruments import APP_PACKAGE, INSTRUMENTS
 from bench.android.quiet import RUNS_FOLDER, journal_path

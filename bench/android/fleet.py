@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from bench.android.launch import Tell
 from bench.android.phones import PhoneBench, unmeasured
-from bench.cells import Cell
 from bench.record import Measurement
+from bench.session.cells import Cell
 from distill.errors import ToolError
 from export.artifact.manifest import Manifest
 

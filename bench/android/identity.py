@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from bench.adb import Phone
+from bench.android.adb import Phone
 from bench.record import Device
 from distill.errors import UsageError
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from bench.adb import Answer, CommandFailed, NotDebuggable, Phone
+from bench.android.adb import Answer, CommandFailed, NotDebuggable, Phone
 from bench.android.exits import Exit, last_exit
 from bench.android.identity import Identity
 from bench.android.runtimes import Runtimes, of_app, of_native, of_python

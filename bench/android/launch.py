@@ -12,15 +12,15 @@ from typing import TypeVar
 
 import numpy as np
 
-from bench.adb import AdbFailed, AdbTimeout, DeviceLost, Phone
+from bench.android.adb import AdbFailed, AdbTimeout, DeviceLost, Phone
 from bench.android.identity import Identity, boot_id
 from bench.android.instruments import Instrument
 from bench.android.quiet import RUNS_FOLDER, QuietPhone, remove_run
 from bench.android.state import THERMAL_WORDS, Gate, Snapshot, snapshot, throttling
-from bench.cells import Cell
-from bench.golden import check_output, model_input
 from bench.protocol import JOB_FILE, Job, JobModel, ModelResult, Result, progress_file, result_file
-from bench.timing import NS_PER_S, Limits
+from bench.session.cells import Cell
+from bench.session.golden import check_output, model_input
+from bench.timing.loop import NS_PER_S, Limits
 from distill.contract import sha256_of_file, write_whole
 from distill.errors import ToolError, UsageError, WorkFailed
 from export.artifact.manifest import Manifest, read_artifact

@@ -1,6 +1,6 @@
 """Put phones back as they were after a session whose host died: `python -m bench restore`."""
 
-from bench.adb import Adb
+from bench.android.adb import Adb
 from bench.android.quiet import PhoneJournal, journal_folder, journal_path, only_session, restore
 from distill.errors import ToolError, UsageError, WorkFailed
 from distill.terminal import say

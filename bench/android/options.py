@@ -3,12 +3,12 @@
 import re
 from dataclasses import dataclass
 
-from bench.adb import Adb
+from bench.android.adb import Adb
 from bench.android.fleet import Fleet
 from bench.android.instruments import find_instrument
 from bench.android.phones import LAUNCHES, PhoneBench
 from bench.android.state import Gate
-from bench.timing import Limits
+from bench.timing.loop import Limits
 from distill.errors import UsageError
 
 MAX_SUSTAINED_COUNT = 2_000_000

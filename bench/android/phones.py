@@ -8,19 +8,19 @@ from datetime import UTC, datetime
 
 from rich.markup import escape
 
-from bench.adb import Phone
+from bench.android.adb import Phone
 from bench.android.identity import identify
 from bench.android.instruments import App, Instrument
 from bench.android.launch import Launched, Launcher, LaunchFailed, PhoneGone, Tell
 from bench.android.quiet import quieted
 from bench.android.runtimes import fit
 from bench.android.state import LOW_BATTERY_PERCENT, Gate, mean_mhz, snapshot
-from bench.cells import Cell, subject
-from bench.judge import Trace, judge
 from bench.protocol import ModelResult
 from bench.record import Conditions, Device, Launch, Measurement
-from bench.statistics import Label
-from bench.timing import NS_PER_MS, Limits
+from bench.session.cells import Cell, subject
+from bench.timing.judge import Trace, judge
+from bench.timing.loop import NS_PER_MS, Limits
+from bench.timing.statistics import Label
 from distill.terminal import say
 from distill.version import toolkit_version
 from export.artifact.manifest import Manifest

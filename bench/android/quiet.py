@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from bench.adb import Phone
+from bench.android.adb import Phone
 from bench.android.identity import ask_sections
 from bench.android.instruments import Instrument, find_instrument
 from bench.protocol import InstrumentName

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.adb import CommandFailed, Phone, TransferFailed
+from bench.android.adb import CommandFailed, Phone, TransferFailed
 from export.artifact.manifest import Manifest
 
 LIST_IN_APK = "assets/runtimes.properties"

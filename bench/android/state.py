@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from bench.adb import Phone
+from bench.android.adb import Phone
 from bench.android.identity import ask_sections
 
 MAX_BATTERY_CELSIUS = 37.0

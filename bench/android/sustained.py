@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from itertools import groupby
 
-from bench.statistics import Summary, summarize
+from bench.timing.statistics import Summary, summarize
 
 MS_PER_MINUTE = 60_000
 

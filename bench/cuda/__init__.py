@@ -1,1 +1,1 @@
-"""A CUDA GPU of this machine: the launches and stop rules of `bench.cpu` with the GPU's own clock."""
+"""A CUDA GPU of this machine: the launches and stop rules of `bench.cpu.device` with the GPU's own clock."""

@@ -5,16 +5,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar, get_args
 
-from bench.cells import Cell, NotMeasured, Plan, describe_artifact
-from bench.cpu import CellRun, CpuBench, MachineState
+from bench.cpu.device import CellRun, CpuBench, MachineState
+from bench.cpu.options import HostOptions, open_cpu
+from bench.cpu.worker import GpuWatch, Job, Task
+from bench.cpu.workers import Workers
 from bench.cuda.probe import Gpu, driver_version, find_gpu
 from bench.cuda.state import read_state
 from bench.cuda.variants import ENGINES, PRECISIONS, Engine, Precision, Variant
 from bench.cuda.worker import GpuJob
-from bench.host import HostOptions, open_cpu
-from bench.processes import Workers
 from bench.record import Device, Measurement
-from bench.worker import GpuWatch, Job, Task
+from bench.session.cells import Cell, NotMeasured, Plan, describe_artifact
 from distill.errors import UsageError
 from export.artifact.manifest import Manifest
 

@@ -194,7 +194,7 @@ def l2_flush() -> Callable[[], object]:
 
 
 class EventTimer:
-    """Calls a model between two CUDA events and adds up the time between them: the clock of `bench.timing.measure`.
+    """Calls a model between two CUDA events and adds up the time between: the clock of `bench.timing.loop.measure`.
 
     The GPU is idle when a call begins, so a sample is the time from the first event to the end of the last kernel,
     on the GPU's own clock: kernels, the gaps between them, and what the host needs to launch the first. Waiting for

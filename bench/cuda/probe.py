@@ -10,8 +10,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from bench.cpu.workers import TOOLKIT_FOLDER
 from bench.cuda.state import COMMAND, query
-from bench.processes import TOOLKIT_FOLDER
 from distill.contract import Strict
 from distill.errors import UsageError
 

@@ -1,6 +1,6 @@
 """The process that does one job with one artifact on a GPU: `python -m bench.cuda.worker JOB RESULT READY`.
 
-As `bench.worker`, with the GPU's clock and its state. Only torch is imported before the word to go comes: whoever
+As `bench.cpu.worker`, with the GPU's clock and its state. Only torch is imported before the word to go comes: whoever
 waits holds nothing on the GPU.
 """
 
@@ -9,11 +9,11 @@ import sys
 import time
 from pathlib import Path
 
+from bench.cpu.worker import MEMORY_CALLS, Footprint, GpuWatch, Job, Outcome, Steps, do, time_launch
 from bench.cuda.state import read_state, state_under
 from bench.cuda.variants import Variant
-from bench.golden import check_output, model_input
-from bench.timing import NS_PER_MS
-from bench.worker import MEMORY_CALLS, Footprint, GpuWatch, Job, Outcome, Steps, do, time_launch
+from bench.session.golden import check_output, model_input
+from bench.timing.loop import NS_PER_MS
 from export.artifact.manifest import Manifest
 
 
@@ -30,7 +30,7 @@ class GpuJob(Job):
 
 
 def main(job_path: Path, result_path: Path, ready: int) -> None:
-    """As `bench.worker.main`."""
+    """As `bench.cpu.worker.main`."""
     do(GpuJob.model_validate_json(job_path.read_bytes()), TASKS, _import_torch, result_path, ready)
 
 

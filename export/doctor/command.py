@@ -12,22 +12,22 @@ from rich.markup import escape
 from distill import checkpoint as checkpoints
 from distill import terminal
 from distill.errors import UsageError
-from export import pool
 from export.artifact.manifest import FormatName
 from export.doctor import verdict, words
 from export.doctor.escalation import most_trials
 from export.doctor.process import examine
 from export.doctor.record import DIAGNOSIS_FILE, Diagnosis, FormatDiagnosis, LayerSensitivity, Step
 from export.doctor.worker import BASES, BrokeDown, Chosen, Order, StepEnded
-from export.limits import QUANTIZED_MIN_ACCURACY_KEPT, QUANTIZED_MIN_AGREEMENT
-from export.options import run_name
-from export.plan import plan
-from export.quantization import HoldOutIdentity, QuantizationRecipe
+from export.proof.limits import QUANTIZED_MIN_ACCURACY_KEPT, QUANTIZED_MIN_AGREEMENT
+from export.quantize.recipe import HoldOutIdentity, QuantizationRecipe
+from export.run import pool
+from export.run.options import run_name
+from export.run.plan import plan
 
 if TYPE_CHECKING:  # --help and wrong requests are answered before torch is loaded
     from distill.checkpoint import Card, Checkpoint
     from export.doctor.split import CalibrationSplit
-    from export.evidence import Evidence
+    from export.proof.evidence import Evidence
 
 DEFAULT_OUT = Path("out/doctor")
 SENSITIVITY_RECIPE = QuantizationRecipe(calibrator="mse")
@@ -165,7 +165,7 @@ def gather(loaded: "Checkpoint", settings: Settings) -> tuple["CalibrationSplit"
     import numpy as np
 
     from export.doctor.split import split_training
-    from export.evidence import Evidence, HeldOut, eager_logits, load_verified
+    from export.proof.evidence import Evidence, HeldOut, eager_logits, load_verified
 
     card, training = loaded.card, loaded.card.training
     assert training is not None, "the command refuses such a checkpoint"

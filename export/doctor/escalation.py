@@ -6,7 +6,7 @@ Pure decisions; what a recipe is worth is found out by the caller's `measure`.
 from collections.abc import Callable, Iterator, Sequence
 
 from export.doctor.record import Step, StepName, Trial
-from export.quantization import QuantizationRecipe
+from export.quantize.recipe import QuantizationRecipe
 
 Measure = Callable[[QuantizationRecipe], Trial]
 

@@ -11,9 +11,9 @@ from threading import Thread
 from pydantic import TypeAdapter
 
 from export.doctor.worker import BrokeDown, Chosen, Event, Order
-from export.memory import resident_bytes
-from export.pool import MEMORY_POLL_S, Limits, over_limit
-from export.processes import environment, how_it_died, kill_group
+from export.run.memory import resident_bytes
+from export.run.pool import MEMORY_POLL_S, Limits, over_limit
+from export.run.processes import environment, how_it_died, kill_group
 
 COMMAND = (sys.executable, "-m", "export.doctor.worker")
 
@@ -36,7 +36,7 @@ def examine(order: Order, folder: Path, log: Path, *, limits: Limits) -> Iterato
     with log.open("wb") as noise:
         process = subprocess.Popen(
             [*COMMAND, str(path)],
-            stdin=subprocess.PIPE,  # closes with this process, however it ends: see `export.worker`
+            stdin=subprocess.PIPE,  # closes with this process, however it ends: see `export.run.worker`
             stdout=subprocess.PIPE,
             stderr=noise,
             env=environment(),

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from distill.contract import Contract, Strict
 from export.artifact.manifest import FormatName, Parity
-from export.quantization import HoldOutIdentity, QuantizationRecipe
+from export.quantize.recipe import HoldOutIdentity, QuantizationRecipe
 
 DIAGNOSIS_FILE = "doctor.json"
 

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from export.artifact.runner import Batch
 from export.doctor.record import LayerSensitivity
-from export.fake_quantization import OneLayerQuantized, find_ranges
-from export.graph_layers import float_units, trace
-from export.quantization import QuantizationRecipe
+from export.graph.layers import float_units, trace
+from export.quantize.fake_quantization import OneLayerQuantized, find_ranges
+from export.quantize.recipe import QuantizationRecipe
 
 IMAGES = 200
 """Images of the hold-out that layers are ranked on: each layer runs all of them."""

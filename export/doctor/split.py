@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from distill.errors import UsageError
 from distill.vision.datasets import Split
-from export.calibrate import CalibrationSet, from_training
 from export.doctor.jitter import jitter
-from export.quantization import HoldOutIdentity
+from export.quantize.calibration import CalibrationSet, from_training
+from export.quantize.recipe import HoldOutIdentity
 
 LEAST_HOLD_OUT = 20
 """Of fewer images nothing can be learnt about a percent of accuracy."""

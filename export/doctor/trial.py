@@ -11,10 +11,10 @@ from export.artifact.runner import open_runner
 from export.convert import THREADS, convert
 from export.doctor.record import Trial
 from export.doctor.speed import compare
-from export.evidence import Evidence
 from export.formats import Target
-from export.parity import share_kept
-from export.quantization import QuantizationRecipe
+from export.proof.evidence import Evidence
+from export.proof.parity import share_kept
+from export.quantize.recipe import QuantizationRecipe
 
 
 class Laboratory:

@@ -3,8 +3,8 @@
 from rich.markup import escape
 
 from export.doctor.record import FormatDiagnosis, LayerSensitivity, Step, StepName, Trial
-from export.limits import QUANTIZED_MIN_AGREEMENT
-from export.quantization import QuantizationRecipe
+from export.proof.limits import QUANTIZED_MIN_AGREEMENT
+from export.quantize.recipe import QuantizationRecipe
 
 COLUMNS = ("recipe", "agrees %", "kept %", "bytes", "pieces", "speed", "verdict")
 """Kept: accuracy as a share of eager's; bytes and speed: as multiples of fp32's."""

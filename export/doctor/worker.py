@@ -15,8 +15,8 @@ from typing import ClassVar, Literal, TextIO
 from distill.contract import Contract, Strict
 from export.artifact.manifest import FormatName, Parity
 from export.doctor.record import Step, Trial
-from export.quantization import HoldOutIdentity, QuantizationRecipe
-from export.worker import COLLECTED_AFTER, end_with_parent, one_line
+from export.quantize.recipe import HoldOutIdentity, QuantizationRecipe
+from export.run.worker import COLLECTED_AFTER, end_with_parent, one_line
 
 BASES: dict[FormatName, QuantizationRecipe] = {
     "executorch": QuantizationRecipe(),
@@ -32,7 +32,7 @@ class Order(Contract):
 
     Attributes:
         checkpoint: folder of the model.
-        hold_out: file of `export.evidence.Evidence`: images to choose on, and to calibrate with.
+        hold_out: file of `export.proof.evidence.Evidence`: images to choose on, and to calibrate with.
         reported: the same with the validation images.
         layers: names for `float_layers`, the most sensitive first.
         min_accuracy_kept, min_agreement: what a recipe must reach.
@@ -92,7 +92,7 @@ def work(order: Order, say: TextIO) -> None:
     from export.doctor.escalation import cheapest, escalate
     from export.doctor.trial import Laboratory
     from export.doctor.words import recipe_in_words
-    from export.evidence import Evidence
+    from export.proof.evidence import Evidence
 
     def tell(event: Event) -> None:
         print(event.model_dump_json(), file=say, flush=True)

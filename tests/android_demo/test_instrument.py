@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from bench.protocol import Job, JobModel, Progress, Result, progress_file, result_file
-from bench.timing import Limits
+from bench.timing.loop import Limits
 from distill.contract import sha256_of_file
 from tests.android_demo.networks import CLASSES, SHAPE, classifier
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.adb import AdbMissing, find_program
+from bench.android.adb import AdbMissing, find_program
 from bench.record import read_journal
 from tests.loopback_phone.phone import AdbServer, LoopbackPhone, why_not
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench import worker
+from bench.cpu import worker
 from export.artifact.manifest import Manifest
 from export.artifact.runner import RUNNERS, Batch, Bound, RunnerEntry
 

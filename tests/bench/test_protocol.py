@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 import pytest
 
-from bench import timing
 from bench.instruments import agent
 from bench.protocol import FOLDER, RECORDS, Job, Progress, Result, schema
-from bench.timing import HostLimits, Limits
+from bench.timing import loop as timing
+from bench.timing.loop import HostLimits, Limits
 from distill.errors import UsageError
 from tests.bench import timed
 

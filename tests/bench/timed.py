@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from bench.timing import Clock, HostLimits, Timing, in_bursts
+from bench.timing.loop import Clock, HostLimits, Timing, in_bursts
 
 
 def measure(call: Callable[[], object], *, limits: HostLimits, clock: Clock = time.perf_counter_ns) -> Timing:

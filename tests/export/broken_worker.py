@@ -1,6 +1,6 @@
-"""Stands in for export.worker: breaks in the way that PLAN_<format> in the environment asks for, else does the work.
+"""Stands in for export.run.worker: breaks as PLAN_<format> in the environment asks, else does the work.
 
-With `--host` it stands in for export.host, whose forked workers break in the same way.
+With `--host` it stands in for export.run.host, whose forked workers break in the same way.
 """
 
 import os
@@ -8,8 +8,8 @@ import signal
 import sys
 from pathlib import Path
 
-from export import host, worker
-from export.worker import Order
+from export.run import host, worker
+from export.run.worker import Order
 
 carry_out = worker.main
 

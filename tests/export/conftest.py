@@ -15,8 +15,8 @@ from distill.vision.models import build
 from distill.vision.preprocess import Preprocess
 from export.artifact import Manifest
 from export.convert import convert
-from export.evidence import Evidence, gather
 from export.formats import Target
+from export.proof.evidence import Evidence, gather
 
 CLASSES = ("blue", "green", "grey", "red")
 COLOURS = ((60, 60, 190), (60, 190, 60), (125, 125, 125), (190, 60, 60))

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from distill import terminal
-from export import hosts, pool, processes
 from export.__main__ import app
 from export.artifact.manifest import Delegation, read_artifact
-from export.making import fall_back
+from export.run import hosts, pool, processes
+from export.run.making import fall_back
 
 BROKEN_WORKER = (sys.executable, str(Path(__file__).with_name("broken_worker.py")))
 NO_WORKER = ("/no/worker/may/start",)
@@ -160,7 +160,7 @@ def test_a_setting_that_would_change_nothing_is_refused(
 @pytest.fixture
 def wrong_eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """Eager's logits with the classes in another order: no artifact can agree with them."""
-    from export import evidence
+    from export.proof import evidence
 
     true_logits = evidence.eager_logits
     monkeypatch.setattr(evidence, "eager_logits", lambda *args: true_logits(*args)[:, ::-1])

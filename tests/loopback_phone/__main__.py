@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench.adb import Adb, find_program
+from bench.android.adb import Adb, find_program
 from tests.loopback_phone.packages import Unavailable
 from tests.loopback_phone.phone import PHONES, AdbServer, LoopbackPhone, why_not
 

@@ -19,11 +19,11 @@ from pathlib import Path
 import numpy as np
 
 from bench.android.launch import INPUT_FILE, MODEL_FILE, check_golden, make_job
-from bench.cells import Cell, find_artifacts, subject_name
-from bench.golden import model_input
 from bench.instruments.native.build import build, native_folder
 from bench.protocol import JOB_FILE, Result, result_file
-from bench.timing import Limits
+from bench.session.cells import Cell, find_artifacts, subject_name
+from bench.session.golden import model_input
+from bench.timing.loop import Limits
 from distill.errors import ToolError, UsageError, WorkFailed
 from export.artifact.manifest import read_artifact
 from tests.loopback_phone.emulator import PROCESSOR, emulator

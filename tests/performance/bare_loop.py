@@ -65,9 +65,9 @@ def burst(call: Callable[[], object]) -> list[float]:
 
 
 def main(job_path: Path, result_path: Path, ready: int) -> None:
-    from bench import worker
+    from bench.cpu import worker
     from export.artifact.manifest import read_artifact
-    from export.golden import INPUT_FILE
+    from export.proof.golden import INPUT_FILE
 
     job = worker.Job.model_validate_json(job_path.read_bytes())
     folder = Path(job.folder)

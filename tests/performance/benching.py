@@ -14,15 +14,15 @@ from statistics import median
 
 from rich.markup import escape
 
-from bench.cells import Cell, find_artifacts
-from bench.compare import ratio_in_words
-from bench.cpu import CpuBench
-from bench.intervals import Interval
-from bench.processes import Workers
-from bench.ratio import ratio_of
+from bench.compare.compare import ratio_in_words
+from bench.cpu.device import CpuBench
+from bench.cpu.workers import Workers
 from bench.record import Measurement
-from bench.statistics import summarize
-from bench.timing import HostLimits
+from bench.session.cells import Cell, find_artifacts
+from bench.timing.intervals import Interval
+from bench.timing.loop import HostLimits
+from bench.timing.ratio import ratio_of
+from bench.timing.statistics import summarize
 from distill import terminal
 from distill.errors import UsageError, WorkFailed
 from export.artifact.manifest import MANIFEST_FILE, FormatName, Manifest, read_artifact

@@ -11,10 +11,10 @@ import tempfile
 from collections import defaultdict
 from pathlib import Path
 
-from bench.adb import find_program
-from bench.cells import find_artifacts
+from bench.android.adb import find_program
 from bench.record import read_journal
-from bench.statistics import summarize
+from bench.session.cells import find_artifacts
+from bench.timing.statistics import summarize
 from distill import terminal
 from distill.errors import UsageError, WorkFailed
 from export.artifact.manifest import read_artifact

@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from bench import worker
+from bench.cpu import worker
 from export.artifact.manifest import Manifest
 from export.artifact.runner import Batch, Bound, Runner, open_runner
 

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.adb import Adb, AdbMissing, Phone, find_program
 from bench.android import PhoneBench
+from bench.android.adb import Adb, AdbMissing, Phone, find_program
 from bench.android.state import Gate
-from bench.cells import plan
 from bench.record import Measurement
-from bench.timing import Limits
+from bench.session.cells import plan
+from bench.timing.loop import Limits
 from tests.loopback_phone.phone import AdbServer, LoopbackPhone, why_not
 
 QUICK = Limits(warmup_count=2, warmup_s=0.0, min_count=30, min_s=0.0, max_count=30)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.adb import (
+from bench.android.adb import (
     Adb,
     AdbMissing,
     AdbTimeout,
@@ -125,7 +125,7 @@ def test_another_hash_than_expected_is_a_failed_transfer(phone, tmp_path):
 
 
 def test_a_long_push_tells_how_far_it_is(phone, tmp_path, monkeypatch):
-    monkeypatch.setattr("bench.adb.POLL_S", 0.01)
+    monkeypatch.setattr("bench.android.adb.POLL_S", 0.01)
     path, sha256 = file_with(tmp_path, bytes(60_000_000))
     arrived: list[int] = []
     phone.push(path, "/data/local/tmp/file", sha256=sha256, told=arrived.append)
@@ -213,7 +213,7 @@ def test_an_unauthorized_phone_is_said_to_ask_for_the_key_and_works_after_it_was
 
 
 def test_an_offline_phone_is_asked_once_to_reconnect_and_then_named(start_phone, adb, adb_server, monkeypatch):
-    monkeypatch.setattr("bench.adb.RECONNECT_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("bench.android.adb.RECONNECT_TIMEOUT_S", 0.5)
     loopback = start_phone(attached=None)
     loopback.freeze()
     adb_server.begin_connecting(loopback)

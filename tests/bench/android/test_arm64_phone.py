@@ -14,7 +14,7 @@ from bench.android.doctor import examine
 from bench.android.identity import identify
 from bench.android.instruments import NativeRunner
 from bench.record import read_journal
-from bench.report import page_content
+from bench.report.html import page_content
 from distill.errors import UsageError
 from tests.bench.android.conftest import measure
 from tests.loopback_phone.arm64 import native_runner

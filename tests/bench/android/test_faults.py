@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.adb import Adb, Phone
 from bench.android import PhoneBench
+from bench.android.adb import Adb, Phone
 from bench.android.quiet import QUIET, PhoneJournal, Setting, journal_path, quieted, restore
 from bench.android.state import Gate
 from bench.record import Measurement, read_journal

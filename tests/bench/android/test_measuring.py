@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import cpu
 from bench.android import phones
 from bench.android.doctor import examine
 from bench.android.fleet import Fleet
@@ -17,10 +16,11 @@ from bench.android.instruments import PythonAgent
 from bench.android.quiet import QUIET, journal_path
 from bench.android.state import snapshot
 from bench.android.sustained import per_minute
-from bench.cells import plan
-from bench.judge import Trace
+from bench.cpu.device import bench as cpu
 from bench.record import read_journal
-from bench.statistics import summarize
+from bench.session.cells import plan
+from bench.timing.judge import Trace
+from bench.timing.statistics import summarize
 from distill.errors import UsageError
 from tests.bench.android.conftest import QUICK, measure
 

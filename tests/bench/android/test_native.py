@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.adb import Phone
+from bench.android.adb import Phone
 from bench.android.instruments import NativeRunner
 from bench.android.runtimes import of_native
 from bench.instruments.native.build import build

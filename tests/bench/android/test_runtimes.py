@@ -8,7 +8,7 @@ from bench.android.doctor import examine
 from bench.android.fleet import Fleet
 from bench.android.instruments import PythonAgent
 from bench.android.runtimes import LIST_IN_APK, Runtime, Runtimes, fit, of_native
-from bench.cells import plan
+from bench.session.cells import plan
 from export.artifact.manifest import Manifest, read_artifact
 from tests.bench.android.conftest import measure
 

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from bench.cpu import CpuBench
+from bench.cpu.device import CpuBench
 from distill.errors import ToolError, UsageError
 from export.artifact.runner import RUNNERS, open_runner
 

@@ -9,13 +9,13 @@ from torch import nn
 
 from distill.errors import UsageError
 from distill.vision.models import ImageClassifier
-from export.bias_correction import correct_bias, mean_shifts
 from export.doctor.sensitivity import measure_layers
-from export.equalisation import equalise, factors, find_pairs
-from export.fake_quantization import fake_activation, fake_weight, find_ranges
-from export.graph_layers import trace
-from export.quantization import QuantizationRecipe
-from export.weight_corrections import corrected
+from export.graph.layers import trace
+from export.quantize.bias_correction import correct_bias, mean_shifts
+from export.quantize.equalisation import equalise, factors, find_pairs
+from export.quantize.fake_quantization import fake_activation, fake_weight, find_ranges
+from export.quantize.recipe import QuantizationRecipe
+from export.quantize.weight_corrections import corrected
 
 RECIPE = QuantizationRecipe()
 

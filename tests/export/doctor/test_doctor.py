@@ -16,7 +16,7 @@ from export.doctor.record import DIAGNOSIS_FILE, Diagnosis, FormatDiagnosis, Ste
 from export.doctor.verdict import advice, conclude
 from export.doctor.words import recipe_in_words, step_line
 from export.doctor.worker import BrokeDown, Chosen
-from export.quantization import QuantizationRecipe
+from export.quantize.recipe import QuantizationRecipe
 
 IMAGES = ("--images", 60, "--calibration-images", 40)
 CRASH = (sys.executable, "-c", "import os; os.abort()")

@@ -7,7 +7,7 @@ import pytest
 from export.doctor.escalation import SWEEP, best_of, cheapest, escalate, fewest, most_trials
 from export.doctor.record import Speed, Trial
 from export.doctor.speed import median_interval
-from export.quantization import QuantizationRecipe
+from export.quantize.recipe import QuantizationRecipe
 
 BASE = QuantizationRecipe(float_operations=("hard-swish",))
 LAYERS = tuple(f"network.layer{number}" for number in range(12))

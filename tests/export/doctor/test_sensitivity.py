@@ -6,9 +6,9 @@ import torch
 
 from distill.vision.models import ImageClassifier
 from export.doctor.sensitivity import CEILING_DB, measure_layers, sqnr_db
-from export.fake_quantization import fake_activation, fake_weight, find_ranges
-from export.graph_layers import float_units, trace
-from export.quantization import QuantizationRecipe
+from export.graph.layers import float_units, trace
+from export.quantize.fake_quantization import fake_activation, fake_weight, find_ranges
+from export.quantize.recipe import QuantizationRecipe
 
 RECIPE = QuantizationRecipe()
 LAYERS = {

@@ -5,9 +5,9 @@ import pytest
 
 from distill.errors import UsageError
 from distill.vision.datasets import Split
-from export.calibrate import from_training
 from export.doctor.jitter import jitter
 from export.doctor.split import split_training, train_indices
+from export.quantize.calibration import from_training
 
 CLASSES = ("a", "b", "c")
 

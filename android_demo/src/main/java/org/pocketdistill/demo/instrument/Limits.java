@@ -7,7 +7,7 @@ import org.pocketdistill.demo.json.JsonException;
 import org.pocketdistill.demo.json.JsonObject;
 
 /**
- * When warm-up and sampling stop (the toolkit's {@code bench.timing.Limits}).
+ * When warm-up and sampling stop (the toolkit's {@code bench.timing.loop.Limits}).
  *
  * <p>Floors must both be reached; a cap stops at once, floor or not. One sample is always taken.
  */

@@ -5,7 +5,7 @@ import java.util.Arrays;
 import org.pocketdistill.demo.engine.EngineException;
 
 /**
- * The timed loop: first call, warm-up, samples; the same stopping rules as the toolkit's {@code bench.timing}.
+ * The timed loop: first call, warm-up, samples; the same stopping rules as the toolkit's {@code bench.timing.loop}.
  *
  * <p>Between the two readings of the clock there is the call and nothing else. Memory for all samples is taken
  * beforehand; nothing is logged, allocated or drawn while sampling, apart from what the observer does between samples.

@@ -1,0 +1,448 @@
+"""The best model inside a budget, from measurements: candidates, Pareto front, winner, and what it gives up.
+
+Inside the budget accuracy decides. Candidates whose accuracies are not shown to differ from the best one's count as
+tied, and of those the fastest wins.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+
+from bench.compare.conditions import conditions_asked
+from bench.compare.speed_up import teachers_of
+from bench.record import Measurement
+from bench.timing.intervals import Interval, Z, median_interval
+from bench.timing.ratio import ratio_of
+
+EMULATED = "emulated device: its times say nothing of any product"
+BASE_ONLY = "eager PyTorch is the base of comparisons, not a product"
+ONLY_NOISY = ("noisy", "drifting")
+NO_ACCURACY = "no accuracy is known: untrained, or brought without data"
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """How good a model is on held-out images.
+
+    Attributes:
+        share: of correct predictions, in [0, 1].
+        images: how many stand behind it.
+        agreement: share of images for which it predicts what the eager model predicts; None if that is not known.
+        is_measured: True if it was measured where the model was timed, False if when it was exported.
+    """
+
+    share: float
+    images: int
+    agreement: float | None
+    is_measured: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """An artifact with a row to choose it by.
+
+    Attributes:
+        latency_ms: median per call.
+        accuracy: measured where it was timed, unless the export measured it on more images.
+        relative_accuracy: accuracy / the reference's accuracy.
+        memory_bytes: peak of a measuring process, runtime included; None if that was not measured.
+    """
+
+    row: Measurement
+    latency_ms: Interval
+    accuracy: Accuracy
+    relative_accuracy: float
+    memory_bytes: int | None
+    is_teacher: bool
+
+    @property
+    def name(self) -> str:
+        """How people tell it apart, e.g. "mobilenet_v3_small hinton_kd onnx int8"."""
+        subject = self.row.subject
+        on_gpu = self.row.device.kind == "cuda" and self.row.accelerator_requested
+        mode = f" ({self.row.accelerator_requested})" if on_gpu else ""
+        return f"{subject.name} {subject.format} {subject.precision}{mode}{' (teacher)' if self.is_teacher else ''}"
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the model on disk."""
+        return self.row.subject.size_bytes
+
+
+@dataclass(frozen=True)
+class Excluded:
+    """A row that cannot be chosen, and why; rows of one kind share the reason word for word."""
+
+    row: Measurement
+    reason: str
+
+
+@dataclass(frozen=True)
+class Limit:
+    """One limit of a budget.
+
+    Attributes:
+        option: as on the command line.
+        value: in the option's unit.
+        of: the same figure of a candidate; None if it is not known.
+        is_least: True if the figure must not be below the value, False if it must not be above.
+    """
+
+    option: str
+    value: float
+    of: Callable[[Candidate], float | None]
+    is_least: bool = False
+
+    def looser(self, candidate: Candidate) -> float:
+        """How many times looser the limit would have to be for a candidate: 1 if it is kept, infinite if unknown."""
+        found = self.of(candidate)
+        if found is None:
+            return math.inf
+        excess = (self.value, found) if self.is_least else (found, self.value)
+        return max(1.0, excess[0] / excess[1]) if excess[1] else (1.0 if not excess[0] else math.inf)
+
+    def keeps(self, candidate: Candidate) -> bool:
+        """Whether a candidate is inside."""
+        return self.looser(candidate) == 1
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a candidate may take and must keep; None where nothing is asked.
+
+    Attributes:
+        max_latency_ms: holds for the upper end of the median's 95 % interval, so that the median is inside for sure.
+        max_size_mb: of the model on disk, in 10^6 bytes.
+        min_relative_accuracy: of the reference's accuracy, above 0.
+        max_memory_mb: peak of the process, runtime included, in 10^6 bytes.
+    """
+
+    max_latency_ms: float | None = None
+    max_size_mb: float | None = None
+    min_relative_accuracy: float | None = None
+    max_memory_mb: float | None = None
+
+    def limits(self) -> tuple[Limit, ...]:
+        """What is asked, one by one."""
+        asked = (
+            ("--max-latency-ms", self.max_latency_ms, lambda one: one.latency_ms.high, False),
+            ("--max-size-mb", self.max_size_mb, lambda one: one.size_bytes / 1e6, False),
+            ("--min-relative-accuracy", self.min_relative_accuracy, lambda one: one.relative_accuracy, True),
+            ("--max-memory-mb", self.max_memory_mb, _memory_mb, False),
+        )
+        return tuple(Limit(option, value, of, least) for option, value, of, least in asked if value is not None)
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Accuracy of one minus accuracy of another.
+
+    Attributes:
+        half_width: of the 95 % interval of the difference.
+        is_paired: True if it is known on how many images the two can disagree at most (both are exports of one
+            checkpoint); otherwise the images count as drawn for each, which makes the interval wider than it need be.
+    """
+
+    value: float
+    half_width: float
+    is_paired: bool
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether the two are shown to differ."""
+        return abs(self.value) > self.half_width
+
+
+@dataclass(frozen=True)
+class Trade:
+    """What the winner gives up against another, and what it gains.
+
+    Attributes:
+        accuracy: the winner's minus the other's.
+        latency: the winner's median / the other's; below 1 is faster.
+        size: the winner's bytes / the other's.
+    """
+
+    other: Candidate
+    accuracy: Gap
+    latency: Interval
+    size: float
+
+
+@dataclass(frozen=True)
+class Kill:
+    """What one limit does where nothing fits.
+
+    Attributes:
+        breaking: how many candidates break it.
+        alone: the value it would need if all other limits stay; None if no value would do.
+        alone_candidate: who would then fit.
+    """
+
+    limit: Limit
+    breaking: int
+    alone: float | None
+    alone_candidate: Candidate | None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The outcome.
+
+    Attributes:
+        reference: name of what relative accuracy is relative to.
+        candidates: the fastest first.
+        front: those that no other candidate beats in latency, size and accuracy at once.
+        fitting: those inside the budget.
+        tied: those that fit and are not shown to differ in accuracy from the most accurate that fits, the winner first.
+        runner_up: the winner if there were no winner.
+        trades: the winner against the most accurate of all candidates and against the runner-up.
+        kills: if nothing fits: every limit, the one that most candidates break first; else empty.
+        nearest_miss: if nothing fits: the candidate whose worst limit needs the least loosening.
+    """
+
+    limits: tuple[Limit, ...]
+    reference: str
+    candidates: tuple[Candidate, ...]
+    excluded: tuple[Excluded, ...]
+    front: tuple[Candidate, ...]
+    fitting: tuple[Candidate, ...]
+    tied: tuple[Candidate, ...]
+    winner: Candidate | None
+    runner_up: Candidate | None
+    trades: tuple[Trade, ...]
+    kills: tuple[Kill, ...]
+    nearest_miss: Candidate | None
+
+
+def choose(
+    rows: Iterable[Measurement], budget: Budget, *, journal: Sequence[Measurement] = (), allow_noisy: bool = False
+) -> Choice:
+    """Choose among rows of one device, batch and thread count.
+
+    Args:
+        rows: in the order measured; of every artifact the newest valid row counts.
+        budget: the limits.
+        journal: where the teacher's accuracy is looked for beside `rows`; accuracy knows no device.
+        allow_noisy: whether a noisy or drifting row counts where an artifact has no valid one. Its interval says how
+            badly it is known, and a latency limit holds for the interval's upper end.
+    """
+    rows = list(rows)
+    candidates, excluded, reference = _candidates(rows, [*journal, *rows], allow_noisy=allow_noisy)
+    limits = budget.limits()
+    fitting = [one for one in candidates if all(limit.keeps(one) for limit in limits)]
+    tied = _ranked(fitting)
+    winner = tied[0] if tied else None
+    others = _ranked([one for one in fitting if one is not winner])
+    runner_up = others[0] if others else None
+    nothing_fits = bool(candidates) and winner is None
+    return Choice(
+        limits=limits,
+        reference=reference,
+        candidates=tuple(candidates),
+        excluded=tuple(excluded),
+        front=tuple(pareto_front(candidates)),
+        fitting=tuple(fitting),
+        tied=tuple(tied),
+        winner=winner,
+        runner_up=runner_up,
+        trades=tuple(_trades(winner, candidates, runner_up)) if winner else (),
+        kills=tuple(_kills(candidates, limits)) if nothing_fits else (),
+        nearest_miss=min(candidates, key=lambda one: _loosening(one, limits)) if nothing_fits else None,
+    )
+
+
+def pareto_front(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Those that no other candidate equals or beats in latency, size and accuracy, and beats in one of them."""
+    return [one for one in candidates if not any(_beats(other, one) for other in candidates)]
+
+
+def accuracy_gap(one: Candidate, other: Candidate) -> Gap:
+    """The difference of two accuracies with its 95 % interval.
+
+    Independent proportions after Agresti and Caffo (2000), paired ones after Agresti and Min (2005): a few
+    pseudo-observations keep the interval from vanishing at the ends.
+    """
+    value = one.accuracy.share - other.accuracy.share
+    variance = _variance(one.accuracy) + _variance(other.accuracy)
+    discordant = _discordant(one, other)
+    if discordant is not None:
+        images = one.accuracy.images
+        paired = (discordant * images + 1) / (images + 2) ** 2
+        if paired < variance:
+            return Gap(value, Z * math.sqrt(paired), is_paired=True)
+    return Gap(value, Z * math.sqrt(variance), is_paired=False)
+
+
+def accuracy_of(row: Measurement) -> Accuracy | None:
+    """Accuracy of a row: measured where it was timed, unless the export knows it from more images."""
+    subject = row.subject
+    if row.measured_accuracy is not None and row.measured_images >= subject.accuracy_images:
+        return Accuracy(row.measured_accuracy, row.measured_images, row.measured_agreement, is_measured=True)
+    if subject.accuracy is not None and subject.accuracy_images > 0:
+        return Accuracy(subject.accuracy, subject.accuracy_images, subject.top1_agreement, is_measured=False)
+    return None
+
+
+def _candidates(
+    rows: Sequence[Measurement], journal: Sequence[Measurement], *, allow_noisy: bool
+) -> tuple[list[Candidate], list[Excluded], str]:
+    """(candidates, the fastest first; what is left out; name of the reference of their relative accuracy)."""
+    excluded: list[Excluded] = []
+    eligible: list[tuple[Measurement, Accuracy]] = []
+    for row in _newest_valid(rows):
+        accuracy, reason = accuracy_of(row), _ineligible(row, allow_noisy=allow_noisy)
+        if reason is None and accuracy is not None:
+            eligible.append((row, accuracy))
+        else:
+            excluded.append(Excluded(row, reason or NO_ACCURACY))
+    teachers = _teachers(journal)
+    best = max((accuracy.share for _, accuracy in eligible), default=0.0)
+    references = {_reference_name(row, teachers) for row, _ in eligible}
+    candidates = [
+        Candidate(
+            row=row,
+            latency_ms=median_interval(row.samples_by_launch),
+            accuracy=accuracy,
+            relative_accuracy=_share(accuracy.share, _reference(row, teachers, best)),
+            memory_bytes=row.peak_memory_bytes,
+            is_teacher=row.subject.checkpoint_sha256 in teachers,
+        )
+        for row, accuracy in eligible
+    ]
+    return sorted(candidates, key=_speed), excluded, " or ".join(sorted(references))
+
+
+def _newest_valid(rows: Iterable[Measurement]) -> list[Measurement]:
+    """Of every artifact and accelerator the last valid row, or else the last row."""
+    found: dict[Hashable, Measurement] = {}
+    for row in rows:
+        key = (row.subject.manifest_sha256, conditions_asked(row))
+        if row.validity == "valid" or key not in found or found[key].validity != "valid":
+            found[key] = row
+    return list(found.values())
+
+
+def _ineligible(row: Measurement, *, allow_noisy: bool) -> str | None:
+    if row.device.emulated:
+        return EMULATED
+    if row.validity != "valid" and not (allow_noisy and row.validity in ONLY_NOISY):
+        return f"its newest row is {row.validity}, not valid"
+    if row.subject.format == "eager" and row.device.kind != "cuda":
+        return BASE_ONLY
+    return None
+
+
+def _teachers(journal: Sequence[Measurement]) -> dict[str, tuple[str, float]]:
+    """(name, accuracy) of every measured teacher; names that two share end in a piece of the checkpoint's hash."""
+    found = {sha: teacher for sha in teachers_of(journal) if (teacher := _teacher(sha, journal)) is not None}
+    counts = Counter(name for name, _ in found.values())
+    return {
+        sha: (name if counts[name] == 1 else f"{name} ({sha[:6]})", accuracy) for sha, (name, accuracy) in found.items()
+    }
+
+
+def _teacher(sha: str, journal: Sequence[Measurement]) -> tuple[str, float] | None:
+    """(name, accuracy) of a checkpoint, as its eager row says or else its newest."""
+    found = [row for row in journal if row.subject.checkpoint_sha256 == sha and accuracy_of(row)]
+    eager = [row for row in found if row.subject.format == "eager"]
+    for row in reversed(eager or found):
+        accuracy = accuracy_of(row)
+        if accuracy is not None and accuracy.share > 0:
+            return f"the teacher {row.subject.name}", accuracy.share
+    return None
+
+
+def _teacher_of(row: Measurement, teachers: dict[str, tuple[str, float]]) -> str | None:
+    """The checkpoint that a row's accuracy is held against; a student from scratch is held against the only teacher."""
+    if row.subject.checkpoint_sha256 in teachers:
+        return row.subject.checkpoint_sha256
+    if row.subject.teacher_sha256 is None and len(teachers) == 1:
+        return next(iter(teachers))
+    return row.subject.teacher_sha256 if row.subject.teacher_sha256 in teachers else None
+
+
+def _reference(row: Measurement, teachers: dict[str, tuple[str, float]], best: float) -> float:
+    sha = _teacher_of(row, teachers)
+    return teachers[sha][1] if sha else best
+
+
+def _reference_name(row: Measurement, teachers: dict[str, tuple[str, float]]) -> str:
+    sha = _teacher_of(row, teachers)
+    return teachers[sha][0] if sha else "the most accurate candidate, because its teacher was not measured"
+
+
+def _ranked(fitting: Sequence[Candidate]) -> list[Candidate]:
+    """Those tied with the most accurate, the fastest first."""
+    if not fitting:
+        return []
+    best = max(fitting, key=lambda one: one.accuracy.share)
+    return sorted((one for one in fitting if not accuracy_gap(best, one).is_shown), key=_speed)
+
+
+def _trades(winner: Candidate, candidates: Sequence[Candidate], runner_up: Candidate | None) -> list[Trade]:
+    # Of several equally accurate ones the fastest, as the candidates come.
+    most_accurate = max(candidates, key=lambda one: one.accuracy.share)
+    others = [most_accurate] if runner_up is None or runner_up is most_accurate else [most_accurate, runner_up]
+    return [_trade(winner, other) for other in others if other is not winner]
+
+
+def _trade(winner: Candidate, other: Candidate) -> Trade:
+    return Trade(
+        other=other,
+        accuracy=accuracy_gap(winner, other),
+        latency=ratio_of(other.row, winner.row),
+        size=_share(winner.size_bytes, other.size_bytes),
+    )
+
+
+def _kills(candidates: Sequence[Candidate], limits: Sequence[Limit]) -> list[Kill]:
+    kills: list[Kill] = []
+    for limit in limits:
+        rest = [other for other in limits if other is not limit]
+        inside = [one for one in candidates if all(other.keeps(one) for other in rest)]
+        nearest = min(inside, key=limit.looser, default=None)
+        needed = limit.of(nearest) if nearest else None
+        breaking = sum(not limit.keeps(one) for one in candidates)
+        kills.append(Kill(limit, breaking, needed, nearest if needed is not None else None))
+    return sorted(kills, key=lambda kill: -kill.breaking)
+
+
+def _loosening(candidate: Candidate, limits: Sequence[Limit]) -> tuple[float, float]:
+    """The worst factor, then all of them together."""
+    factors = [limit.looser(candidate) for limit in limits]
+    return max(factors), math.prod(factors)
+
+
+def _beats(one: Candidate, other: Candidate) -> bool:
+    ours = (one.latency_ms.value, one.size_bytes, -one.accuracy.share)
+    theirs = (other.latency_ms.value, other.size_bytes, -other.accuracy.share)
+    return ours != theirs and all(mine <= its for mine, its in zip(ours, theirs, strict=True))
+
+
+def _discordant(one: Candidate, other: Candidate) -> float | None:
+    """The largest share of images on which two exports of one checkpoint can differ: each may leave eager elsewhere."""
+    ours, its = one.accuracy, other.accuracy
+    same_images = (ours.images, ours.is_measured) == (its.images, its.is_measured)
+    same_checkpoint = one.row.subject.checkpoint_sha256 == other.row.subject.checkpoint_sha256
+    if not (same_images and same_checkpoint) or ours.agreement is None or its.agreement is None:
+        return None
+    return (1 - ours.agreement) + (1 - its.agreement)
+
+
+def _variance(accuracy: Accuracy) -> float:
+    share = (accuracy.share * accuracy.images + 1) / (accuracy.images + 2)
+    return share * (1 - share) / (accuracy.images + 2)
+
+
+def _speed(candidate: Candidate) -> tuple[float, int, str]:
+    return candidate.latency_ms.value, candidate.size_bytes, candidate.name
+
+
+def _memory_mb(candidate: Candidate) -> float | None:
+    return None if candidate.memory_bytes is None else candidate.memory_bytes / 1e6
+
+
+def _share(part: float, whole: float) -> float:
+    return part / whole if whole else 0.0

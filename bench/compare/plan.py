@@ -1,0 +1,183 @@
+"""`python -m bench plan`: time students before they are trained, so that only those inside a budget are."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.markup import escape
+
+from bench.devices import find_device
+from bench.measure import numbers
+from bench.record import Measurement, read_journal
+from bench.report.table import MISSING, STYLE
+from bench.report.wide import show_compactly
+from bench.timing.intervals import Interval, median_interval
+from distill.errors import UsageError, WorkFailed
+from distill.terminal import answer, say, table
+
+OUT = Path("out/plan")
+STUDENTS = "mobilenet_v3_small,mobilenet_v3_large,shufflenet_v2_x1_0,ghostnet_100"
+PICTURES = 32
+NO_PRODUCT = "eager"
+"""The format that is the base of comparisons and never a product."""
+
+
+@dataclass(frozen=True)
+class Timed:
+    """One artifact of an untrained student.
+
+    Attributes:
+        student: as asked for.
+        latency_ms: median per call with its 95 % interval; None if the row failed.
+        is_inside: whether it keeps the budget: the upper end of the interval counts, as in `bench.compare.choice`.
+    """
+
+    student: str
+    row: Measurement
+    latency_ms: Interval | None
+    is_inside: bool
+
+
+def plan(
+    max_latency_ms: Annotated[float, typer.Option(min=0, help="Per call; the upper end of the median's interval.")],
+    max_size_mb: Annotated[float | None, typer.Option(min=0, help="Of the model on disk, 10^6 bytes.")] = None,
+    students: Annotated[str, typer.Option(help="Networks, as python -m distill list names them.")] = STUDENTS,
+    device: Annotated[str, typer.Option(help="What to measure on.")] = "cpu",
+    size: Annotated[int, typer.Option(min=8, help="Side of the input in pixels.")] = 64,
+    channels: Annotated[int, typer.Option(help="3, or 1 for grey.")] = 1,
+    classes: Annotated[int, typer.Option(min=2, help="How many classes they will tell apart.")] = 10,
+    threads: Annotated[str, typer.Option(help="Threads of the runtime.")] = "1",
+    format: Annotated[str | None, typer.Option(help="Of the export.", show_default="the export's usual")] = None,
+    precision: Annotated[str | None, typer.Option(help="Of the export.", show_default="the export's usual")] = None,
+    study: Annotated[str, typer.Option(help="Study that will train those inside.")] = "demo-study",
+    out: Annotated[Path, typer.Option(help="Folder for their artifacts and a journal of their own.")] = OUT,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+) -> int:
+    """Export students with random weights, measure them, and say which are worth training.
+
+    Latency and bytes hardly depend on the values of the weights, so they are known before the accuracy is. The last
+    line on stdout names the students that are inside in at least one format, for `python -m distill study --students`.
+    The rows have no accuracy and a journal of their own: `choose` never takes one for a trained model.
+
+    Exit code 1 if no student is inside.
+    """
+    names = _students(students)
+    numbers(threads, "--threads")
+    find_device(device)
+    journal = out / "measurements.jsonl"
+    seen = len(read_journal(journal).measurements) if journal.is_file() else 0
+    described = [f"--untrained={classes}", f"--size={size}", f"--channels={channels}"]
+    wanted = [f"--{option}={value}" for option, value in (("format", format), ("precision", precision)) if value]
+    artifacts: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="plan-") as pictures:
+        write_noise(Path(pictures), size, channels)
+        calibration = [f"--calibration-folder={pictures}", "--allow-loss"]
+        for name in names:
+            say(f"exporting {escape(name)}, untrained")
+            folder = out / name.replace(":", "-").replace("/", "-")
+            told = _run("export", f"--model={name}", *described, *wanted, *calibration, f"--out={folder}", "--json")
+            artifacts += [one["folder"] for one in json.loads(told) if one["status"] in ("made", "unchanged")]
+    if not artifacts:
+        raise WorkFailed("no student could be exported; the reasons stand above.")
+    _run("bench", "measure", *artifacts, f"--device={device}", f"--threads={threads}", f"--out={journal}")
+    rows = read_journal(journal).measurements[seen:]
+    timed = [judge(row, max_latency_ms=max_latency_ms, max_size_mb=max_size_mb) for row in rows]
+    inside = list(dict.fromkeys(one.student for one in timed if one.is_inside))
+    limits = f"{max_latency_ms:g} ms" + (f" and {max_size_mb:g} MB" if max_size_mb is not None else "")
+    if as_json:
+        answer(json.dumps({"inside": inside, "timed": [_as_record(one) for one in timed]}, indent=2))
+    else:
+        _show(timed, f"Untrained students on {device}, {size} px, within {limits}")
+        if inside:
+            say(f"[bold]next:[/] python -m distill study {escape(study)} --students {escape(','.join(inside))}")
+            answer(",".join(inside))
+        else:
+            say("[red]no student is inside:[/] allow more, or try smaller --students or a smaller --size")
+    return 0 if inside else 1
+
+
+def judge(row: Measurement, *, max_latency_ms: float, max_size_mb: float | None) -> Timed:
+    """Hold one row against the budget; a failed row and the base format are never inside."""
+    if not row.samples_ms:
+        return Timed(row.subject.model, row, None, is_inside=False)
+    latency_ms = median_interval(row.samples_by_launch)
+    fits = latency_ms.high <= max_latency_ms and (max_size_mb is None or row.subject.size_bytes <= max_size_mb * 1e6)
+    return Timed(row.subject.model, row, latency_ms, is_inside=fits and row.subject.format != NO_PRODUCT)
+
+
+def write_noise(folder: Path, size_px: int, channels: int) -> None:
+    """Pictures of seeded noise to calibrate int8 on: an untrained network knows nothing of any data."""
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    shape = (size_px, size_px) if channels == 1 else (size_px, size_px, 3)
+    for number in range(PICTURES):
+        Image.fromarray(rng.integers(256, size=shape, dtype=np.uint8)).save(folder / f"{number:03}.png")
+
+
+def _students(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",")]
+    if not all(names) or any(name.startswith("-") for name in names):
+        raise UsageError(f"--students {text!r} is not a list of networks. Write it like this: --students {STUDENTS}")
+    return list(dict.fromkeys(names))
+
+
+def _run(module: str, *words: str) -> str:
+    """Run another command of ours and return its stdout; what it tells people goes to stderr as ever.
+
+    A single artifact that fails (exit code 1) is named there and costs no other one.
+
+    Raises:
+        UsageError: it could not serve the request, for a reason that it has just told.
+        WorkFailed: it was ended.
+    """
+    done = subprocess.run([sys.executable, "-m", module, *words], stdout=subprocess.PIPE, text=True, check=False)
+    code = done.returncode
+    if code == UsageError.exit_code:
+        raise UsageError(f"python -m {module} could not be started; the reason stands above.")
+    if code not in (0, WorkFailed.exit_code):
+        raise WorkFailed(f"python -m {module} ended with {code}; what is finished so far is kept.")
+    return done.stdout
+
+
+def _show(timed: Sequence[Timed], title: str) -> None:
+    columns = ["student", "format", "prec.", "threads", "median ms [95 %]", "MB", "label", "budget"]
+    show_compactly(table(escape(title), columns, [_cells(one) for one in timed]))
+
+
+def _cells(one: Timed) -> list[str]:
+    row, latency = one.row, one.latency_ms
+    known = f"{latency.value:.3f} [{latency.low:.3f}, {latency.high:.3f}]" if latency else MISSING
+    base = " (the base)" if row.subject.format == NO_PRODUCT else ""
+    return [
+        escape(one.student),
+        row.subject.format + base,
+        row.subject.precision,
+        str(row.threads),
+        escape(known),
+        f"{row.subject.size_bytes / 1e6:.2f}",
+        f"[{STYLE[row.validity]}]{row.validity}[/]",
+        "[green]inside[/]" if one.is_inside else "[dim]outside[/]",
+    ]
+
+
+def _as_record(one: Timed) -> dict[str, Any]:
+    subject, latency = one.row.subject, one.latency_ms
+    return {
+        "student": one.student,
+        "format": subject.format,
+        "precision": subject.precision,
+        "threads": one.row.threads,
+        "median_ms": latency and latency.value,
+        "median_interval_ms": latency and [latency.low, latency.high],
+        "size_bytes": subject.size_bytes,
+        "validity": one.row.validity,
+        "is_inside": one.is_inside,
+    }

@@ -1,0 +1,51 @@
+"""What the command line asks of this machine, and the bench that does it."""
+
+import secrets
+from dataclasses import dataclass
+
+from bench.cpu import machine
+from bench.cpu.device import EXTRA_LAUNCHES, LAUNCHES, CpuBench
+from bench.cpu.workers import Workers
+from bench.timing.loop import HostLimits
+
+INTERVAL_PERCENT = 2.0
+
+MEMORY_SHARE = 0.8
+"""Of this machine's memory: what a worker may hold if nothing else is said, so that a leak ends it and nothing else."""
+
+
+@dataclass(frozen=True)
+class HostOptions:
+    """As on the command line.
+
+    Attributes:
+        launches: processes per cell.
+        extra_launches: more of them for a row that is not valid.
+        seed: of the order of launches; None for a new one.
+        interval_percent: a launch goes on until its median is known to ± this many percent.
+        accuracy: held-out images per artifact.
+        memory_limit_mb: what a worker may hold; None for `MEMORY_SHARE` of the machine.
+    """
+
+    launches: int = LAUNCHES
+    extra_launches: int = EXTRA_LAUNCHES
+    seed: int | None = None
+    interval_percent: float = INTERVAL_PERCENT
+    accuracy: int = 0
+    memory_limit_mb: int | None = None
+
+
+def open_cpu(options: HostOptions, *, timeout_s: float) -> CpuBench:
+    """The CPU of this machine."""
+    limit_bytes = int(MEMORY_SHARE * machine.identify().memory_bytes)
+    if options.memory_limit_mb is not None:
+        limit_bytes = options.memory_limit_mb * 1_000_000
+    return CpuBench(
+        limits=HostLimits(half_width=options.interval_percent / 100),
+        launches=options.launches,
+        extra_launches=options.extra_launches,
+        seed=secrets.randbelow(2**31) if options.seed is None else options.seed,
+        workers=Workers(timeout_s=timeout_s),
+        memory_limit_bytes=limit_bytes,
+        accuracy_images=options.accuracy,
+    )

@@ -1,0 +1,286 @@
+"""CONTRACT 3: one measurement, one line in `measurements.jsonl`."""
+
+import json
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from pydantic import model_validator
+
+from bench.record.upgrade import upgraded
+from distill.contract import Contract, Strict, append_line
+from distill.errors import UsageError
+
+Validity = Literal["valid", "noisy", "drifting", "throttled", "failed"]
+DeviceKind = Literal["cpu", "cuda", "android"]
+InputKind = Literal["golden", "random"]
+
+
+class Subject(Strict):
+    """What was measured. Everything a report shows of the model, so that a line stands on its own.
+
+    Attributes:
+        name: how people tell it apart, e.g. "mobilenet_v3_small hinton_kd".
+        manifest_sha256: identity of the artifact; leads to the manifest, and by `checkpoint_sha256` to the run.
+        accuracy, top1_agreement: as the manifest's parity says, in [0, 1]; None where the format could not be run.
+        accuracy_images: how many held-out images stand behind those two; 0 where there are none.
+        macs: multiply-accumulate operations for one image, as the manifest says; None if it does not.
+    """
+
+    name: str
+    format: str
+    precision: str
+    model: str
+    method: str | None
+    manifest_sha256: str
+    checkpoint_sha256: str
+    teacher_sha256: str | None
+    num_parameters: int
+    size_bytes: int
+    accuracy: float | None
+    top1_agreement: float | None
+    accuracy_images: int
+    macs: int | None
+
+
+class Device(Strict):
+    """Where it was measured.
+
+    Attributes:
+        kind: cpu, cuda or android.
+        name: processor, GPU or phone model.
+        os: operating system and version.
+        cores: logical cores this process may use.
+        memory_bytes: of the whole machine.
+        instrument: what ran the loop on a phone: app, native or python; None where the toolkit itself did. Rows of
+            different instruments are never compared.
+        serial: tells two phones of one model apart; None for this machine.
+        emulated: True if its times say nothing about any product.
+    """
+
+    kind: DeviceKind
+    name: str
+    os: str
+    cores: int
+    memory_bytes: int
+    instrument: str | None
+    serial: str | None
+    emulated: bool
+
+
+class GpuState(Strict):
+    """What nvidia-smi says of a GPU at one moment; None where it does not tell.
+
+    Attributes:
+        sm_mhz, memory_mhz: clocks of the multiprocessors and of the memory.
+        celsius, watts: temperature and power of the board.
+        busy_percent: share of the last moments in which any kernel ran, whoever's.
+        memory_used_bytes: by all processes.
+        slowdowns: why it is slower than was asked for: heat, power; empty if it is not.
+        slowed_us: how long it has been so since the driver was loaded.
+    """
+
+    sm_mhz: float | None
+    memory_mhz: float | None
+    celsius: float | None
+    watts: float | None
+    busy_percent: float | None
+    memory_used_bytes: int | None
+    slowdowns: tuple[str, ...] | None
+    slowed_us: int | None
+
+
+class Conditions(Strict):
+    """The state of the machine around the run; None where the machine does not tell.
+
+    Attributes:
+        load_average_before: processes that wanted to run in the minute before.
+        busy_share_before: share of all cores that worked for something else before the first launch, in [0, 1].
+        temperature_celsius: the hottest sensor before the run.
+        thermal_status: Android's, 0 (none) to 6 (shutdown): the highest seen during the run.
+        battery_celsius, battery_percent: before the run.
+        hot_start: True if the run began though the phone had not cooled down.
+        fixed_performance: True if Android held the clocks at a level the phone can keep up; never to be compared with
+            a phone whose clocks are free.
+        gpu_before: the GPU before the first launch, at rest.
+        gpu_loaded: the GPU while the model ran, right after the samples of the last launch.
+    """
+
+    load_average_before: float | None
+    busy_share_before: float | None
+    cpu_mhz_before: float | None
+    cpu_mhz_after: float | None
+    temperature_celsius: float | None
+    thermal_status: int | None
+    battery_celsius: float | None
+    battery_percent: int | None
+    hot_start: bool
+    fixed_performance: bool
+    gpu_before: GpuState | None = None
+    gpu_loaded: GpuState | None = None
+
+
+class Launch(Strict):
+    """What was seen of one process launch, beside its samples.
+
+    Attributes:
+        sample_count: how many of the row's samples are its own.
+        warmup_count, warmup_s: calls made and time spent before the first sample, without the first call.
+        steady: whether the warm-up ended because the calls had become steady; False if it hit its cap, None if the
+            instrument does not test it.
+        load_ms, first_inference_ms: opening the model, and the first call.
+        other_work_share: share of all cores that worked for other processes from the first call to the last sample.
+        stolen_share: share of all cores that the hypervisor gave to other virtual machines in that time.
+        waiting_share: time the runtime's threads were ready and had no core, all threads together, as a share of that
+            time. Shares are None where the machine does not tell or the time was too short to measure them.
+        burst_counts: how many samples each burst took; empty where they were all taken in one go.
+        together: names the processes that lived at the same time and took their bursts in turn: the n-th bursts of
+            those with one name lie side by side in time. None where samples were taken in one go.
+    """
+
+    sample_count: int
+    warmup_count: int
+    warmup_s: float
+    steady: bool | None
+    load_ms: float | None
+    first_inference_ms: float | None
+    other_work_share: float | None
+    stolen_share: float | None
+    waiting_share: float | None
+    burst_counts: tuple[int, ...] = ()
+    together: str | None = None
+
+    @model_validator(mode="after")
+    def _bursts_account_for_the_samples(self) -> "Launch":
+        if self.burst_counts and sum(self.burst_counts) != self.sample_count:
+            raise ValueError(f"the bursts have {sum(self.burst_counts)} samples, the launch has {self.sample_count}")
+        return self
+
+
+class Measurement(Contract):
+    """Latency of one artifact on one device under one set of conditions.
+
+    Attributes:
+        run_id: the same for all rows of one `python -m bench` call.
+        seed: of the order of the session's launches; None for rows of journals older than this field.
+        runtime, runtime_version: what executed the model; None if the row failed before that was known.
+        threads: asked for. It names the cell, so a failed row has it too.
+        threads_active: what the runtime says it uses; None if the row failed before that was known.
+        accelerator_requested, accelerator_active: e.g. "xnnpack", or on a GPU how it runs there, e.g. "cuda graphs
+            bf16" (see `bench.cuda.variants`); None where the runtime has no such notion.
+        batch: images per call; every latency is per batch, never per image.
+        input: the artifact's golden input (then its output was checked too), or seeded random values in [0, 1].
+        samples_ms: every timed call of all launches, in order, none removed; on a GPU between two of its events.
+        launches: the process launches in order; their counts add up to the samples. Empty if the row failed.
+        load_ms, first_inference_ms: medians over the launches.
+        runtime_memory_bytes, loaded_memory_bytes: resident memory of a process of its own once the runtime is
+            imported, and once the model is open; None where that was not measured.
+        peak_memory_bytes: highest resident memory of a measuring process, runtime and libraries included. On a GPU
+            these are bytes of torch's allocator there.
+        measured_accuracy: share of correct predictions of this very artifact on this device, in [0, 1].
+        measured_agreement: share of images for which it predicts what the eager artifact of its checkpoint predicts.
+        measured_images: how many held-out images stand behind those two; 0 if it was not asked for.
+        measured_note: why one of the two is None though images were asked for; empty otherwise.
+        validity, reason: label of the row and what led to it; `failed` rows have no samples.
+        utc_time: ISO 8601, when the measurement began.
+        toolkit_version: version of this package.
+    """
+
+    SCHEMA_VERSION: ClassVar[int] = 3
+
+    schema_version: Literal[3] = 3
+    run_id: str
+    seed: int | None
+    utc_time: str
+    toolkit_version: str
+    subject: Subject
+    device: Device
+    conditions: Conditions
+    runtime: str | None
+    runtime_version: str | None
+    threads: int
+    threads_active: int | None
+    accelerator_requested: str | None
+    accelerator_active: str | None
+    batch: int
+    input: InputKind | None
+    samples_ms: tuple[float, ...]
+    launches: tuple[Launch, ...]
+    load_ms: float | None
+    first_inference_ms: float | None
+    runtime_memory_bytes: int | None
+    loaded_memory_bytes: int | None
+    peak_memory_bytes: int | None
+    measured_accuracy: float | None
+    measured_agreement: float | None
+    measured_images: int
+    measured_note: str
+    validity: Validity
+    reason: str
+
+    @model_validator(mode="after")
+    def _launches_account_for_the_samples(self) -> "Measurement":
+        counted = sum(self.launch_counts)
+        if counted != len(self.samples_ms):
+            raise ValueError(f"the launches have {counted} samples, the row has {len(self.samples_ms)}")
+        return self
+
+    @property
+    def launch_counts(self) -> tuple[int, ...]:
+        """How many samples each launch took."""
+        return tuple(launch.sample_count for launch in self.launches)
+
+    @property
+    def samples_by_launch(self) -> tuple[tuple[float, ...], ...]:
+        """The samples of each launch, in milliseconds."""
+        ends = accumulate(self.launch_counts)
+        return tuple(self.samples_ms[end - count : end] for end, count in zip(ends, self.launch_counts, strict=True))
+
+
+@dataclass(frozen=True)
+class Journal:
+    """What a journal holds.
+
+    Attributes:
+        measurements: every whole line, in the order written.
+        cut_lines: numbers (from 1) of lines a crash left unfinished. Their cells count as not measured.
+    """
+
+    measurements: tuple[Measurement, ...]
+    cut_lines: tuple[int, ...]
+
+
+def append(path: Path, measurement: Measurement) -> None:
+    """Add one line to the journal; earlier lines are never touched."""
+    append_line(path, measurement.to_json(indent=None))
+
+
+def read_journal(path: Path) -> Journal:
+    """Every measurement of a journal, in order. A line cut off by a crash is named, not fatal: the others are whole.
+
+    Lines of older schema versions are read as `bench.record.upgrade` says.
+
+    Raises:
+        UsageError: no such file, or a line that is whole but not a valid measurement (names the line).
+    """
+    if not path.is_file():
+        raise UsageError(f"{path} does not exist. Measure something first: python -m bench ARTIFACT --device cpu")
+    measurements: list[Measurement] = []
+    cut_lines: list[int] = []
+    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
+        if not line.strip():
+            continue
+        if _is_cut(line):
+            cut_lines.append(number)
+        else:
+            measurements.append(Measurement.from_json(upgraded(line), source=f"{path} line {number}"))
+    return Journal(tuple(measurements), tuple(cut_lines))
+
+
+def _is_cut(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return True
+    return False

@@ -1,0 +1,1 @@
+"""What people look at: the table in the terminal, the page in a browser."""

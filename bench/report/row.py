@@ -1,0 +1,239 @@
+"""One row of the report page: its figures as plain values, the columns that show them, what its detail panel adds."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from bench.compare.speed_up import Row
+from bench.record import Launch, Measurement
+from bench.report.drawn_samples import MAX_POINTS, drawn_points, histogram
+from bench.report.table import MISSING
+from bench.timing.intervals import median_interval
+from bench.timing.proportions import share_interval
+from bench.timing.statistics import summarize
+
+Rank = Literal["key", "main", "more"]
+"""Who sees a column: phones and all others, all others, or whoever asks for all columns."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """One column of the page's table.
+
+    Attributes:
+        key: of the row's figures.
+        title: head of the column; `unit` stands smaller beside it.
+        form: format of a number; empty for text.
+        scale: shown value = figure x scale.
+        told_apart: shown to all as soon as rows differ in it.
+    """
+
+    key: str
+    title: str
+    unit: str = ""
+    form: str = ""
+    scale: float = 1.0
+    rank: Rank = "more"
+    told_apart: bool = False
+
+
+FIELDS = (
+    Field("name", "Model", rank="key"),
+    Field("format", "Format", rank="main"),
+    Field("precision", "Precision", rank="main"),
+    Field("device_name", "Device", told_apart=True),
+    Field("instrument", "Instrument", told_apart=True),
+    Field("accelerator", "Accelerator"),
+    Field("batch", "Batch", form="d", told_apart=True),
+    Field("threads", "Threads", form="d", told_apart=True),
+    Field("median_ms", "Median", "ms", ".3f", rank="key"),
+    Field("validity", "Label", rank="key"),
+    Field("speed_up", "Speed-up", "×", ".2f", rank="main"),
+    Field("accuracy", "Accuracy", "%", ".2f", 100, rank="key"),
+    Field("relative_accuracy", "Relative", "%", ".1f", 100, rank="main"),
+    Field("size_bytes", "Size", "MB", ".2f", 1e-6, rank="main"),
+    Field("measured_accuracy", "Accuracy here", "%", ".2f", 100),
+    Field("measured_agreement", "Agreement here", "%", ".1f", 100),
+    Field("top1_agreement", "Agreement at export", "%", ".1f", 100),
+    Field("images_per_s", "Throughput", "images/s", ",.0f"),
+    Field("between_launches", "Launches differ", "%", ".1f", 100),
+    Field("p10_ms", "p10", "ms", ".3f"),
+    Field("p90_ms", "p90", "ms", ".3f"),
+    Field("p99_ms", "p99", "ms", ".3f"),
+    Field("peak_memory_bytes", "Peak memory", "MB", ".0f", 1e-6),
+    Field("model_memory_bytes", "Model memory", "MB", ".1f", 1e-6),
+    Field("num_parameters", "Parameters", "M", ".2f", 1e-6),
+    Field("macs", "MACs", "M", ".1f", 1e-6),
+    Field("load_ms", "Load", "ms", ".1f"),
+    Field("first_inference_ms", "First call", "ms", ".2f"),
+    Field("samples", "Samples", form=",d"),
+    Field("launch_count", "Launches", form="d"),
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What stands in one place of the table, and what it sorts by; "" sorts last."""
+
+    text: str
+    sort: str
+
+
+def columns(records: list[dict[str, Any]]) -> list[tuple[Field, Rank]]:
+    """The columns for these rows, each with who sees it; none that would be empty."""
+    chosen: list[tuple[Field, Rank]] = []
+    for field in FIELDS:
+        values = {record[field.key] for record in records}
+        if values == {None}:
+            continue
+        chosen.append((field, "main" if field.told_apart and len(values) > 1 else field.rank))
+    return chosen
+
+
+def cell(field: Field, record: dict[str, Any]) -> Cell:
+    """One place of the table."""
+    value = record[field.key]
+    if value is None:
+        return Cell(MISSING, "")
+    if not field.form:
+        return Cell(str(value), str(value))
+    shown = value * field.scale if field.scale != 1 else value
+    return Cell(format(shown, field.form), repr(value))
+
+
+def figures(row: Row) -> dict[str, Any]:
+    """A row as plain values, for the table and for the page's script."""
+    one = row.measurement
+    return {
+        **one.subject.model_dump(exclude={"name"}),
+        "name": f"{row.name} (emulated)" if one.device.emulated else row.name,
+        "kind": kind_text(one),
+        "emulated": one.device.emulated,
+        "role": row.role,
+        "conditions": conditions_text(one),
+        "device_name": one.device.name,
+        "instrument": one.device.instrument,
+        "accelerator": one.accelerator_requested,
+        "batch": one.batch,
+        "threads": one.threads,
+        "samples": len(one.samples_ms),
+        "launch_count": len(one.launches),
+        **_latency(row),
+        **_accuracy_intervals(one),
+        "measured_accuracy": one.measured_accuracy,
+        "measured_agreement": one.measured_agreement,
+        "measured_images": one.measured_images,
+        "measured_note": one.measured_note,
+        "load_ms": one.load_ms,
+        "first_inference_ms": one.first_inference_ms,
+        "peak_memory_bytes": one.peak_memory_bytes,
+        "model_memory_bytes": _model_memory(one),
+        "runtime": f"{one.runtime} {one.runtime_version}" if one.runtime else MISSING,
+        "speed_up": row.speed_up.value if row.speed_up else None,
+        "speed_up_interval": (row.speed_up.low, row.speed_up.high) if row.speed_up else None,
+        "relative_accuracy": row.relative_accuracy,
+        "relative_size": row.relative_size,
+        "base_kind": row.base_kind,
+        "base_name": row.base_name,
+        "base_in_same_run": row.base_in_same_run,
+        "validity": one.validity,
+        "reason": one.reason,
+        "marks": marks(one),
+        "utc_time": one.utc_time,
+    }
+
+
+def detail(one: Measurement) -> dict[str, Any]:
+    """What the panel of a row shows beyond its figures: every launch with points to draw, all calls in bars, state."""
+    most = MAX_POINTS // max(1, len(one.launches))
+    return {
+        "launches": [
+            _launch(launch, samples, most) for launch, samples in zip(one.launches, one.samples_by_launch, strict=True)
+        ],
+        "histogram": asdict(histogram(one.samples_by_launch)) if one.samples_ms else None,
+        "conditions": one.conditions.model_dump(),
+        "accelerator_requested": one.accelerator_requested,
+        "accelerator_active": one.accelerator_active,
+        "threads_active": one.threads_active,
+        "input": one.input,
+        "run_id": one.run_id,
+        "seed": one.seed,
+        "toolkit_version": one.toolkit_version,
+    }
+
+
+def marks(one: Measurement) -> list[dict[str, str]]:
+    """What a reader must know of a row beside its label, as a word and its reason."""
+    found: list[dict[str, str]] = []
+    if one.accelerator_requested and one.samples_ms and one.accelerator_active != one.accelerator_requested:
+        active = one.accelerator_active or "nothing"
+        found.append(
+            {
+                "word": f"no {one.accelerator_requested}",
+                "reason": f"{one.accelerator_requested} was asked for, {active} was active",
+            }
+        )
+    if one.conditions.hot_start:
+        found.append({"word": "hot start", "reason": "the run began though the phone had not cooled down"})
+    return found
+
+
+def kind_text(one: Measurement) -> str:
+    """Format and precision; on a GPU also how it was run."""
+    mode = f" ({one.accelerator_requested})" if one.device.kind == "cuda" and one.accelerator_requested else ""
+    return f"{one.subject.format} {one.subject.precision}{mode}"
+
+
+def conditions_text(one: Measurement) -> str:
+    """What all rows of one figure share, in words."""
+    images = "1 image per call" if one.batch == 1 else f"{one.batch} images per call"
+    threads = "1 thread" if one.threads == 1 else f"{one.threads} threads"
+    device = f"{one.device.name}, emulated" if one.device.emulated else one.device.name
+    instrument = f", {one.device.instrument} instrument" if one.device.instrument else ""
+    clocks = ", clocks held" if one.conditions.fixed_performance else ""
+    return f"{device}{instrument}{clocks}, {images}, {threads}"
+
+
+def _latency(row: Row) -> dict[str, Any]:
+    keys = ("median_ms", "p10_ms", "p90_ms", "p99_ms")
+    more = ("median_low_ms", "median_high_ms", "knows_launches", "between_launches", "images_per_s")
+    if row.summary is None:
+        return dict.fromkeys((*keys, *more))
+    launches = row.measurement.samples_by_launch
+    known = median_interval(launches)
+    medians = [summarize(samples).median_ms for samples in launches]
+    return {
+        **{key: getattr(row.summary, key) for key in keys},
+        "median_low_ms": known.low,
+        "median_high_ms": known.high,
+        "knows_launches": known.knows_launches,
+        "between_launches": (max(medians) - min(medians)) / row.summary.median_ms if len(medians) > 1 else None,
+        "images_per_s": row.summary.images_per_s(row.measurement.batch),
+    }
+
+
+def _accuracy_intervals(one: Measurement) -> dict[str, Any]:
+    subject = one.subject
+    return {
+        "accuracy_interval": _interval(subject.accuracy, subject.accuracy_images),
+        "measured_accuracy_interval": _interval(one.measured_accuracy, one.measured_images),
+        "measured_agreement_interval": _interval(one.measured_agreement, one.measured_images),
+    }
+
+
+def _interval(share: float | None, count: int) -> tuple[float, float] | None:
+    return share_interval(share, count) if share is not None and count else None
+
+
+def _model_memory(one: Measurement) -> int | None:
+    """What opening the model added to the memory of a process that had the runtime already."""
+    if one.loaded_memory_bytes is None or one.runtime_memory_bytes is None:
+        return None
+    return max(0, one.loaded_memory_bytes - one.runtime_memory_bytes)
+
+
+def _launch(launch: Launch, samples_ms: tuple[float, ...], most: int) -> dict[str, Any]:
+    return {
+        **launch.model_dump(),
+        "median_ms": summarize(samples_ms).median_ms if samples_ms else None,
+        "points": drawn_points(samples_ms, most),
+    }

@@ -1,0 +1,140 @@
+"""Accuracy where it is timed: held-out images through the very artifact, on the device that measures its latency."""
+
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.cpu.worker import Job, Outcome
+from bench.session.cells import Cell
+from bench.timing.loop import HostLimits
+from distill.contract import sha256_of_json
+from distill.errors import ToolError
+from export.artifact.manifest import Manifest
+
+SEED = 0
+"""Chooses the images, so that every artifact and every session gets the same."""
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """As in the record: `measured_accuracy`, `measured_agreement`, `measured_images`, `measured_note`."""
+
+    accuracy: float | None = None
+    agreement: float | None = None
+    images: int = 0
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Images in a file, as the worker reads them, and their labels."""
+
+    path: Path
+    labels: NDArray[np.int64]
+
+
+def measure_accuracy(
+    cells: Sequence[Cell],
+    count: int,
+    *,
+    memory_limit_bytes: int | None,
+    outcomes: Callable[[Sequence[Job]], Generator[Outcome]],
+    tell: Callable[[str], None],
+    scratch: Path,
+) -> dict[Path, Accuracy]:
+    """The accuracy of every artifact, by its folder; where there is none, the note says why.
+
+    Args:
+        cells: the artifacts are theirs; each is run once, whatever its thread counts and batches.
+        count: at most so many held-out images, class-balanced.
+        memory_limit_bytes: of a worker.
+        outcomes: runs the jobs.
+        tell: shows what is going on.
+        scratch: folder for the images; the caller removes it.
+    """
+    artifacts = {cell.folder: cell for cell in cells}
+    tell("loading held-out images")
+    held_out = _load_once(artifacts.values(), count, scratch)
+    ready = {folder: found for folder, found in held_out.items() if isinstance(found, HeldOut)}
+    jobs = [_job(artifacts[folder], found.path, memory_limit_bytes) for folder, found in ready.items()]
+    found: dict[Path, Outcome] = {}
+    with closing(outcomes(jobs)) as running:
+        for number, folder in enumerate(ready, start=1):
+            tell(f"accuracy of {artifacts[folder]} · {number} of {len(ready)}")
+            found[folder] = next(running)
+    return {folder: _accuracy(cell, artifacts, held_out, found) for folder, cell in artifacts.items()}
+
+
+def _load_once(cells: Iterable[Cell], count: int, scratch: Path) -> dict[Path, HeldOut | str]:
+    """The images of each artifact, or why there are none; artifacts of one data set and size share a file."""
+    shared: dict[str, HeldOut | str] = {}
+    result: dict[Path, HeldOut | str] = {}
+    for cell in cells:
+        manifest = cell.manifest
+        data = manifest.dataset.model_dump_json() if manifest.dataset else ""
+        key = sha256_of_json([data, manifest.preprocess.model_dump_json(), manifest.class_names])
+        if key not in shared:
+            shared[key] = _load(manifest, count, scratch / f"{key}.npz")
+        result[cell.folder] = shared[key]
+    return result
+
+
+def _load(manifest: Manifest, count: int, path: Path) -> HeldOut | str:
+    if manifest.dataset is None:
+        return "the artifact names no data set"
+    try:
+        split = manifest.dataset.load("validation", manifest.preprocess)
+    except ToolError as error:
+        return f"its data cannot be loaded: {error}"
+    if split.class_names != manifest.class_names:
+        return f"its data set has the classes {', '.join(split.class_names)}, the artifact others"
+    chosen = split.balanced(count, seed=SEED)
+    np.savez(path, images=np.asarray(chosen.images))
+    return HeldOut(path, chosen.labels)
+
+
+def _accuracy(
+    cell: Cell, artifacts: Mapping[Path, Cell], held_out: Mapping[Path, HeldOut | str], found: Mapping[Path, Outcome]
+) -> Accuracy:
+    data = held_out[cell.folder]
+    if isinstance(data, str):
+        return Accuracy(note=data)
+    predictions = found[cell.folder].predictions
+    if predictions is None:
+        return Accuracy(note=found[cell.folder].failure or "the worker gave no predictions")
+    predicted = np.asarray(predictions)
+    eager, note = _eager(cell, artifacts, found), ""
+    if eager is None:
+        note = "no agreement: the eager artifact of this checkpoint is not in this session"
+    return Accuracy(
+        accuracy=float(np.mean(predicted == data.labels)),
+        agreement=None if eager is None else float(np.mean(predicted == eager)),
+        images=len(predicted),
+        note=note,
+    )
+
+
+def _eager(cell: Cell, artifacts: Mapping[Path, Cell], found: Mapping[Path, Outcome]) -> NDArray[np.int64] | None:
+    """What the eager artifact of the same checkpoint predicts, if there is one."""
+    for folder, other in artifacts.items():
+        same = other.manifest.checkpoint_sha256 == cell.manifest.checkpoint_sha256
+        if same and other.manifest.format == "eager" and folder in found:
+            predictions = found[folder].predictions
+            return None if predictions is None else np.asarray(predictions, dtype=np.int64)
+    return None
+
+
+def _job(cell: Cell, images: Path, memory_limit_bytes: int | None) -> Job:
+    return Job(
+        task="predictions",
+        folder=str(cell.folder.resolve()),
+        batch=cell.batch,
+        threads=cell.threads,
+        limits=HostLimits(),
+        memory_limit_bytes=memory_limit_bytes,
+        images=str(images),
+    )

@@ -1,0 +1,1 @@
+"""How long calls take: the timed loop, and what its samples say. Knows nothing of models and devices."""

@@ -1,0 +1,1 @@
+"""ExecuTorch programs: one exporter per backend, and what they share."""

@@ -1,0 +1,1 @@
+"""LiteRT models: export, integers, and strings in the flatbuffer's metadata."""

@@ -1,0 +1,52 @@
+"""TorchScript: a frozen trace for the Lite Interpreter (.ptl), in fp32."""
+
+import json
+from pathlib import Path
+
+import torch
+
+from distill.checkpoint import versions
+from distill.errors import WorkFailed
+from export.artifact.manifest import ANY_BATCH
+from export.formats.job import ExportedModel, ExportJob
+
+MODEL_FILE = "model.ptl"
+METADATA = "pocket_distill.json"
+
+
+def export(job: ExportJob) -> ExportedModel:
+    """Write `model.ptl`: traced and frozen, which folds batch normalisation into the convolutions.
+
+    Input float32 [B, C, H, W] in [0, 1], output logits [B, classes]. The job's metadata are the archive's extra file
+    `pocket_distill.json`. Two exports by one process are not byte-identical: libtorch counts up the names it mangles.
+
+    Raises:
+        WorkFailed: any batch size was asked for, and the network bakes its own in.
+    """
+    with torch.no_grad():
+        frozen = torch.jit.freeze(torch.jit.trace(job.model, job.example, check_trace=False))
+    batch = ANY_BATCH if takes_any_batch(frozen, job) else job.batch
+    if job.dynamic_batch and batch != ANY_BATCH:
+        raise WorkFailed("the traced network has its batch size baked in; export it for a batch of one size.")
+    # The lite interpreter's file: the Android runtime loads nothing else, and libtorch loads it too.
+    extra = {METADATA: json.dumps(job.metadata(), ensure_ascii=False)}
+    frozen._save_for_lite_interpreter(str(job.folder / MODEL_FILE), _extra_files=extra)
+    return ExportedModel(
+        files=(Path(MODEL_FILE),),
+        scheme="float32, frozen trace for the lite interpreter",
+        batch=batch,
+        versions=versions("torch"),
+    )
+
+
+def takes_any_batch(frozen: torch.jit.ScriptModule, job: ExportJob) -> bool:
+    """Whether the trace computes the same as eager at another batch size: some networks bake theirs in."""
+    other = len(job.example) + 2
+    images = torch.rand((other, *job.preprocess.input_shape), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = job.model(images)
+        try:
+            found = frozen(images)
+        except RuntimeError:
+            return False
+    return found.shape == expected.shape and torch.allclose(found, expected, rtol=1e-3, atol=1e-4)

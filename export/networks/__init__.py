@@ -1,0 +1,1 @@
+"""Networks that did not come from a run: they become checkpoints, too."""

@@ -1,0 +1,1 @@
+"""What an artifact is held against, and the limits it must keep."""

@@ -1,0 +1,1 @@
+"""Quantization apart from any toolchain: recipes, calibration images, ranges, corrections of weights."""

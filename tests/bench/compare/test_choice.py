@@ -1,0 +1,232 @@
+import pytest
+
+from bench.compare.choice import BASE_ONLY, EMULATED, NO_ACCURACY, Budget, accuracy_gap, choose, pareto_front
+
+TEACHER = "checkpoint of teacher"
+
+
+@pytest.fixture
+def make_row(make_measurement):
+    """make_row(name, latency_ms, accuracy, size_mb, **fields): three launches that know their median well."""
+
+    def make(name, latency_ms, accuracy, size_mb, **fields):
+        samples = tuple(latency_ms * (1 + 0.0001 * (turn % 7)) for turn in range(90))
+        fields = {"accuracy_images": 10_000, "teacher_sha256": TEACHER, "samples_ms": samples, **fields}
+        return make_measurement(
+            name,
+            launch_counts=(30, 30, 30),
+            accuracy=accuracy,
+            size_bytes=int(size_mb * 1e6),
+            **fields,
+        )
+
+    return make
+
+
+@pytest.fixture
+def matrix(make_row):
+    """A teacher and students small ones fast, large ones accurate; `middle` beats `clumsy` in everything."""
+    return [
+        make_row("teacher", 30.0, 0.95, 45, format="eager", teacher_sha256=None),
+        make_row("small", 0.5, 0.85, 1),
+        make_row("middle", 2.0, 0.90, 3),
+        make_row("clumsy", 2.5, 0.88, 4),
+        make_row("large", 6.0, 0.94, 6),
+    ]
+
+
+def names(candidates):
+    return [one.row.subject.name for one in candidates]
+
+
+def test_two_budgets_have_two_winners(matrix):
+    tight, loose = choose(matrix, Budget(max_latency_ms=3)), choose(matrix, Budget(max_latency_ms=10))
+    assert (names([tight.winner, tight.runner_up]), names(tight.fitting)) == (
+        ["middle", "clumsy"],
+        ["small", "middle", "clumsy"],
+    )
+    assert names([loose.winner, loose.runner_up]) == ["large", "middle"]
+    assert names(choose(matrix, Budget(max_latency_ms=10, max_size_mb=2)).fitting) == ["small"]
+
+
+def test_the_front_holds_whoever_is_not_beaten_in_everything(matrix):
+    found = choose(matrix, Budget(max_latency_ms=3))
+    assert names(found.front) == ["small", "middle", "large"]
+
+
+def test_equal_candidates_stand_both_on_the_front(make_row):
+    twins = choose([make_row("one", 1.0, 0.9, 2), make_row("two", 1.0, 0.9, 2)], Budget(max_latency_ms=3))
+    assert names(pareto_front(twins.candidates)) == ["one", "two"]
+
+
+def test_the_winner_says_what_it_gives_up_against_the_most_accurate_and_the_runner_up(matrix):
+    found = choose(matrix, Budget(max_latency_ms=3))
+    most_accurate, runner_up = found.trades
+    assert names([most_accurate.other, runner_up.other]) == ["large", "clumsy"]
+    assert most_accurate.accuracy.value == pytest.approx(-0.04)
+    assert most_accurate.accuracy.is_shown
+    assert most_accurate.latency.value == pytest.approx(1 / 3, rel=1e-3)
+    assert most_accurate.size == pytest.approx(0.5)
+
+
+def test_relative_accuracy_is_to_the_teacher_wherever_it_was_measured(matrix, make_row):
+    students = [row for row in matrix if row.subject.name != "teacher"]
+    phone = matrix[0].device.model_copy(update={"kind": "android", "name": "Phone"})
+    teacher = matrix[0].model_copy(update={"device": phone})
+    found = choose(students, Budget(min_relative_accuracy=0.98), journal=[teacher, *students])
+    assert names(found.fitting) == ["large"]
+    assert found.winner.relative_accuracy == pytest.approx(0.94 / 0.95)
+    assert found.reference == "the teacher teacher"
+
+
+def test_without_a_teacher_the_most_accurate_candidate_is_the_reference_and_that_is_said(matrix):
+    found = choose(matrix[1:], Budget(min_relative_accuracy=0.95))
+    assert "the most accurate candidate" in found.reference
+    assert names(found.fitting) == ["middle", "large"]
+
+
+def test_a_student_from_scratch_is_held_against_the_only_teacher(matrix, make_row):
+    found = choose([*matrix, make_row("scratch", 1.0, 0.475, 2, teacher_sha256=None)], Budget(max_latency_ms=9))
+    scratch = next(one for one in found.candidates if one.row.subject.name == "scratch")
+    assert scratch.relative_accuracy == pytest.approx(0.5)
+
+
+def test_two_teachers_of_one_name_are_two_references(matrix, make_row):
+    other = make_row("teacher", 30.0, 0.5, 45, format="eager", checkpoint_sha256="other data", manifest_sha256="o")
+    pupil = make_row("pupil", 1.0, 0.45, 1, teacher_sha256="other data")
+    found = choose([*matrix, other, pupil], Budget(max_latency_ms=9))
+    assert found.reference == "the teacher teacher (checkp) or the teacher teacher (other )"
+    assert next(one.relative_accuracy for one in found.candidates if one.row is pupil) == pytest.approx(0.9)
+
+
+def test_noisy_rows_count_on_request_by_the_upper_end_of_their_interval(make_row, matrix):
+    launches = [2.0, 2.6, 3.2]
+    samples = tuple(latency for latency in launches for _ in range(30))
+    restless = make_row("restless", 2.6, 0.93, 2, validity="noisy", samples_ms=samples)
+    drifting = make_row("drifting", 1.0, 0.86, 2, validity="drifting")
+    throttled = make_row("throttled", 1.0, 0.94, 2, validity="throttled")
+    rows = [*matrix, restless, drifting, throttled]
+    assert {"restless", "drifting"} & set(names(choose(rows, Budget(max_latency_ms=3)).candidates)) == set()
+    found = choose(rows, Budget(max_latency_ms=3), allow_noisy=True)
+    assert "restless" not in names(found.fitting)
+    assert "drifting" in names(found.fitting)
+    assert "throttled" not in names(found.candidates)
+    assert names([choose(rows, Budget(max_latency_ms=9), allow_noisy=True).winner]) == ["large"]
+
+
+def test_a_teacher_that_fits_is_a_candidate_and_marked(matrix, make_row):
+    exported = make_row("teacher", 8.0, 0.95, 45, teacher_sha256=None)
+    found = choose([*matrix, exported], Budget(max_latency_ms=10, min_relative_accuracy=0.995))
+    assert found.winner.name == "teacher onnx fp32 (teacher)"
+
+
+def test_accuracies_that_are_not_shown_to_differ_are_tied_and_the_fastest_wins(make_row):
+    rows = [make_row("slow", 2.0, 0.91, 2, accuracy_images=1000), make_row("fast", 1.0, 0.90, 2, accuracy_images=1000)]
+    found = choose(rows, Budget(max_latency_ms=3))
+    assert (names(found.tied), names([found.winner, found.runner_up])) == (["fast", "slow"], ["fast", "slow"])
+    many = [
+        row.model_copy(update={"subject": row.subject.model_copy(update={"accuracy_images": 100_000})}) for row in rows
+    ]
+    assert names(choose(many, Budget(max_latency_ms=3)).tied) == ["slow"]
+
+
+def test_exports_of_one_checkpoint_are_compared_on_the_same_images(make_row):
+    fields = {"checkpoint_sha256": "one", "accuracy_images": 1000}
+    rows = [
+        make_row("net", 2.0, 0.91, 4, top1_agreement=1.0, **fields),
+        make_row("net", 1.0, 0.90, 1, precision="int8", top1_agreement=0.995, **fields),
+    ]
+    found = choose(rows, Budget(max_latency_ms=3))
+    fast, slow = found.candidates
+    gap = accuracy_gap(slow, fast)
+    assert (gap.is_paired, gap.is_shown) == (True, True)
+    # Six of 1000 pairs of predictions may differ, one and two images added: 1.96 sqrt(6) / 1002.
+    assert gap.half_width == pytest.approx(1.96 * 6**0.5 / 1002, rel=1e-3)
+    assert found.winner.row.subject.precision == "fp32"
+
+
+def test_perfect_accuracies_still_have_an_interval(make_row):
+    one, two = choose(
+        [make_row("a", 1.0, 1.0, 1, accuracy_images=20), make_row("b", 2.0, 1.0, 1, accuracy_images=20)],
+        Budget(max_latency_ms=9),
+    ).candidates
+    assert 0 < accuracy_gap(one, two).half_width < 0.2
+
+
+def test_the_upper_end_of_the_interval_counts_against_the_limit(make_measurement):
+    # Three launches that are 10 % apart: the median is 2.0, but it may well be above 2.1.
+    samples = tuple(value for value in (1.9, 2.0, 2.1) for _ in range(30))
+    row = make_measurement(samples_ms=samples, launch_counts=(30, 30, 30))
+    found = choose([row], Budget(max_latency_ms=2.05))
+    assert found.candidates[0].latency_ms.value == 2.0
+    assert found.winner is None
+    assert choose([row], Budget(max_latency_ms=3)).winner is not None
+
+
+def test_where_nothing_fits_the_worst_limit_and_the_nearest_miss_are_named(matrix):
+    found = choose(matrix, Budget(max_latency_ms=1.0, min_relative_accuracy=0.93, max_size_mb=5))
+    assert found.winner is None
+    # 0.93 of 0.95 is 0.8835: small and clumsy break it, and all but small break the latency.
+    assert [(kill.limit.option, kill.breaking) for kill in found.kills] == [
+        ("--max-latency-ms", 3),
+        ("--min-relative-accuracy", 2),
+        ("--max-size-mb", 1),
+    ]
+    latency, accuracy, size = found.kills
+    assert latency.alone == pytest.approx(2.0, rel=0.01)
+    assert accuracy.alone == pytest.approx(0.85 / 0.95)
+    assert (size.alone, size.alone_candidate) == (None, None)
+    assert names([found.nearest_miss, latency.alone_candidate]) == ["small", "middle"]
+
+
+def test_memory_that_was_not_measured_keeps_no_limit_of_memory(make_row):
+    unknown = make_row("unknown", 1.0, 0.9, 1, peak_memory_bytes=None)
+    assert choose([unknown], Budget(max_latency_ms=3)).winner is not None
+    found = choose([unknown, make_row("known", 1.0, 0.8, 1, peak_memory_bytes=10**8)], Budget(max_memory_mb=100))
+    assert names(found.fitting) == ["known"]
+    assert choose([unknown], Budget(max_memory_mb=100)).kills[0].alone is None
+
+
+def test_what_cannot_be_chosen_is_left_out_with_its_reason(matrix, make_row, make_measurement):
+    emulated = matrix[0].device.model_copy(update={"emulated": True})
+    rows = [
+        *matrix,
+        make_row("untrained", 0.1, None, 1, accuracy_images=0),
+        make_row("virtual", 0.1, 0.99, 1, device=emulated),
+        make_row("restless", 0.1, 0.99, 1, validity="noisy"),
+        make_measurement("broken", samples_ms=(), validity="failed"),
+    ]
+    found = choose(rows, Budget(max_latency_ms=3))
+    assert {one.row.subject.name: one.reason for one in found.excluded} == {
+        "teacher": BASE_ONLY,
+        "untrained": NO_ACCURACY,
+        "virtual": EMULATED,
+        "restless": "its newest row is noisy, not valid",
+        "broken": "its newest row is failed, not valid",
+    }
+    assert names([found.winner]) == ["middle"]
+
+
+def test_the_newest_valid_row_counts_and_a_later_noisy_one_does_not_hide_it(make_row):
+    old = make_row("net", 9.0, 0.9, 1)
+    valid = make_row("net", 1.0, 0.9, 1)
+    noisy = make_row("net", 50.0, 0.9, 1, validity="noisy")
+    found = choose([old, valid, noisy], Budget(max_latency_ms=3))
+    assert [round(one.latency_ms.value) for one in found.candidates] == [1]
+    assert found.excluded == ()
+    (excluded,) = choose([noisy], Budget(max_latency_ms=3)).excluded
+    assert excluded.reason == "its newest row is noisy, not valid"
+
+
+def test_accuracy_is_what_was_measured_where_it_was_timed_unless_the_export_saw_more_images(make_row):
+    row = make_row("net", 1.0, 0.9, 1, accuracy_images=1000, measured_accuracy=0.8, measured_images=1000)
+    (one,) = choose([row], Budget(max_latency_ms=3)).candidates
+    assert (one.accuracy.share, one.accuracy.is_measured) == (0.8, True)
+    fewer = row.model_copy(update={"measured_images": 50})
+    (one,) = choose([fewer], Budget(max_latency_ms=3)).candidates
+    assert (one.accuracy.share, one.accuracy.images, one.accuracy.is_measured) == (0.9, 1000, False)
+
+
+def test_without_candidates_there_is_no_winner_and_no_miss(make_measurement):
+    found = choose([make_measurement(accuracy=None)], Budget(max_latency_ms=1))
+    assert (found.candidates, found.winner, found.kills, found.nearest_miss) == ((), None, (), None)

@@ -1,0 +1,257 @@
+"""The commands that read a journal: compare, history, choose."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.__main__ import app
+from bench.record import append, read_journal
+from distill.contract import sha256_of_file
+from distill.terminal import run
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture
+def bench(tmp_path, monkeypatch, capsys):
+    """bench(*words) -> (exit code, stdout, stderr in one line), in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["bench", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            run(app)
+        told = capsys.readouterr()
+        return int(ended.value.code or 0), told.out, " ".join(told.err.replace("│", " ").split())
+
+    return call
+
+
+@pytest.fixture
+def write(make_measurement, tmp_path):
+    """write(journal, name, latency_ms, **fields): append one well-known row."""
+
+    def append_row(journal, name, latency_ms, **fields):
+        samples = tuple(latency_ms * (1 + 0.001 * (turn % 7)) for turn in range(60))
+        append(tmp_path / journal, make_measurement(name, samples_ms=samples, launch_counts=(20, 20, 20), **fields))
+
+    return append_row
+
+
+def test_two_journals_are_compared_and_a_slow_down_beyond_the_limit_fails(bench, write):
+    write("a.jsonl", "net", 2.0)
+    write("b.jsonl", "net", 2.2)
+    code, out, told = bench("compare", "a.jsonl", "b.jsonl")
+    assert (code, out) == (0, "slower\n")
+    assert "1.100" in told
+    code, out, told = bench("compare", "a.jsonl", "b.jsonl", "--max-slowdown", "5%")
+    assert code == 1
+    assert "slower by more than 5 %: net onnx fp32" in told
+    assert bench("compare", "a.jsonl", "b.jsonl", "--max-slowdown", "50%")[0] == 0
+    assert bench("compare", "b.jsonl", "a.jsonl", "--max-slowdown", "0%")[0] == 0
+
+
+def test_runs_of_one_journal_are_named_by_their_beginning_latest_and_previous(bench, write):
+    for run_id, latency_ms in (("abc1", 1.0), ("abd2", 2.0), ("ffff", 4.0)):
+        write("out/measurements.jsonl", "net", latency_ms, run_id=run_id)
+    for words, ratio in ((("@abc", "@latest"), 4.0), (("@previous", "out/measurements.jsonl@ffff"), 2.0)):
+        code, out, _ = bench("compare", *words, "--json")
+        assert code == 0
+        (pair,) = json.loads(out)["pairs"]
+        assert pair["ratio"] == pytest.approx(ratio)
+        assert pair["verdict"] == "slower"
+    assert "has 2 runs that begin with 'ab'" in bench("compare", "@ab", "@latest")[2]
+    assert "has no run 'zzz'. Its newest runs: ffff" in bench("compare", "@zzz", "@latest")[2]
+    assert "has no run ''" in bench("compare", "@", "@latest")[2]
+
+
+def test_a_noisy_row_is_marked_and_an_unlike_one_named_beside_the_pairs(bench, write):
+    write("a.jsonl", "net", 2.0)
+    write("a.jsonl", "other", 2.0)
+    write("b.jsonl", "net", 2.0, validity="noisy")
+    write("b.jsonl", "other", 2.0, threads=2)
+    code, out, told = bench("compare", "a.jsonl", "b.jsonl")
+    assert (code, out) == (0, "no difference shown\n")
+    assert "valid, noisy" in told
+    assert "not compared: other onnx fp32, batch 1, 1 thread: unlike conditions: threads: 1 in A, 2 in B" in told
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["none.jsonl", "a.jsonl"], "none.jsonl is no journal. Name a file, one run of it as JOURNAL@RUN"),
+        (["none.jsonl@latest", "a.jsonl"], "none.jsonl does not exist"),
+        (["empty.jsonl", "a.jsonl"], "empty.jsonl holds no measurement"),
+        (["folder", "a.jsonl"], "folder is no journal"),
+        (["hostile.jsonl", "a.jsonl"], "hostile.jsonl line 1 has schema version None"),
+        (["a.jsonl", "c.jsonl"], "no row of c.jsonl can be held against one of a.jsonl. net onnx fp32"),
+        (["a.jsonl@previous", "a.jsonl"], "a.jsonl holds one run only"),
+        (["a.jsonl", "a.jsonl", "--max-slowdown", "0.05"], "--max-slowdown '0.05' is not a percentage"),
+        (["a.jsonl", "a.jsonl", "--max-slowdown", "nan%"], "--max-slowdown 'nan%' is not a percentage"),
+        (["a.jsonl", "a.jsonl", "--max-slowdown=-5%"], "--max-slowdown '-5%' is not a percentage"),
+        (["a.jsonl"], "Missing argument 'B'"),
+    ],
+)
+def test_what_cannot_be_compared_is_one_paragraph_and_exit_code_2(bench, write, tmp_path, words, expected):
+    write("a.jsonl", "net", 2.0)
+    write("c.jsonl", "net", 2.0, batch=8)
+    (tmp_path / "empty.jsonl").touch()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "hostile.jsonl").write_text('["[red]", {"schema_version": 2}]\n')
+    code, out, told = bench("compare", *words)
+    assert (code, out) == (2, "")
+    assert expected in told
+
+
+def test_history_finds_by_words_by_artifact_and_names_what_there_is(bench, write, make_artifact, tmp_path):
+    artifact = make_artifact("net")
+    journal = "out/measurements.jsonl"
+    write(journal, "net", 1.0, manifest_sha256="older", utc_time="2026-01-01T00:00:00+00:00")
+    write(journal, "net", 2.0, manifest_sha256="newer", utc_time="2026-01-02T00:00:00+00:00")
+    write(journal, "other", 2.0)
+    code, _, told = bench("history", "ONNX net")
+    assert code == 0
+    assert "▁█" in told
+    assert "2.000 [" in told
+    assert "other" not in told
+    assert json.loads(bench("history", artifact, "--json")[1])[0]["moments"][1]["to_first"]["value"] == pytest.approx(2)
+    assert len(json.loads(bench("history", "--json")[1])) == 2
+    code, _, told = bench("history", "teapot")
+    assert code == 2
+    assert "holds nothing of 'teapot'. It holds: net onnx, other onnx" in told
+    assert "manifest.json" in bench("history", tmp_path)[2]
+
+
+def test_names_that_look_like_markup_are_shown_as_they_are(bench, write):
+    for day in ("01", "02"):
+        write("a.jsonl", "[red]net[/]", 1.0, utc_time=f"2026-01-{day}T00:00:00+00:00")
+    assert "[red]net[/]" in bench("history", "--measurements", "a.jsonl")[2]
+    assert "[red]net[/]" in bench("compare", "a.jsonl", "a.jsonl")[2]
+    assert "[red]net[/]" in bench("choose", "--max-latency-ms", 5, "--measurements", "a.jsonl")[2]
+
+
+def test_choose_names_the_winner_why_and_the_next_step(bench, write, make_artifact, tmp_path):
+    make_artifact("small").parent.rename(tmp_path / "moved")
+    (tmp_path / "out").mkdir(exist_ok=True)
+    (tmp_path / "moved").rename(tmp_path / "out" / "artifacts")
+    sha256 = sha256_of_file(tmp_path / "out/artifacts/small/manifest.json")
+    journal = "out/measurements.jsonl"
+    write(journal, "small", 1.0, accuracy=0.85, manifest_sha256=sha256)
+    write(journal, "large", 4.0, accuracy=0.95)
+    code, out, told = bench("choose", "--max-latency-ms", "2")
+    assert (code, out) == (0, "out/artifacts/small\n")
+    assert "winner: small onnx fp32, 1 of 2 are inside it is the most accurate inside the budget" in told
+    assert "against the most accurate of all, large onnx fp32: accuracy -10.00 points" in told
+    assert "next: python -m export bundle out/artifacts/small, then make app" in told
+    code, out, told = bench("choose", "--max-latency-ms", "9")
+    assert (code, out) == (0, "large onnx fp32\n")
+    assert "its artifact is not in out/artifacts" in told
+    code, out, _ = bench("choose", "--max-latency-ms", "9", "--artifacts", "out/artifacts", "--json")
+    document = json.loads(out)
+    assert (code, document["winner"]["name"], document["winner_folder"]) == (0, "small", "out/artifacts/small")
+
+
+def test_where_every_row_is_noisy_the_way_out_is_named_and_the_winner_marked(bench, write):
+    write("m.jsonl", "small", 1.0, validity="noisy")
+    write("m.jsonl", "large", 4.0, validity="drifting")
+    words = ("choose", "--max-latency-ms", "9", "--measurements", "m.jsonl")
+    code, _, told = bench(*words)
+    assert code == 2
+    assert "or let noisy rows count by how badly they are known: --allow-noisy" in told
+    code, out, told = bench(*words, "--allow-noisy")
+    assert (code, out) == (0, "small onnx fp32\n")
+    assert "2 of 2 rows are noisy or drifting, as --allow-noisy allows" in told
+    document = json.loads(bench(*words, "--allow-noisy", "--json")[1])
+    assert document["winner"]["validity"] == "noisy"
+
+
+def test_choose_fails_in_words_where_nothing_fits(bench, write):
+    write("m.jsonl", "small", 1.0, accuracy=0.85)
+    write("m.jsonl", "large", 4.0, accuracy=0.95)
+    code, out, told = bench(
+        "choose", "--max-latency-ms", "0.5", "--min-relative-accuracy", "0.99", "--measurements", "m.jsonl"
+    )
+    assert (code, out) == (1, "")
+    assert "nothing fits: none of 2 candidates keeps every limit" in told
+    assert "most in the way: --max-latency-ms 0.5: 2 of 2 break it; alone it would have to be 4.0" in told
+    assert "--min-relative-accuracy 0.99: 1 of 2 break it; loosening it alone does not help" in told
+    assert "nearest miss: small onnx fp32; it would need --max-latency-ms 1.0" in told
+
+
+def test_rows_of_two_devices_are_not_mixed_and_on_names_one(bench, write, make_measurement):
+    other = make_measurement().device.model_copy(update={"name": "Other CPU"})
+    write("m.jsonl", "net", 1.0)
+    write("m.jsonl", "net", 3.0, device=other)
+    words = ("choose", "--max-latency-ms", "9", "--measurements", "m.jsonl")
+    code, _, told = bench(*words)
+    assert code == 2
+    assert "rows of 2 devices or ways of measuring are not to be mixed. Name one with --on: Test CPU, Other CPU" in told
+    code, out, _ = bench(*words, "--on", "other", "--json")
+    assert (code, round(json.loads(out)["winner"]["median_ms"])) == (0, 3)
+    assert "nothing was measured on 'abacus'; there is: Test CPU, Other CPU" in bench(*words, "--on", "abacus")[2]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], "a budget is missing: give at least one limit"),
+        (["--max-latency-ms", "5", "--device", "tpu"], "there is no device 'tpu'"),
+        (
+            ["--max-latency-ms", "5", "--device", "android"],
+            "holds no row of android, batch 1, threads 1. It",
+        ),
+        (["--max-latency-ms", "5", "--batch", "8"], "holds no row of cpu, batch 8"),
+        (["--max-latency-ms", "-1"], "max-latency-ms"),
+        (["--max-latency-ms", "5", "--artifacts", "nowhere"], "nowhere does not exist"),
+        (["--max-latency-ms", "5", "--measurements", "none.jsonl"], "none.jsonl does not exist"),
+        (["--max-latency-ms", "5", "--threads", "2"], "there is nothing to choose from. 1 × no accuracy is known"),
+    ],
+)
+def test_what_cannot_be_chosen_is_one_paragraph_and_exit_code_2(bench, write, words, expected):
+    write("out/measurements.jsonl", "net", 1.0)
+    write("out/measurements.jsonl", "untrained", 1.0, accuracy=None, accuracy_images=0, threads=2)
+    code, out, told = bench("choose", *words)
+    assert (code, out) == (2, "")
+    assert expected in told
+
+
+def test_real_artifacts_are_measured_twice_compared_followed_and_chosen(bench, make_artifact, tmp_path):
+    """From artifacts on disk to the choice, each step its own process or command."""
+    make_artifact("tiny")
+    make_artifact("wide", weights=np.zeros((3 * 8**2, 3), dtype=np.float32))
+    environment = {"PYTHONPATH": str(ROOT), "XDG_RUNTIME_DIR": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    for _ in range(2):
+        command = [
+            sys.executable,
+            "-m",
+            "bench",
+            "artifacts",
+            "--launches",
+            "2",
+            "--extra-launches",
+            "0",
+            "--out",
+            "m.jsonl",
+        ]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+    code, out, _ = bench("compare", "m.jsonl@previous", "m.jsonl@latest", "--json")
+    pairs = json.loads(out)["pairs"]
+    assert (code, sorted(pair["name"] for pair in pairs)) == (0, ["tiny", "wide"])
+    assert all(pair["knows_launches"] for pair in pairs)
+    code, out, _ = bench("history", "artifacts/tiny", "--measurements", "m.jsonl", "--json")
+    (series,) = json.loads(out)
+    assert (code, len(series["moments"]), series["moments"][1]["note"]) == (0, 2, "")
+    code, out, told = bench(
+        "choose", "--max-latency-ms", "1000", "--measurements", "m.jsonl", "--artifacts", "artifacts", "--json"
+    )
+    if any(row.validity == "valid" for row in read_journal(tmp_path / "m.jsonl").measurements):
+        assert (code, json.loads(out)["winner"]["accuracy"]) == (0, 0.9)
+    else:
+        # Two rows may have two different labels, each with its own count.
+        assert (code, sum(int(count) for count in re.findall(r"(\d+) × its newest row is", told))) == (2, 2), told

@@ -1,0 +1,441 @@
+"""The report page in a real browser: it works, looks right in width and colour, and never leaves its file."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect, sync_playwright
+
+from bench.record import Device
+from bench.report.html import write_report
+from bench.report.study_figures import Picture
+
+CHROMIUM = Path("/usr/bin/chromium")
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
+ONE_IMAGE, EIGHT_IMAGES = (f"Test CPU, {images} per call, 1 thread" for images in ("1 image", "8 images"))
+RED_SQUARE = (
+    "data:image/svg+xml;base64,PHN2ZyB4bWxucz0iaHR0cDovL3d3dy53My5vcmcvMjAwMC9zdmciIHZpZXdCb3g9IjAgMCA5IDkiIHdpZHRoPSI5"
+    "IiBoZWlnaHQ9IjkiPjxyZWN0IHdpZHRoPSI5IiBoZWlnaHQ9IjkiIGZpbGw9InJlZCIvPjwvc3ZnPg=="
+)
+EMULATED = Device(
+    kind="android",
+    name="Emulated phone",
+    os="Android 14",
+    cores=4,
+    memory_bytes=2**32,
+    instrument="app",
+    serial="emulator-5554",
+    emulated=True,
+)
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not CHROMIUM.exists(), reason=f"no {CHROMIUM}; install it with: apt-get install chromium"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def report(tmp_path, make_measurement) -> Path:
+    taught = {"teacher_sha256": "checkpoint of resnet18"}
+    steady = [1 + 0.001 * (number % 7) for number in range(120)]
+
+    def row(name: str, median_ms: float, **fields):
+        return make_measurement(
+            name, samples_ms=tuple(median_ms * sample for sample in steady), launch_counts=(40, 40, 40), **fields
+        )
+
+    int8 = {"format": "litert", "precision": "int8", "accuracy": 0.90, "size_bytes": 1_700_000}
+    here = {"measured_accuracy": 0.91, "measured_agreement": 0.99, "measured_images": 200}
+    rows = [
+        row("resnet18", 30.0, format="eager", accuracy=0.95, size_bytes=45_000_000),
+        row("mobilenet_v3_small", 3.0, format="eager", accuracy=0.94, **taught),
+        row("mobilenet_v3_small", 0.5, format="onnx", accuracy=0.94, **here, **taught),
+        row("mobilenet_v3_small", 0.4, **int8, **taught),
+        row("<b>ghost</b>", 0.9, format="onnx", accuracy=0.92, validity="noisy", reason="two modes", **taught),
+        make_measurement("broken", format="executorch", samples_ms=(), validity="failed", reason="SIGSEGV", **taught),
+        row("resnet18", 200.0, format="eager", accuracy=0.95, batch=8),
+        row("mobilenet_v3_small", 20.0, format="eager", accuracy=0.94, batch=8, **taught),
+        row("on_a_phone", 0.01, accuracy=0.95, device=EMULATED, **taught),
+    ]
+    pictures = [Picture("Accuracy of each student", "Study of nine epochs.", RED_SQUARE)]
+    write_report(rows, tmp_path / "report.html", pictures)
+    return tmp_path / "report.html"
+
+
+class Visit:
+    """An opened page with everything it asked for and complained about."""
+
+    def __init__(self, browser, report: Path, **options) -> None:
+        self.context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
+        self.page = self.context.new_page()
+        self.requests: list[str] = []
+        self.complaints: list[str] = []
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("console", lambda message: self.complaints.append(f"{message.type}: {message.text}"))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.route("**/*", self._only_the_file)
+        self.url = report.as_uri()
+        self.page.goto(self.url)
+        self.page.wait_for_selector("#trade .main-svg")
+
+    def _only_the_file(self, route) -> None:
+        route.continue_() if route.request.url == self.url else route.abort()
+
+    def column(self, key: str) -> list[str]:
+        """Texts of the rows' cells of a column, top to bottom, without the small print; hidden rows left out."""
+        script = """key => {
+            const heads = [...document.querySelectorAll('#measurements thead th')];
+            const place = heads.findIndex(head => head.dataset.key === key);
+            return [...document.querySelectorAll('#measurements tbody tr:not([hidden])')].map(row => {
+                const cell = row.cells[place].cloneNode(true);
+                cell.querySelectorAll('small, .under, .role').forEach(part => part.remove());
+                return cell.textContent.trim();
+            });
+        }"""
+        return self.page.evaluate(script, key)
+
+    def head(self, key: str):
+        return self.page.locator(f"#measurements thead th[data-key={key}]")
+
+    def open_row(self, name: str) -> None:
+        self.page.locator("#measurements tbody .open", has_text=name).first.click()
+        expect(self.page.locator("#detail")).to_be_visible()
+
+    def set_limit(self, name: str, value: str) -> None:
+        self.page.locator(f"#budget [name={name}]").fill(value)
+
+    def close(self) -> None:
+        """End the visit; nothing may have been complained about or asked of any network."""
+        self.context.close()
+        assert self.complaints == []
+        assert {url for url in self.requests if not url.startswith("data:")} == {self.url}
+
+
+@pytest.fixture
+def visit(browser, report) -> Iterator[Visit]:
+    visit = Visit(browser, report)
+    yield visit
+    visit.close()
+
+
+@pytest.fixture
+def phone_visit(browser, report) -> Iterator[Visit]:
+    visit = Visit(browser, report, **PHONE)
+    yield visit
+    visit.close()
+
+
+def test_a_head_sorts_its_column_both_ways_with_missing_values_last(visit):
+    head = visit.head("median_ms")
+    head.locator("button").click()
+    ascending = visit.column("median_ms")
+    assert head.get_attribute("aria-sort") == "ascending"
+    assert ascending[-1] == "–"
+    assert [float(text) for text in ascending[:-1]] == sorted(float(text) for text in ascending[:-1])
+    assert float(ascending[0]) == pytest.approx(0.4, rel=0.01)
+
+    head.locator("button").click()
+    descending = visit.column("median_ms")
+    assert head.get_attribute("aria-sort") == "descending"
+    assert descending == [*reversed(ascending[:-1]), "–"]
+
+    visit.head("name").locator("button").click()
+    assert head.get_attribute("aria-sort") is None
+    assert visit.column("name") == sorted(visit.column("name"), key=str.lower)
+
+
+def test_a_head_can_be_reached_and_pressed_by_keyboard(visit):
+    visit.head("accuracy").locator("button").focus()
+    visit.page.keyboard.press("Enter")
+    assert visit.head("accuracy").get_attribute("aria-sort") == "ascending"
+
+
+def test_filters_narrow_the_table_together_and_can_be_cleared(visit):
+    page = visit.page
+    expect(page.locator("#count")).to_have_text("8 rows")
+    page.locator("select[name=format]").select_option("onnx")
+    assert visit.column("format") == ["onnx", "onnx"]
+    page.locator("input[name=search]").fill("MOBILE")
+    assert visit.column("name") == ["mobilenet_v3_small"]
+    expect(page.locator("#count")).to_have_text("1 of 8 rows")
+    page.locator("input[name=search]").fill("nothing like this")
+    assert visit.column("name") == []
+    expect(page.locator("#empty")).to_be_visible()
+    page.locator("#filters button[type=reset]").click()
+    expect(page.locator("#count")).to_have_text("8 rows")
+
+
+def test_all_columns_are_shown_when_asked_for(visit):
+    macs = visit.head("macs")
+    expect(macs).to_be_hidden()
+    visit.page.locator("#all-columns").click()
+    expect(macs).to_be_visible()
+    assert visit.column("measured_accuracy").count("91.00") == 1
+
+
+def test_limits_filter_the_table_draw_lines_and_name_the_best(visit):
+    page = visit.page
+    expect(page.locator("#answer")).to_contain_text("Set a limit to see which of 2 models fits best.")
+    expect(page.locator("#answer")).to_contain_text("1 row (its newest row is noisy, not valid)")
+    visit.set_limit("latency_ms", "2")
+    # Both fit; their accuracies are shown to differ, so the faster one does not win.
+    expect(page.locator("#answer strong")).to_have_text("mobilenet_v3_small, onnx fp32")
+    expect(page.locator("#answer")).to_contain_text(
+        "2 of 2 models fit. Against the runner-up, mobilenet_v3_small, litert int8, it is 4.2 points more accurate"
+    )
+    assert sorted(visit.column("format")) == ["litert", "onnx", "onnx"]
+    expect(page.locator("#count")).to_have_text("3 of 8 rows, 5 outside the budget")
+    expect(page.locator("#trade .annotation", has_text="at most 2 ms")).to_be_visible()
+
+    visit.set_limit("latency_ms", "0.45")
+    expect(page.locator("#answer strong")).to_have_text("mobilenet_v3_small, litert int8")
+    visit.set_limit("accuracy_percent", "98")
+    expect(page.locator("#answer strong")).to_have_text("Nothing fits.")
+    expect(page.locator("#answer")).to_contain_text(
+        "rules out 1 of 2 models. The nearest miss is mobilenet_v3_small, litert int8: accuracy 94.74 %."
+    )
+    expect(page.locator("#empty")).to_be_visible()
+
+    page.locator("#budget button[type=reset]").click()
+    expect(page.locator("#count")).to_have_text("8 rows")
+    visit.set_limit("size_mb", "2")
+    expect(page.locator("#answer strong")).to_have_text("mobilenet_v3_small, litert int8")
+    assert visit.column("format") == ["litert"]
+
+
+def test_noisy_rows_can_be_let_count(visit):
+    page = visit.page
+    page.locator("#noisy-counts").check()
+    expect(page.locator("#answer")).to_contain_text("Set a limit to see which of 3 models fits best.")
+    expect(page.locator("#answer")).not_to_contain_text("noisy")
+    page.locator("#budget button[type=reset]").click()
+    expect(page.locator("#answer")).to_contain_text("which of 2 models fits best.")
+
+
+def test_what_does_not_fit_fades_in_the_figure(visit):
+    def faded() -> int:
+        points = visit.page.locator("#trade .scatterlayer .point")
+        return points.evaluate_all("points => points.filter(one => one.style.opacity < 0.5).length")
+
+    assert faded() == 0
+    visit.set_limit("latency_ms", "0.7")
+    visit.page.wait_for_selector("#trade .annotation:has-text('at most 0.7 ms')")
+    assert faded() == 3
+
+
+def test_the_latency_axis_can_be_linear(visit):
+    ticks = visit.page.locator("#trade .xtick")
+    assert "0.5 ms" in ticks.all_text_contents()
+    visit.page.locator("#log-latency").uncheck()
+    expect(ticks.filter(has_text="0.5 ms")).to_have_count(0)
+    assert "30" in ticks.all_text_contents()
+
+
+def test_pointing_at_a_bubble_shows_its_figures_and_pressing_it_opens_its_row(visit):
+    # The last point of the last trace is the small int8 bubble.
+    visit.page.locator("#trade").scroll_into_view_if_needed()
+    box = visit.page.locator("#trade .scatterlayer .trace").last.locator(".point").last.bounding_box()
+    middle = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    visit.page.mouse.move(*middle)
+    visit.page.wait_for_selector("#trade .hoverlayer .hovertext")
+    text = visit.page.locator("#trade .hoverlayer .hovertext").text_content()
+    parts = ("mobilenet_v3_small", "litert int8", "speed-up 75.00 ×", "size 1.70 MB", "accuracy 90.0 %", "120 samples")
+    assert [part for part in parts if part not in text] == []
+    visit.page.mouse.click(*middle)
+    expect(visit.page.locator("#detail-kind")).to_have_text("litert int8, onnxruntime 1.31.1")
+
+
+def test_a_format_can_be_hidden_and_shown_in_the_figures(visit):
+    points = visit.page.locator("#trade .scatterlayer .point")
+    button = visit.page.locator("#legend button", has_text="onnx")
+    before = points.count()
+    button.click()
+    assert (points.count(), button.get_attribute("aria-pressed")) == (before - 2, "false")
+    button.click()
+    assert (points.count(), button.get_attribute("aria-pressed")) == (before, "true")
+
+
+def test_other_conditions_change_the_figures(visit):
+    before = visit.page.locator("#trade .scatterlayer .point").count()
+    visit.page.locator("#conditions").select_option(EIGHT_IMAGES)
+    assert (before, visit.page.locator("#trade .scatterlayer .point").count()) == (5, 2)
+
+
+def test_a_press_on_a_row_opens_its_samples_launches_and_conditions(visit):
+    page = visit.page
+    visit.open_row("mobilenet_v3_small")
+    page.wait_for_selector("#trace .main-svg")
+    assert page.locator("#trace .scatterlayer .point").count() == 120
+    assert page.locator("#histogram .barlayer .point").count() > 1
+    assert page.locator("#launches tbody tr").count() == 3
+    expect(page.locator("#trace-note")).to_contain_text("120 calls in 3 launches")
+    figures, conditions = (
+        page.locator("#detail-figures").text_content(),
+        page.locator("#detail-conditions").text_content(),
+    )
+    assert re.search(r"Median per call0\.4\d* ms \(0\.\d+ to 0\.\d+\)", figures)
+    assert "Other work before1.0 %" in conditions
+    assert ONE_IMAGE in conditions
+    page.keyboard.press("Escape")
+    expect(page.locator("#detail")).to_be_hidden()
+
+
+def test_a_failed_row_opens_with_its_reason_and_without_figures(visit):
+    visit.open_row("broken")
+    expect(visit.page.locator("#detail-reason")).to_have_text("SIGSEGV")
+    expect(visit.page.locator("#detail-sampled")).to_be_hidden()
+    visit.page.locator("#detail-close").click()
+    expect(visit.page.locator("#detail")).to_be_hidden()
+
+
+def test_a_label_tells_its_reason_to_a_mouse_and_to_the_keyboard(visit):
+    tip, badge = visit.page.locator("#tip"), visit.page.locator("#measurements .badge.failed")
+    expect(tip).to_be_hidden()
+    badge.hover()
+    expect(tip).to_have_text("SIGSEGV")
+    visit.page.locator("h1").hover()
+    expect(tip).to_be_hidden()
+    visit.page.keyboard.press("Tab")
+    badge.focus()
+    expect(tip).to_be_visible()
+    visit.page.keyboard.press("Escape")
+    expect(tip).to_be_hidden()
+
+
+def test_a_label_tells_its_reason_on_tap_and_does_not_open_the_row(phone_visit):
+    page = phone_visit.page
+    page.locator("#measurements .badge.failed").tap()
+    expect(page.locator("#tip")).to_have_text("SIGSEGV")
+    expect(page.locator("#detail")).to_be_hidden()
+    box = page.locator("#tip").bounding_box()
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= PHONE["viewport"]["width"]
+    page.locator("h1").tap()
+    expect(page.locator("#tip")).to_be_hidden()
+
+
+def test_a_phone_sees_the_key_columns_without_scrolling_the_table(phone_visit):
+    page = phone_visit.page
+    visible = page.locator("#measurements thead th:visible")
+    assert [one.get_attribute("data-key") for one in visible.all()] == ["name", "median_ms", "validity", "accuracy"]
+    assert page.evaluate("(([box]) => box.scrollWidth - box.clientWidth)(document.querySelectorAll('.scroll'))") <= 0
+    page.locator("#measurements tbody tr").first.tap()
+    expect(page.locator("#detail")).to_be_visible()
+    assert page.evaluate("(box => box.scrollWidth - box.clientWidth)(document.getElementById('detail'))") <= 0
+
+
+def test_emulated_rows_are_in_a_table_of_their_own_and_in_no_figure(visit):
+    assert "on_a_phone (emulated)" not in visit.column("name")
+    expect(visit.page.locator("#emulated .open")).to_have_text("on_a_phone (emulated)")
+    assert "on_a_phone" not in visit.page.locator("#latency").text_content()
+    visit.page.locator("#emulated .open").click()
+    expect(visit.page.locator("#detail-name")).to_have_text("on_a_phone (emulated)")
+
+
+def test_a_journal_of_emulated_rows_alone_has_a_page(browser, make_measurement, tmp_path):
+    write_report([make_measurement("on_a_phone", device=EMULATED)], tmp_path / "page.html")
+    context = browser.new_context()
+    page = context.new_page()
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto((tmp_path / "page.html").as_uri())
+    page.locator("#emulated .open").click()
+    expect(page.locator("#detail-name")).to_have_text("on_a_phone (emulated)")
+    assert page.locator("#trade").count() == 0
+    context.close()
+    assert complaints == []
+
+
+def test_accuracies_stand_with_interval_and_number_of_images(visit):
+    item = visit.page.locator("#accuracies li", has_text="onnx fp32").first
+    assert re.search(r"94\.0\s%\s+92\.4 to 95\.3\s+at export, 1,000 images", item.inner_text())
+    assert "measured here, 200 images, agreement 99.0" in item.inner_text()
+
+
+def test_the_studys_figures_are_drawn_with_their_captions(visit):
+    figure = visit.page.locator(".pictures figure")
+    expect(figure.locator("figcaption")).to_have_text("Study of nine epochs.")
+    assert figure.locator("img").evaluate("image => image.decode().then(() => image.naturalWidth)") == 9
+
+
+def test_names_are_shown_as_they_are_and_never_as_markup(visit):
+    assert "<b>ghost</b>" in visit.column("name")
+    assert visit.page.locator("main b").count() == 0
+    ticks = visit.page.locator("#latency .ytick").all_text_contents()
+    assert any("<b>ghost</b>" in tick for tick in ticks)
+
+
+@pytest.mark.parametrize("width", [320, 360, 768, 1920])
+def test_no_screen_has_to_be_scrolled_sideways(browser, report, width: int):
+    visit = Visit(browser, report, viewport={"width": width, "height": 800})
+    assert visit.page.evaluate("document.documentElement.scrollWidth") <= width
+    visit.close()
+
+
+CONTRAST = """() => {
+    const probe = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
+    const rgb = colour => {
+        probe.clearRect(0, 0, 1, 1);
+        probe.fillStyle = colour;
+        probe.fillRect(0, 0, 1, 1);
+        return [...probe.getImageData(0, 0, 1, 1).data];
+    };
+    const luminance = ([red, green, blue]) => {
+        const [r, g, b] = [red, green, blue].map(value => value / 255).map(
+            value => value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4);
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const ground = element => {
+        for (let one = element; one; one = one.parentElement) {
+            const colour = rgb(getComputedStyle(one).backgroundColor);
+            if (colour[3] === 255) return colour;
+        }
+        return rgb('white');
+    };
+    const texts = [...document.querySelectorAll('main *, dialog *')].filter(one => one.checkVisibility()
+        && !one.closest('svg') && [...one.childNodes].some(node => node.nodeType === 3 && node.data.trim()));
+    return texts.map(one => {
+        const [light, dark] = [rgb(getComputedStyle(one).color), ground(one)].map(luminance).sort((a, b) => b - a);
+        return [(light + 0.05) / (dark + 0.05), one.className, one.textContent.trim().slice(0, 30)];
+    }).filter(([ratio]) => ratio < 4.5);
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_can_be_read_against_its_ground(browser, report, scheme):
+    visit = Visit(browser, report, color_scheme=scheme)
+    visit.set_limit("latency_ms", "2")
+    assert visit.page.evaluate(CONTRAST) == []
+    visit.open_row("mobilenet_v3_small")
+    assert visit.page.evaluate(CONTRAST) == []
+    visit.close()
+
+
+def test_dark_and_light_follow_the_system(browser, report):
+    grounds = []
+    for scheme in ("light", "dark"):
+        visit = Visit(browser, report, color_scheme=scheme)
+        grounds.append(visit.page.evaluate("getComputedStyle(document.body).backgroundColor"))
+        visit.page.emulate_media(color_scheme="light" if scheme == "dark" else "dark")
+        grounds.append(visit.page.evaluate("getComputedStyle(document.body).backgroundColor"))
+        visit.close()
+    assert grounds[0] == grounds[3] != grounds[1] == grounds[2]

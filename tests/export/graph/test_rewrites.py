@@ -1,0 +1,139 @@
+"""Every rewrite computes the same bits: on the four students, and on networks made to mislead."""
+
+from collections import Counter
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from distill.vision.models import ImageClassifier, build
+from distill.vision.preprocess import Preprocess
+from export.graph.rewrites import padded_pools, rewrite
+
+STUDENTS = ("mobilenet_v3_small", "mobilenet_v3_large", "shufflenet_v2_x1_0", "ghostnet_100")
+GREY = Preprocess(size_px=32, channels=1, mean=(0.3,), std=(0.2,))
+DONE = {
+    "mobilenet_v3_small": ("9 × hard sigmoid in parts",),
+    "mobilenet_v3_large": ("8 × hard sigmoid in parts",),
+    "shufflenet_v2_x1_0": ("13 × split as slices", "1 × mean that keeps its dimensions"),
+    "ghostnet_100": ("32 × selection of everything left out", "7 × hard sigmoid in parts"),
+}
+
+
+def student(name: str) -> ImageClassifier:
+    """Random weights, with batch statistics of random images so that activations have the size they have in use."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    model = build(name, num_classes=10, preprocess=GREY).train()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0
+    with torch.no_grad():
+        model(torch.rand(8, 1, 32, 32))
+    return model.eval()
+
+
+def images(count: int, channels: int = 1) -> Tensor:
+    return torch.rand((count, channels, 32, 32), generator=torch.Generator().manual_seed(1))
+
+
+def rewritten(model: nn.Module, example: Tensor) -> tuple[nn.Module, tuple[str, ...], Counter[str]]:
+    program = torch.export.export(model, (example,))
+    done = rewrite(program)
+    operations = Counter(str(node.target) for node in program.graph.nodes if node.op == "call_function")
+    return program.module(), done, operations
+
+
+@pytest.mark.parametrize("name", STUDENTS)
+@pytest.mark.parametrize("batch", [1, 3])
+def test_students_compute_the_same_bits(name: str, batch: int) -> None:
+    model, pictures = student(name), images(batch)
+    found, done, operations = rewritten(model, pictures)
+    with torch.no_grad():
+        assert torch.equal(found(pictures), model(pictures))
+    assert done == DONE[name]
+    assert not {"aten.chunk.default", "aten.alias.default", "aten.hardsigmoid.default"} & set(operations)
+
+
+@pytest.mark.parametrize("name", STUDENTS)
+def test_max_pools_compute_the_same_bits(name: str) -> None:
+    model, pictures = student(name), images(2)
+    with torch.no_grad():
+        expected = model(pictures)
+        found, done = padded_pools(model, pictures[:1])
+        assert torch.equal(found(pictures), expected)
+    assert done == (("1 × max pool after explicit zeros",) if name == "shufflenet_v2_x1_0" else ())
+
+
+class Misleading(nn.Module):
+    """Patterns that look like those rewritten and are something else."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        strided = x[:, ::2]
+        part = x[:, 1:3]
+        rows = x.mean([1, 2])
+        kept = x.mean([2, 3], keepdim=True)
+        everything = x.mean()
+        out_first, out_second = torch.chunk(x, 2, dim=1)
+        return strided.sum() + part.sum() + rows.sum() + kept.sum() + everything, out_first + 0 * out_second
+
+
+class ReturnsWhatWouldBeRewritten(nn.Module):
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        first, second = torch.split(x, [1, 3], dim=1)
+        return first, second, x.mean([2, 3]), nn.functional.hardsigmoid(x)
+
+
+class Uneven(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        parts = torch.split(x, 3, dim=-1)
+        return parts[0].sum() + parts[-1].sum() * 2 + torch.chunk(x, 5, dim=2)[3].sum()
+
+
+@pytest.mark.parametrize(
+    "network", [Misleading(), ReturnsWhatWouldBeRewritten(), Uneven()], ids=lambda n: type(n).__name__
+)
+def test_other_networks_compute_the_same_bits(network: nn.Module) -> None:
+    pictures = torch.randn((2, 4, 7, 7), generator=torch.Generator().manual_seed(2))
+    found, _, _ = rewritten(network, pictures)
+    torch.testing.assert_close(found(pictures), network(pictures), rtol=0, atol=0)
+
+
+def test_what_is_returned_is_left_as_it_is() -> None:
+    _, done, _ = rewritten(ReturnsWhatWouldBeRewritten(), torch.randn(2, 4, 7, 7))
+    assert done == ()
+
+
+def test_a_network_without_the_patterns_is_not_touched() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    program = torch.export.export(network, (torch.randn(1, 3, 8, 8),))
+    before = str(program.graph)
+    assert rewrite(program) == ()
+    assert str(program.graph) == before
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        nn.Sequential(nn.Conv2d(1, 4, 3), nn.MaxPool2d(3, 2, 1)),
+        nn.Sequential(nn.ReLU(), nn.MaxPool2d(2)),
+        nn.Sequential(nn.ReLU(), nn.MaxPool2d(3, 2, 1, ceil_mode=True)),
+    ],
+    ids=["values below zero", "no padding", "ceil mode"],
+)
+def test_a_pool_that_needs_its_own_padding_keeps_it(network: nn.Module) -> None:
+    pictures = images(2)
+    expected = network(pictures)
+    found, done = padded_pools(network, pictures)
+    assert done == ()
+    assert torch.equal(found(pictures), expected)
+
+
+def test_a_dilated_and_uneven_pool_computes_the_same_bits() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.MaxPool2d((3, 5), 2, (1, 2), dilation=(2, 1)))
+    pictures = images(2)
+    with torch.no_grad():
+        expected = network(pictures)
+        found, done = padded_pools(network, pictures)
+        assert done == ("1 × max pool after explicit zeros",)
+        assert torch.equal(found(pictures), expected)
