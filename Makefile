@@ -6,19 +6,22 @@ ENGINES ?=
 VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
+# Where pip puts the program of a package that it installs for one user.
+export PATH := $(PATH):$(shell $(PYTHON) -m site --user-base)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo distill export bench report app app-check app-test test check format perf lock clean
+.PHONY: help setup uv demo distill export bench report app app-check app-test test check format perf lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY) ## create .venv from requirements.lock
 
-$(READY): requirements.lock
+uv:
 	@command -v uv >/dev/null || $(PYTHON) -m pip install --quiet --user uv || $(PYTHON) -m pip install --quiet --user --break-system-packages uv
-	@PATH="$$PATH:$$($(PYTHON) -m site --user-base)/bin"; \
-	echo "installing the locked packages into $(VENV) (several GB the first time)"; \
+
+$(READY): requirements.lock | uv
+	@echo "installing the locked packages into $(VENV) (several GB the first time)"; \
 	uv venv --quiet --allow-existing --python $(PYTHON) $(VENV) && \
 	uv pip sync --quiet --require-hashes --python $(RUN) requirements.lock && touch $(READY)
 
@@ -46,7 +49,7 @@ app-check: ## build and verify the demo app with Debian's tools alone
 app-test: $(READY) ## the demo app's tests on the JVM
 	PYTHON=$(abspath $(RUN)) android_demo/test.sh
 
-test: $(READY) ## run the tests
+test: $(READY) uv ## run the tests
 	$(RUN) -m pytest
 
 check: $(READY) ## lint, formatting and types
@@ -61,7 +64,7 @@ format: $(READY) ## format the code
 perf: $(READY) ## benchmarks, as ratios measured side by side
 	$(RUN) -m tests.performance
 
-lock: ## resolve pyproject.toml into requirements.lock again
+lock: uv ## resolve pyproject.toml into requirements.lock again
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --all-extras \
 		pyproject.toml --output-file requirements.lock
 

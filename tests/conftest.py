@@ -1,8 +1,8 @@
-"""Shared by all tests: a private cache, one thread, and small things to train and export."""
+"""Shared by all tests: a private cache, one thread, no skips in CI, and small things to train and export."""
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 # Before torch is imported, and inherited by every command a test starts: two threads on tiny networks only wait for
@@ -15,6 +15,36 @@ from PIL import Image
 
 # A shell that starts the tests in the background has Ctrl-C ignored, and every command they start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+MAY_BE_SKIPPED_IN_CI = ("gpu", "phone")
+"""Marks of tests that need what CI cannot install."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if not any(item.get_closest_marker(mark) for mark in MAY_BE_SKIPPED_IN_CI):
+        _fail_in_ci(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    _fail_in_ci(report)
+    return report
+
+
+def _fail_in_ci(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """With `CI=true` a skip is a failure: CI runs every test that it says it runs, or tells what it lacks."""
+    expected_to_fail = hasattr(report, "wasxfail")
+    if os.environ.get("CI") == "true" and report.skipped and not expected_to_fail:
+        reason = report.longrepr[-1] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = (
+            f"{reason}. In CI only tests marked {' or '.join(MAY_BE_SKIPPED_IN_CI)} may be skipped: "
+            "let .ci/run install what is missing, or unset CI."
+        )
 
 
 @pytest.fixture(autouse=True, scope="session")
