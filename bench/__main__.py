@@ -10,8 +10,9 @@ from bench.compare.choose import choose_command
 from bench.compare.compare import compare
 from bench.compare.history import history
 from bench.compare.plan import plan
-from bench.measure import JOURNAL, AdbOption, SerialOption, measure
+from bench.measure import AdbOption, SerialOption, measure
 from bench.record import read_journal
+from bench.session.journal import JOURNAL
 from distill.errors import UsageError
 from distill.terminal import console, product, run, say, table, takes_for_granted
 

@@ -19,18 +19,17 @@ from bench.cpu import machine
 from bench.cpu.device import EXTRA_LAUNCHES, LAUNCHES
 from bench.cpu.options import INTERVAL_PERCENT, HostOptions
 from bench.cuda.device import CudaBench, CudaOptions
-from bench.devices import DeviceBench, Options, find_device
+from bench.devices import Options, find_device
 from bench.record import Measurement, read_journal
 from bench.report.table import show_table
-from bench.session.cells import NotMeasured, Plan, find_artifacts, plan
+from bench.session.cells import ARTIFACTS, NotMeasured, Plan, find_artifacts, plan, whole_numbers
+from bench.session.device import DeviceBench
+from bench.session.journal import JOURNAL
 from bench.session.lock import only_bench
 from bench.session.resume import resume
 from bench.session.run import run_session
 from distill.errors import UsageError, WorkFailed
 from distill.terminal import product, say
-
-ARTIFACTS = Path("out/artifacts")
-JOURNAL = Path("out/measurements.jsonl")
 
 AdbOption = Annotated[str | None, typer.Option(help="Phones: the adb program.", show_default="$ADB or found")]
 SerialOption = Annotated[
@@ -86,7 +85,7 @@ def measure(
     if device != "cuda":
         refuse_without_effect(cuda, device)
     bench = entry.open(Options(timeout, host, phone, cuda))
-    batches, thread_counts = numbers(batch, "--batch"), numbers(threads, "--threads")
+    batches, thread_counts = whole_numbers(batch, "--batch"), whole_numbers(threads, "--threads")
     if entry.is_this_machine:
         within_cores(thread_counts)
     folders = find_artifacts(artifacts or [ARTIFACTS])
@@ -106,18 +105,6 @@ def measure(
             tell_minutes(rows)
         product(out, f"python -m bench report --measurements {out}")
     raise_failures(rows, todo.not_measured, out)
-
-
-def numbers(text: str, option: str) -> list[int]:
-    """Whole numbers above 0 from "1,8", in order, none twice.
-
-    Raises:
-        UsageError: anything else is in the text.
-    """
-    words = [word.strip() for word in text.split(",")]
-    if not all(word.isdecimal() and int(word) > 0 for word in words):
-        raise UsageError(f"{option} {text!r} is not a list of whole numbers above 0. Write it like this: {option} 1,8")
-    return list(dict.fromkeys(int(word) for word in words))
 
 
 def within_cores(threads: list[int]) -> list[int]:

@@ -12,12 +12,10 @@ from rich.markup import escape
 from bench.compare.choice import ONLY_NOISY, Budget, Candidate, Choice, Kill, Limit, Trade, choose
 from bench.compare.compare import ratio_in_words
 from bench.compare.conditions import what
-from bench.measure import ARTIFACTS, JOURNAL
+from bench.compare.tables import MISSING, show_compactly
 from bench.record import Device, Measurement
-from bench.report.table import MISSING
-from bench.report.wide import show_compactly
-from bench.session.cells import find_artifacts
-from bench.session.journal import open_journal
+from bench.session.cells import ARTIFACTS, find_artifacts
+from bench.session.journal import JOURNAL, open_journal
 from distill.contract import sha256_of_file
 from distill.errors import UsageError
 from distill.terminal import answer, product, say, table

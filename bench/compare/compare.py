@@ -11,11 +11,9 @@ from rich.markup import escape
 
 from bench.compare.conditions import compared, what
 from bench.compare.matching import Comparison, NotCompared, Pair, compare_rows
-from bench.measure import JOURNAL
+from bench.compare.tables import STYLE, show_compactly
 from bench.record import Measurement
-from bench.report.table import STYLE
-from bench.report.wide import show_compactly
-from bench.session.journal import select
+from bench.session.journal import JOURNAL, select
 from bench.timing.intervals import Interval
 from bench.timing.statistics import summarize
 from distill.errors import UsageError

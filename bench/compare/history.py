@@ -11,12 +11,10 @@ from rich.markup import escape
 
 from bench.compare.compare import COLOUR, label_in_colour, ratio_in_words
 from bench.compare.conditions import conditions_asked, unlike, what
-from bench.measure import JOURNAL
+from bench.compare.tables import MISSING, show_compactly
 from bench.record import Measurement
-from bench.report.table import MISSING
-from bench.report.wide import show_compactly
 from bench.session.cells import subject_name
-from bench.session.journal import open_journal
+from bench.session.journal import JOURNAL, open_journal
 from bench.timing.intervals import Interval, median_interval
 from bench.timing.ratio import ratio_of
 from distill.errors import UsageError

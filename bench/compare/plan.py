@@ -13,11 +13,10 @@ import numpy as np
 import typer
 from rich.markup import escape
 
+from bench.compare.tables import MISSING, STYLE, show_compactly
 from bench.devices import find_device
-from bench.measure import numbers
 from bench.record import Measurement, read_journal
-from bench.report.table import MISSING, STYLE
-from bench.report.wide import show_compactly
+from bench.session.cells import whole_numbers
 from bench.timing.intervals import Interval, median_interval
 from distill.errors import UsageError, WorkFailed
 from distill.terminal import answer, say, table
@@ -69,7 +68,7 @@ def plan(
     Exit code 1 if no student is inside.
     """
     names = _students(students)
-    numbers(threads, "--threads")
+    whole_numbers(threads, "--threads")
     find_device(device)
     journal = out / "measurements.jsonl"
     seen = len(read_journal(journal).measurements) if journal.is_file() else 0

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from bench.cuda.variants import base_accelerator
 from bench.record import Device, Measurement
+from bench.session.variants import base_accelerator
 from bench.timing.intervals import Interval
 from bench.timing.ratio import ratio_of
 from bench.timing.statistics import Summary, summarize

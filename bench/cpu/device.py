@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from bench.cpu import machine
+from bench.cpu.accuracy import Accuracy, measure_accuracy
 from bench.cpu.load import busy_share
 from bench.cpu.worker import Footprint, Job, Outcome, Task, Timed
 from bench.cpu.workers import Workers
 from bench.record import Conditions, Device, Measurement
-from bench.session.accuracy import Accuracy, measure_accuracy
 from bench.session.cells import Cell, subject
 from bench.timing.judge import MAX_OTHER_WORK, Trace, judge
 from bench.timing.loop import HostLimits

@@ -11,10 +11,10 @@ from bench.cpu.worker import GpuWatch, Job, Task
 from bench.cpu.workers import Workers
 from bench.cuda.probe import Gpu, driver_version, find_gpu
 from bench.cuda.state import read_state
-from bench.cuda.variants import ENGINES, PRECISIONS, Engine, Precision, Variant
 from bench.cuda.worker import GpuJob
 from bench.record import Device, Measurement
 from bench.session.cells import Cell, NotMeasured, Plan, describe_artifact
+from bench.session.variants import ENGINES, PRECISIONS, Engine, Precision, Variant
 from distill.errors import UsageError
 from export.artifact.manifest import Manifest
 

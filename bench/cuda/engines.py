@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from bench.cuda.probe import GPU_PROVIDER
-from bench.cuda.variants import Variant
+from bench.session.variants import Variant
 from distill.errors import UsageError
 from export.artifact import eager, torchscript
 from export.artifact.batch import refuse_other_batch

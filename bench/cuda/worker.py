@@ -11,8 +11,8 @@ from pathlib import Path
 
 from bench.cpu.worker import MEMORY_CALLS, Footprint, GpuWatch, Job, Outcome, Steps, do, time_launch
 from bench.cuda.state import read_state, state_under
-from bench.cuda.variants import Variant
 from bench.session.golden import check_output, model_input
+from bench.session.variants import Variant
 from bench.timing.loop import NS_PER_MS
 from export.artifact.manifest import Manifest
 

@@ -168,7 +168,7 @@ class Measurement(Contract):
         threads: asked for. It names the cell, so a failed row has it too.
         threads_active: what the runtime says it uses; None if the row failed before that was known.
         accelerator_requested, accelerator_active: e.g. "xnnpack", or on a GPU how it runs there, e.g. "cuda graphs
-            bf16" (see `bench.cuda.variants`); None where the runtime has no such notion.
+            bf16" (see `bench.session.variants`); None where the runtime has no such notion.
         batch: images per call; every latency is per batch, never per image.
         input: the artifact's golden input (then its output was checked too), or seeded random values in [0, 1].
         samples_ms: every timed call of all launches, in order, none removed; on a GPU between two of its events.

@@ -4,9 +4,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from bench.compare.speed_up import Row
+from bench.compare.tables import MISSING
 from bench.record import Launch, Measurement
 from bench.report.drawn_samples import MAX_POINTS, drawn_points, histogram
-from bench.report.table import MISSING
 from bench.timing.intervals import median_interval
 from bench.timing.proportions import share_interval
 from bench.timing.statistics import summarize

@@ -9,11 +9,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from bench.compare.speed_up import Row
+from bench.compare.tables import MISSING, STYLE
 from bench.timing.intervals import median_interval
 from distill.terminal import console, say, table
 
-MISSING = "–"
-STYLE = {"valid": "green", "noisy": "yellow", "drifting": "yellow", "throttled": "yellow", "failed": "red"}
 UNLIMITED = 1000
 """Columns of text, more than any table needs."""
 

@@ -5,11 +5,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.cuda.variants import Variant
 from bench.record import Subject
+from bench.session.variants import Variant
 from distill.contract import sha256_of_file
 from distill.errors import UsageError
 from export.artifact.manifest import MANIFEST_FILE, Manifest
+
+ARTIFACTS = Path("out/artifacts")
+"""Where exported models lie, unless it is told otherwise."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,18 @@ class Plan:
 
     cells: tuple[Cell, ...]
     not_measured: tuple[NotMeasured, ...]
+
+
+def whole_numbers(text: str, option: str) -> list[int]:
+    """Batch sizes or thread counts from "1,8", in order, none twice.
+
+    Raises:
+        UsageError: anything but whole numbers above 0 is in the text.
+    """
+    words = [word.strip() for word in text.split(",")]
+    if not all(word.isdecimal() and int(word) > 0 for word in words):
+        raise UsageError(f"{option} {text!r} is not a list of whole numbers above 0. Write it like this: {option} 1,8")
+    return list(dict.fromkeys(int(word) for word in words))
 
 
 def find_artifacts(paths: Iterable[Path]) -> list[Path]:

@@ -10,6 +10,9 @@ from bench.record import Measurement, read_journal
 from distill.errors import UsageError
 from distill.terminal import say
 
+JOURNAL = Path("out/measurements.jsonl")
+"""Where a session writes, unless it is told otherwise."""
+
 LATEST, PREVIOUS = "latest", "previous"
 SHOWN_RUNS = 5
 

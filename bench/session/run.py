@@ -6,9 +6,9 @@ from pathlib import Path
 
 from rich.markup import escape
 
-from bench.devices import DeviceBench
 from bench.record import Measurement, append
 from bench.session.cells import Cell, Plan
+from bench.session.device import DeviceBench
 from bench.timing.statistics import summarize
 from distill.terminal import progress, say
 

@@ -16,7 +16,6 @@ from bench.cpu.workers import Workers
 from bench.cuda.device import CudaBench, CudaOptions, chosen, open_cuda, throttling
 from bench.cuda.probe import Gpu, Seen, why_none
 from bench.cuda.state import COUNTERS, FIELDS, OLD_REASONS, REASONS, parse, read_state, slowdowns, state_under
-from bench.cuda.variants import Precision, Variant, base_accelerator
 from bench.cuda.worker import GpuJob
 from bench.devices import Options, find_device
 from bench.record import GpuState, Measurement
@@ -25,6 +24,7 @@ from bench.session.cells import Plan, find_artifacts, plan
 from bench.session.golden import check_output, model_input
 from bench.session.resume import resume
 from bench.session.run import run_session
+from bench.session.variants import Precision, Variant, base_accelerator
 from bench.timing.loop import HostLimits
 from distill.errors import UsageError, WorkFailed
 from export.artifact.manifest import TensorSpec, read_artifact

@@ -6,6 +6,12 @@ from rich.table import Table
 
 from distill.terminal import console
 
+MISSING = "–"
+"""Stands where there is no figure."""
+
+STYLE = {"valid": "green", "noisy": "yellow", "drifting": "yellow", "throttled": "yellow", "failed": "red"}
+"""Colours of the labels."""
+
 UNLIMITED = 1000
 """Columns of text, more than any table needs."""
 

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from bench.timing.loop import Limits
 from distill.contract import Contract, Strict, write_whole
 
-FOLDER = Path(__file__).resolve().with_suffix("")
+FOLDER = Path(__file__).resolve().parent
 
 APP_PACKAGE = "org.pocketdistill.demo"
 APP_ACTIVITY = f"{APP_PACKAGE}/.BenchActivity"
@@ -190,8 +190,3 @@ def write_schemas(folder: Path = FOLDER) -> list[Path]:
         write_whole(path, (json.dumps(schema(name), indent=2) + "\n").encode())
         paths.append(path)
     return paths
-
-
-if __name__ == "__main__":
-    for written in write_schemas():
-        print(written)
