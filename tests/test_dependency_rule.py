@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-FOUNDATION = ("distill.contract", "distill.errors", "distill.terminal", "distill.version")
+FOUNDATION = ("distill.contract", "distill.errors", "distill.system", "distill.terminal", "distill.version")
 ALLOWED = {
     "distill.vision": ("distill.vision", *FOUNDATION),
     "distill": ("distill",),
