@@ -14,6 +14,22 @@ ALLOWED = {
     "export": ("export", "distill.vision", "distill.checkpoint", *FOUNDATION),
     "bench": ("bench", "export.artifact", "distill.vision.preprocess", "distill.vision.datasets", *FOUNDATION),
 }
+ROOMS = {
+    "export": (
+        "artifact",
+        "graph",
+        "quantize",
+        "formats",
+        "proof",
+        "convert",
+        "run",
+        "networks",
+        "doctor",
+        "bundle",
+        "__main__",
+    ),
+}
+"""The rooms of a package from the ground up; a file imports from its own room and from those below it."""
 OURS = ("distill", "export", "bench")
 FILES = sorted(path for package in OURS for path in (ROOT / package).rglob("*.py"))
 
@@ -51,6 +67,27 @@ def test_only_what_the_rule_allows_is_imported(path: Path) -> None:
     forbidden = [found for found in imported(path) if not any(is_inside(found, ok) for ok in ALLOWED[package])]
     # `from distill import checkpoint` names the package and means the module.
     assert not forbidden
+
+
+def room_of(name: str) -> str | None:
+    """The part of a module's name after its package; None for the package itself."""
+    return name.split(".")[1] if "." in name else None
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.relative_to(ROOT).parts[0] in ROOMS], ids=module_name)
+def test_no_file_imports_upwards_across_rooms(path: Path) -> None:
+    name = module_name(path)
+    package = name.split(".")[0]
+    order, room = ROOMS[package], room_of(name)
+    below = order[: order.index(room) + 1] if room else ()
+    upwards = [other for other in imported(path) if is_inside(other, package) and room_of(other) not in (None, *below)]
+    assert not upwards
+
+
+@pytest.mark.parametrize("package", ROOMS)
+def test_every_room_has_its_place_in_the_order(package: str) -> None:
+    rooms = {room_of(module_name(path)) for path in FILES if is_inside(module_name(path), package)} - {None}
+    assert rooms == set(ROOMS[package])
 
 
 def test_the_walk_sees_imports_inside_functions(tmp_path: Path) -> None:

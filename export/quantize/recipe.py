@@ -124,8 +124,3 @@ def check_recipe(
                 f"float_layers names {name!r}, which the network does not have{did_you_mean(name, modules)} "
                 f"It begins with {', '.join(modules[:4])}."
             )
-
-
-def is_inside(module: str, layers: Iterable[str]) -> bool:
-    """Whether a dotted module name is one of `layers` or lies inside one."""
-    return any(module == layer or module.startswith(layer + ".") for layer in layers)

@@ -9,11 +9,11 @@ from pathlib import Path
 from distill.errors import UsageError
 from distill.system import available_bytes, usable_cores
 from export.artifact.manifest import FormatName
+from export.artifact.staging import staging_path
 from export.formats import Target
 from export.run.hosts import Hosts, can_fork
 from export.run.memory import resident_bytes
 from export.run.processes import Process, Spawner
-from export.run.staging import staging_path
 from export.run.worker import Ending, Status
 
 WORKER_MEMORY_BYTES = 1_500 * 2**20
