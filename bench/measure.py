@@ -15,7 +15,6 @@ from bench.android.options import PhoneOptions
 from bench.android.phones import PhoneBench
 from bench.android.sustained import per_minute
 from bench.compare.speed_up import compare
-from bench.cpu import machine
 from bench.cpu.device import EXTRA_LAUNCHES, LAUNCHES
 from bench.cpu.options import INTERVAL_PERCENT, HostOptions
 from bench.cuda.device import CudaBench, CudaOptions
@@ -29,6 +28,7 @@ from bench.session.lock import only_bench
 from bench.session.resume import resume
 from bench.session.run import run_session
 from distill.errors import UsageError, WorkFailed
+from distill.system import usable_cores
 from distill.terminal import product, say
 
 AdbOption = Annotated[str | None, typer.Option(help="Phones: the adb program.", show_default="$ADB or found")]
@@ -113,7 +113,7 @@ def within_cores(threads: list[int]) -> list[int]:
     Raises:
         UsageError: it has not; threads that wait for each other measure the scheduler, not the model.
     """
-    cores = machine.usable_cores()
+    cores = usable_cores()
     if max(threads) > cores:
         raise UsageError(
             f"--threads {max(threads)} is more than the {cores} cores this process may use. Use at most {cores}."

@@ -14,6 +14,7 @@ from distill.config import (
 from distill.errors import UsageError
 from distill.methods.hinton_kd import HintonKDConfig
 from distill.methods.scratch import ScratchConfig
+from distill.system import did_you_mean
 from distill.vision.datasets import EchoPhantom, ImageFolder
 
 ECHO_MEAN, ECHO_STD = (0.216,), (0.231,)
@@ -114,12 +115,9 @@ RECIPES: dict[str, Callable[[], RunConfig]] = {
 
 def recipe(name: str) -> RunConfig:
     """A recipe's configuration; raises UsageError naming the nearest known ones."""
-    import difflib
-
     if name not in RECIPES:
-        near = difflib.get_close_matches(name, RECIPES, n=2)
-        hint = f" Did you mean {' or '.join(near)}?" if near else ""
         raise UsageError(
-            f"unknown recipe {name!r}.{hint} Known: {', '.join(RECIPES)}; a config.json or a run folder works as well."
+            f"unknown recipe {name!r}{did_you_mean(name, RECIPES)} Known: {', '.join(RECIPES)}; "
+            "a config.json or a run folder works as well."
         )
     return RECIPES[name]()

@@ -1,6 +1,5 @@
 """Named studies: which cells a paper's grid has, built on a base run that can be changed like any other."""
 
-import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -16,6 +15,7 @@ from distill.methods.hinton_kd import HintonKDConfig
 from distill.methods.scratch import ScratchConfig
 from distill.recipes import demo, echo_kd
 from distill.study import Cell, Study
+from distill.system import did_you_mean
 
 ECHO_STUDENTS = ("mobilenet_v3_small", "mobilenet_v3_large", "shufflenet_v2_x1_0", "ghostnet_100")
 CROSS_QUALITY_SIZES_PX = (224, 168, 112, 56, 42, 28)
@@ -129,7 +129,5 @@ STUDIES: dict[str, StudyRecipe] = {
 def study_recipe(name: str) -> StudyRecipe:
     """A study by name; raises UsageError naming the nearest known ones."""
     if name not in STUDIES:
-        near = difflib.get_close_matches(name, STUDIES, n=2)
-        hint = f" Did you mean {' or '.join(near)}?" if near else ""
-        raise UsageError(f"unknown study {name!r}.{hint} Known: {', '.join(STUDIES)}.")
+        raise UsageError(f"unknown study {name!r}{did_you_mean(name, STUDIES)} Known: {', '.join(STUDIES)}.")
     return STUDIES[name]

@@ -18,6 +18,7 @@ from distill import terminal
 from distill.contract import Contract, Strict, explain, sha256_of_file
 from distill.errors import UsageError
 from export.artifact.manifest import MANIFEST_FILE, Manifest, read_artifact
+from export.artifact.staging import whole_folder
 
 INDEX_FILE = "bundle.json"
 DEFAULT_OUT = Path("out/bundle")
@@ -90,12 +91,16 @@ def bundle(
         Path | None,
         typer.Option(help="journal whose phone rows the app shows", show_default=f"{JOURNAL} if it is there"),
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="the index as JSON on stdout")] = False,
 ) -> None:
     """Put artifacts into a folder for the demo app: then `make app`."""
     if measurements is None and JOURNAL.is_file():
         measurements = JOURNAL
     folders = find_artifacts(artifacts)
     index = write_bundle(folders, out, read_medians(measurements) if measurements else ())
+    if as_json:
+        terminal.answer(index.to_json())
+        return
     rows = [[item.folder, str(folder)] for item, folder in zip(index.artifacts, folders, strict=True)]
     terminal.console.print(terminal.table(f"bundle of {len(rows)} artifacts", ("in the app", "from"), rows))
     terminal.product(out, f"make app BUNDLE={out}")
@@ -140,8 +145,6 @@ def write_bundle(folders: Sequence[Path], out: Path, medians: Sequence[BundledMe
         UsageError: `out` is a folder with other things in it.
         WorkFailed: no space, or not writable.
     """
-    from export.convert import whole_folder  # it brings torch along
-
     if out.exists() and any(out.iterdir()) and not (out / INDEX_FILE).is_file():
         raise UsageError(f"{out} holds other things than a bundle. Choose an empty place with --out.")
     with whole_folder(out) as staging:

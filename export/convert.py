@@ -13,6 +13,7 @@ from distill.contract import sha256_of_file
 from distill.errors import UsageError, WorkFailed
 from export.artifact.manifest import ANY_BATCH, MANIFEST_FILE, ArtifactFile, Manifest, TensorSpec
 from export.artifact.runner import RUNNERS, open_runner, run_all
+from export.artifact.staging import whole_folder
 from export.formats import Target, exporter, why_not
 from export.formats.job import ExportedModel, ExportJob
 from export.graph.macs import count_macs
@@ -22,7 +23,6 @@ from export.proof.evidence import Evidence
 from export.proof.limits import FLOAT_MIN_AGREEMENT
 from export.quantize.recipe import QuantizationRecipe
 from export.quantize.weight_corrections import corrected
-from export.run.staging import whole_folder
 
 THREADS = 1
 """Workers run side by side instead. At batch 1, threads wait for each other after every small operation: with two of

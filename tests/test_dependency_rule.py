@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-FOUNDATION = ("distill.contract", "distill.errors", "distill.terminal", "distill.version")
+FOUNDATION = ("distill.contract", "distill.errors", "distill.system", "distill.terminal", "distill.version")
 ALLOWED = {
     "distill.vision": ("distill.vision", *FOUNDATION),
     "distill": ("distill",),
@@ -15,6 +15,19 @@ ALLOWED = {
     "bench": ("bench", "export.artifact", "distill.vision.preprocess", "distill.vision.datasets", *FOUNDATION),
 }
 ROOMS = {
+    "export": (
+        "artifact",
+        "graph",
+        "quantize",
+        "formats",
+        "proof",
+        "convert",
+        "run",
+        "networks",
+        "doctor",
+        "bundle",
+        "__main__",
+    ),
     "bench": (
         "record",
         "timing",

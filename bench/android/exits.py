@@ -1,8 +1,9 @@
 """Why Android ended an app, as `dumpsys activity exit-info` tells since Android 11 (API 30)."""
 
 import re
-import signal
 from dataclasses import dataclass
+
+from distill.system import signal_name
 
 EXIT_SELF, SIGNALED, LOW_MEMORY, CRASH, CRASH_NATIVE, ANR, USER_REQUESTED = 1, 2, 3, 4, 5, 6, 10
 """Of `android.app.ApplicationExitInfo`."""
@@ -40,7 +41,7 @@ class Exit:
         if self.reason == EXIT_SELF:
             said += f" with exit code {self.status}"
         elif self.reason in (SIGNALED, CRASH_NATIVE) and self.status:
-            said += f", signal {self.status} ({_signal_name(self.status)})"
+            said += f", signal {self.status} ({signal_name(self.status)})"
         return f"{said} ({self.description})" if self.description else said
 
 
@@ -80,10 +81,3 @@ def last_exit(text: str, *, pid: int | None, since: str) -> Exit | None:
     if pid is None:
         return next((one for one in candidates if one.reason != USER_REQUESTED), None)
     return next((one for one in candidates if one.pid == pid), None)
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return "unknown"

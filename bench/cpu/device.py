@@ -22,6 +22,7 @@ from bench.session.cells import Cell, subject
 from bench.timing.judge import MAX_OTHER_WORK, Trace, judge
 from bench.timing.loop import HostLimits
 from bench.timing.statistics import Label
+from distill.system import available_bytes
 from distill.version import toolkit_version
 from export.artifact.manifest import Manifest
 from export.artifact.runner import RUNNERS
@@ -198,7 +199,7 @@ class CpuBench:
             for position, run in enumerate(runs):
                 run.group = position // self.workers.ahead
             return
-        room = MEMORY_SHARE * (machine.available_bytes() or self.identify().memory_bytes)
+        room = MEMORY_SHARE * (available_bytes() or self.identify().memory_bytes)
         group, held = 0, 0
         for run in runs:
             needs = (run.footprint.peak_bytes if run.footprint else None) or UNKNOWN_BYTES

@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 from bench.record import Device
+from distill.system import usable_cores
 
 CPU_INFO = Path("/proc/cpuinfo")
-MEMORY_INFO = Path("/proc/meminfo")
 PROCESS_STATUS = Path("/proc/self/status")
 THERMAL_ZONES = Path("/sys/class/thermal")
 CORES = Path("/sys/devices/system/cpu")
@@ -26,13 +26,6 @@ def identify() -> Device:
         serial=None,
         emulated=False,
     )
-
-
-def usable_cores() -> int:
-    """Logical cores this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def load_average() -> float:
@@ -68,12 +61,6 @@ def peak_memory_bytes() -> int | None:
     """Highest resident memory this process ever had."""
     # Not getrusage: its figure starts with what the parent held before exec.
     return _status_bytes("VmHWM")
-
-
-def available_bytes() -> int | None:
-    """Memory that new processes can have without anything being pushed out."""
-    found = re.search(r"^MemAvailable:\s*(\d+) kB", _text(MEMORY_INFO), re.MULTILINE)
-    return int(found.group(1)) * 1024 if found else None
 
 
 def _status_bytes(name: str) -> int | None:

@@ -16,13 +16,12 @@ from random import Random
 
 from pydantic import ValidationError
 
-from bench.cpu import machine
 from bench.cpu.worker import MORE, Job, Outcome
 from distill.contract import explain
+from distill.system import child_environment, signal_name, usable_cores
 
 WORKER = (sys.executable, "-m", "bench.cpu.worker")
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-TOOLKIT_FOLDER = Path(__file__).resolve().parents[2]
 MOST_AHEAD = 4
 """Workers that wait ready hold their runtime in memory."""
 
@@ -51,7 +50,7 @@ class Workers:
 
     command: tuple[str, ...] = WORKER
     timeout_s: float = 120.0
-    ahead: int = field(default_factory=lambda: min(MOST_AHEAD, machine.usable_cores()))
+    ahead: int = field(default_factory=lambda: min(MOST_AHEAD, usable_cores()))
 
     def outcomes(self, jobs: Sequence[Job]) -> Generator[Outcome]:
         """The outcome of each job, in order. Importing runtimes takes most of the time, so it overlaps."""
@@ -197,7 +196,7 @@ class Worker:
     def _how_it_ended(self, exit_code: int | None, timeout_s: float) -> str:
         if exit_code is None:
             return f"it did not finish within {timeout_s:g} s and was stopped (--timeout allows more)"
-        how = f"ended with exit code {exit_code}" if exit_code > 0 else f"was ended by {_signal_name(-exit_code)}"
+        how = f"ended with exit code {exit_code}" if exit_code > 0 else f"was ended by {signal_name(-exit_code)}"
         limit = self.job.memory_limit_bytes
         if limit is not None and OUT_OF_MEMORY.search(self.log_path.read_bytes()):
             return f"it ran out of memory at {limit / 1e6:.0f} MB (--memory-limit-mb allows more): the worker {how}"
@@ -210,15 +209,5 @@ class Worker:
         return f"; last lines of its log: {tail[-LOG_TAIL_CHARS:]}" if tail else "; its log is empty"
 
 
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
-
-
 def _environment(threads: int) -> dict[str, str]:
-    # The folder goes first, so that the worker runs this very toolkit whether or not it is installed.
-    paths = [str(TOOLKIT_FOLDER), os.environ.get("PYTHONPATH", "")]
-    python_path = os.pathsep.join(path for path in paths if path)
-    return {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(threads)), "PYTHONPATH": python_path}
+    return child_environment() | dict.fromkeys(THREAD_VARIABLES, str(threads))

@@ -10,10 +10,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from bench.cpu.workers import TOOLKIT_FOLDER
 from bench.cuda.state import COMMAND, query
 from distill.contract import Strict
 from distill.errors import UsageError
+from distill.system import child_environment
 
 TIMEOUT_S = 300
 GPU_PROVIDER = "CUDAExecutionProvider"
@@ -73,11 +73,10 @@ def probe() -> Seen:
     Raises:
         UsageError: that process failed.
     """
-    path = os.pathsep.join(one for one in (str(TOOLKIT_FOLDER), os.environ.get("PYTHONPATH", "")) if one)
     words = [sys.executable, "-m", "bench.cuda.probe"]
     try:
         done = subprocess.run(
-            words, capture_output=True, text=True, timeout=TIMEOUT_S, env={**os.environ, "PYTHONPATH": path}, check=True
+            words, capture_output=True, text=True, timeout=TIMEOUT_S, env=child_environment(), check=True
         )
         return Seen.model_validate_json(done.stdout.strip().splitlines()[-1])
     except subprocess.CalledProcessError as error:

@@ -4,7 +4,6 @@ import json
 import os
 import platform
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -12,13 +11,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from distill.contract import write_whole
+from distill.system import child_environment, signal_name
 
 CONFIG_FILE = "config.json"
 LOG_FILE = "log.txt"
 CONDITIONS_FILE = "conditions.txt"
 STARTED = "--- started"
 LAUNCHER = Path(__file__).with_name("launch.py")
-TOOLKIT = Path(__file__).parents[2]
 
 
 def start_cell(
@@ -33,8 +32,7 @@ def start_cell(
         gpu: False hides the GPUs of this machine.
         cwd: where relative paths of the configuration start; None = here.
     """
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(TOOLKIT), os.environ.get("PYTHONPATH")]))
+    environment = child_environment() | {"OMP_NUM_THREADS": str(threads)}
     if not gpu:
         environment["CUDA_VISIBLE_DEVICES"] = ""
     command = [sys.executable, "-P", str(LAUNCHER), str(os.getpid()), str(folder)]
@@ -50,7 +48,7 @@ def failure_of(folder: Path, exit_code: int) -> str | None:
     """Why a run that ended with `exit_code` failed, or None."""
     if exit_code == 0:
         return None
-    how = f"exit code {exit_code}" if exit_code > 0 else f"killed by {signal.Signals(-exit_code).name}"
+    how = f"exit code {exit_code}" if exit_code > 0 else f"killed by {signal_name(-exit_code)}"
     return f"{how}; see {folder / LOG_FILE}"
 
 

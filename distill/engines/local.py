@@ -1,6 +1,5 @@
 """Cells as processes of this machine, so many at a time."""
 
-import os
 import subprocess
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from distill.engines.cell_process import failure_of, start_cell, stop
 from distill.engines.engine import LOOK_EVERY_S, Ended, Event, Options, Quiet, Started
+from distill.system import usable_cores
 
 
 @contextmanager
@@ -55,4 +55,4 @@ class LocalEngine:
 
 def _share(jobs: int) -> int:
     """An equal share of the cores this process may use."""
-    return max(1, len(os.sched_getaffinity(0)) // jobs)
+    return max(1, usable_cores() // jobs)

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from distill.contract import sha256_of_file
-from distill.engines.cell_process import TOOLKIT, failure_of, start_cell, stop
+from distill.engines.cell_process import failure_of, start_cell, stop
 from distill.engines.engine import LOOK_EVERY_S, Ended, Event, Options, Quiet, Started
 from distill.errors import UsageError
+from distill.system import TOOLKIT_FOLDER
 
 RETRIES = 3
 """More tries of a cell whose worker or node died; a run that fails by itself is not tried again."""
@@ -178,8 +179,8 @@ def _check_nodes(ray: Any, study_file: Path) -> None:
         except ray.exceptions.RayError as error:
             reason = str(error).splitlines()[-1]
             raise UsageError(
-                f"node {names[node]} cannot load this toolkit ({reason}). Install it there, or keep it at {TOOLKIT} "
-                "on a file system that all nodes share."
+                f"node {names[node]} cannot load this toolkit ({reason}). Install it there, or keep it at "
+                f"{TOOLKIT_FOLDER} on a file system that all nodes share."
             ) from error
         if found != sha256_of_file(study_file):
             raise UsageError(

@@ -10,10 +10,11 @@ from threading import Thread
 
 from pydantic import TypeAdapter
 
+from distill.system import child_environment
 from export.doctor.worker import BrokeDown, Chosen, Event, Order
 from export.run.memory import resident_bytes
 from export.run.pool import MEMORY_POLL_S, Limits, over_limit
-from export.run.processes import environment, how_it_died, kill_group
+from export.run.processes import how_it_died, kill_group
 
 COMMAND = (sys.executable, "-m", "export.doctor.worker")
 
@@ -39,7 +40,7 @@ def examine(order: Order, folder: Path, log: Path, *, limits: Limits) -> Iterato
             stdin=subprocess.PIPE,  # closes with this process, however it ends: see `export.run.worker`
             stdout=subprocess.PIPE,
             stderr=noise,
-            env=environment(),
+            env=child_environment(),
             process_group=0,
         )
     assert process.stdin is not None

@@ -1,6 +1,6 @@
 """The escalation of one format in a process of its own: python -m export.doctor.worker ORDER.json.
 
-Started by `export.doctor.patient`, not by people. Events go to the stdout it was started with, one JSON object a line;
+Started by `export.doctor.process`, not by people. Events go to the stdout it was started with, one JSON object a line;
 whatever converters print goes to stderr, which is the log.
 """
 

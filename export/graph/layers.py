@@ -1,6 +1,6 @@
 """The weighted layers of a network as its exported graph shows them: what feeds each, and what is fused into it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,6 @@ from torch import nn
 from torch.fx import GraphModule, Node
 
 from export.graph.rewrites import module_of
-from export.quantize.recipe import is_inside
 
 aten = torch.ops.aten
 TRACED_BATCH = 50
@@ -125,3 +124,8 @@ def _layer(node: Node) -> GraphLayer:
 def _only_user(node: Node) -> Node | None:
     users = list(node.users)
     return users[0] if len(users) == 1 else None
+
+
+def is_inside(module: str, layers: Iterable[str]) -> bool:
+    """Whether a dotted module name is one of `layers` or lies inside one."""
+    return any(module == layer or module.startswith(layer + ".") for layer in layers)

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Interpreter, Node
 
-from export.graph.layers import Traced, is_convolution
+from export.graph.layers import Traced, is_convolution, is_inside
 from export.quantize.fake_quantization import Ranges, find_ranges, quantized_call
-from export.quantize.recipe import QuantizationRecipe, is_inside
+from export.quantize.recipe import QuantizationRecipe
 
 
 def correct_bias(model: nn.Module, traced: Traced, images: Tensor, recipe: QuantizationRecipe) -> int:

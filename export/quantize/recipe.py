@@ -1,6 +1,5 @@
 """QuantizationRecipe: every choice in quantizing one model, as data that the manifest keeps."""
 
-import difflib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -8,6 +7,7 @@ from pydantic import Field, JsonValue, model_validator
 
 from distill.contract import Strict
 from distill.errors import UsageError
+from distill.system import did_you_mean
 from export.quantize.ranges import CalibratorName, Histogram, Range, find_range
 
 if TYPE_CHECKING:  # recipes are read before torch is loaded
@@ -120,11 +120,7 @@ def check_recipe(
     modules = [name for name, _ in model.named_modules() if name]
     for name in recipe.float_layers:
         if name not in modules:
-            near = difflib.get_close_matches(name, modules, n=3)
-            hint = f"; did you mean {' or '.join(near)}?" if near else f"; it begins with {', '.join(modules[:4])}."
-            raise UsageError(f"float_layers names {name!r}, which the network does not have{hint}")
-
-
-def is_inside(module: str, layers: Iterable[str]) -> bool:
-    """Whether a dotted module name is one of `layers` or lies inside one."""
-    return any(module == layer or module.startswith(layer + ".") for layer in layers)
+            raise UsageError(
+                f"float_layers names {name!r}, which the network does not have{did_you_mean(name, modules)} "
+                f"It begins with {', '.join(modules[:4])}."
+            )

@@ -8,10 +8,10 @@ import torch
 from distill.errors import UsageError
 from distill.vision.models import ImageClassifier
 from export.artifact.runner import Batch
-from export.formats.kept import Kept
 from export.graph.layers import trace
 from export.quantize.bias_correction import correct_bias
 from export.quantize.equalisation import equalise
+from export.quantize.kept import Kept
 from export.quantize.recipe import QuantizationRecipe
 
 _corrected = Kept[ImageClassifier]()

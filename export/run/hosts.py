@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from distill.system import child_environment
 from export.artifact.manifest import FormatName
-from export.run.processes import environment, how_it_died, kill_group
+from export.run.processes import how_it_died, kill_group
 
 HOST_COMMAND = (sys.executable, "-m", "export.run.host")
 PACKET_BYTES = 65536
@@ -103,7 +104,7 @@ class Hosts:
                 stdin=subprocess.PIPE,  # closes with this process, however it ends: see `export.run.worker`
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=environment() | ONE_THREAD,
+                env=child_environment() | ONE_THREAD,
                 pass_fds=[theirs],
                 process_group=0,
             )

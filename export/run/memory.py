@@ -22,15 +22,6 @@ def resident_bytes() -> dict[int, int]:
     return totals
 
 
-def available_bytes() -> int | None:
-    """Linux's own estimate of what can be used without swapping; None where the system does not tell."""
-    try:
-        lines = (_PROC / "meminfo").read_text().splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
-
-
 def _from_proc() -> Iterator[tuple[int, int]]:
     page_bytes = os.sysconf("SC_PAGE_SIZE")
     for entry in os.scandir(_PROC):

@@ -1,11 +1,11 @@
 """From `--format`, `--precision` and `--batch` to the artifacts to make, before any work."""
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
 from distill.errors import UsageError
+from distill.system import did_you_mean
 from export.artifact.manifest import ANY_BATCH, FormatName, PrecisionName
 from export.formats import FORMATS, PRECISIONS, Target, why_not
 
@@ -95,7 +95,5 @@ def _parse(text: str, known: Iterable[Name], what: str) -> tuple[Name, ...]:
         raise UsageError(f"no {what} given. Known: {', '.join(choices)}.")
     for name in names:
         if name not in choices:
-            near = difflib.get_close_matches(name, choices, n=3, cutoff=0.4)
-            hint = f"; did you mean {' or '.join(near)}?" if near else "."
-            raise UsageError(f"unknown {what} {name!r}{hint} Known: {', '.join(choices)}.")
+            raise UsageError(f"unknown {what} {name!r}{did_you_mean(name, choices)} Known: {', '.join(choices)}.")
     return tuple(dict.fromkeys(choices[name] for name in names))

@@ -1,6 +1,5 @@
 """Runs workers side by side: a converter that crashes, hangs or eats memory costs its own artifact only."""
 
-import os
 import shutil
 import time
 from collections.abc import Container, Iterator, Sequence
@@ -8,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from distill.errors import UsageError
+from distill.system import available_bytes, usable_cores
 from export.artifact.manifest import FormatName
+from export.artifact.staging import staging_path
 from export.formats import Target
 from export.run.hosts import Hosts, can_fork
-from export.run.memory import available_bytes, resident_bytes
+from export.run.memory import resident_bytes
 from export.run.processes import Process, Spawner
-from export.run.staging import staging_path
 from export.run.worker import Ending, Status
 
 WORKER_MEMORY_BYTES = 1_500 * 2**20
@@ -255,15 +255,8 @@ def processes(scratch: Path, model: str) -> Spawner | Hosts:
 def default_jobs() -> int:
     """As many workers as there are cores, but no more than the free memory holds."""
     available = available_bytes()
-    by_memory = available // WORKER_MEMORY_BYTES if available else cores()
-    return max(1, min(cores(), by_memory))
-
-
-def cores() -> int:
-    """Logical cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    by_memory = available // WORKER_MEMORY_BYTES if available else usable_cores()
+    return max(1, min(usable_cores(), by_memory))
 
 
 def longest_first(tasks: Sequence[Task]) -> list[Task]:

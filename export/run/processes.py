@@ -9,6 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
+from distill.system import child_environment, signal_name
+
 WORKER_COMMAND = (sys.executable, "-m", "export.run.worker")
 
 
@@ -38,7 +40,7 @@ class Spawned:
                 stdin=subprocess.PIPE,  # closes with this process, however it ends: see `export.run.worker`
                 stdout=noise,
                 stderr=subprocess.STDOUT,
-                env=environment(),
+                env=child_environment(),
                 process_group=0,
             )
         self.pid: int | None = self._process.pid
@@ -96,23 +98,10 @@ def kill_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
 
 
-def environment() -> dict[str, str]:
-    """Our own environment, able to import this package from any working directory."""
-    root = str(Path(__file__).resolve().parents[2])
-    path = os.environ.get("PYTHONPATH")
-    return {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{path}" if path else root}
-
-
 def how_it_died(code: int) -> str:
     """A worker that left no ending was ended from below: a native crash, or a converter that called exit()."""
     if code == -signal.SIGKILL:
         return "the converter was ended by SIGKILL, most likely by the system for lack of memory; try --jobs 1"
     if code < 0:
-        return f"the converter was ended by {_signal_name(-code)}"
+        return f"the converter was ended by {signal_name(-code)}"
     return f"the converter ended its process with exit code {code} before it was done"
-
-
-def _signal_name(number: int) -> str:
-    with suppress(ValueError):
-        return signal.Signals(number).name
-    return f"signal {number}"

@@ -104,3 +104,10 @@ def test_the_command_says_what_comes_next(tiny: Path, tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert result.stdout.splitlines()[-1] == str(tmp_path / "bundle")
     assert "make app BUNDLE=" in result.stderr
+
+
+def test_the_command_answers_programs_with_the_index(tiny: Path, tmp_path: Path) -> None:
+    out = tmp_path / "bundle"
+    command = [sys.executable, "-m", "export", "bundle", str(tiny), "--out", str(out), "--json"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True, cwd=ROOT)
+    assert Bundle.from_json(result.stdout, source="stdout") == Bundle.read(out / "bundle.json")

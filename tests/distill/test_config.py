@@ -49,7 +49,7 @@ def test_a_bad_override_is_named(assignment: str, message: str) -> None:
 
 
 def test_an_unknown_recipe_names_the_nearest_one() -> None:
-    with pytest.raises(UsageError, match="Did you mean demo"):
+    with pytest.raises(UsageError, match="did you mean demo"):
         recipe("dmeo")
 
 

@@ -236,7 +236,7 @@ def test_every_study_has_distinct_cells_with_a_baseline_for_every_student(name: 
 
 
 def test_an_unknown_study_names_the_nearest() -> None:
-    with pytest.raises(UsageError, match="Did you mean echo-study"):
+    with pytest.raises(UsageError, match="did you mean echo-study"):
         study_recipe("echo-stduy")
 
 

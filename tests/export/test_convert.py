@@ -13,10 +13,10 @@ from distill.vision.models import ImageClassifier
 from export import convert as convert_module
 from export.artifact.manifest import read_artifact
 from export.artifact.runner import open_runner
+from export.artifact.staging import whole_folder
 from export.convert import LostTooMuch, convert, prepare_format, with_temperature
 from export.formats import FORMATS, Target, eager
 from export.proof.evidence import Evidence, gather
-from export.run.staging import whole_folder
 
 RUNNABLE = ("eager", "torchscript", "executorch", "onnx", "coreml", "litert")
 BASIC = [(f, p) for f in RUNNABLE for p in ("fp32", "int8") if p in FORMATS[f].schemes]

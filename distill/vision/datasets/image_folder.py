@@ -2,7 +2,6 @@
 
 import csv
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pydantic import Field
 
 from distill.contract import Strict
 from distill.errors import UsageError
+from distill.system import usable_cores
 from distill.terminal import progress
 from distill.vision.datasets.split import Split, SplitName
 from distill.vision.preprocess import Preprocess
@@ -140,7 +140,7 @@ class ImageFiles:
             raise _unreadable(file, error) from error
 
     def _for_all(self, work: Callable[[int], None], title: str) -> None:
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(usable_cores()) as pool:
             done = pool.map(work, range(len(self.files)))
             if len(self.files) < PROGRESS_FROM_IMAGES:
                 list(done)

@@ -4,13 +4,13 @@ A network is `forward(images) -> logits` on three-channel input; `ImageClassifie
 that everything outside this package, Java included, hands over pixels in [0, 1].
 """
 
-import difflib
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from distill.errors import UsageError
+from distill.system import did_you_mean
 from distill.vision.factory import find_factory
 from distill.vision.models import ghostnet, mobilenet_v3, resnet, shufflenet_v2
 from distill.vision.preprocess import Preprocess
@@ -81,7 +81,7 @@ def builder(name: str) -> Builder:
     if separator and library == "python":
         return find_factory(inner)
     raise UsageError(
-        f"unknown model {name!r}{_did_you_mean(name, MODELS)} Known: {', '.join(MODELS)}; "
+        f"unknown model {name!r}{did_you_mean(name, MODELS)} Known: {', '.join(MODELS)}; "
         "any other as timm:NAME, torchvision:NAME or python:package.module:factory."
     )
 
@@ -90,7 +90,7 @@ def _from_timm(name: str) -> Builder:
     import timm
 
     if not timm.is_model(name):
-        raise UsageError(f"timm has no model {name!r}{_did_you_mean(name, timm.list_models())} See timm.list_models().")
+        raise UsageError(f"timm has no model {name!r}{did_you_mean(name, timm.list_models())} See timm.list_models().")
 
     def make(num_classes: int) -> nn.Module:
         return timm.create_model(name, pretrained=False, num_classes=num_classes, in_chans=3)
@@ -103,14 +103,9 @@ def _from_torchvision(name: str) -> Builder:
 
     known = [model for model in list_models() if "." not in model and "/" not in model]
     if name not in known:
-        raise UsageError(f"torchvision has no classifier {name!r}{_did_you_mean(name, known)}")
+        raise UsageError(f"torchvision has no classifier {name!r}{did_you_mean(name, known)}")
 
     def make(num_classes: int) -> nn.Module:
         return get_model(name, weights=None, num_classes=num_classes)
 
     return make
-
-
-def _did_you_mean(name: str, known: object) -> str:
-    near = difflib.get_close_matches(name, list(known), n=3)  # type: ignore[call-overload]
-    return f"; did you mean {' or '.join(near)}?" if near else "."

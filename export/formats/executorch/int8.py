@@ -20,9 +20,10 @@ from torchao.quantization.pt2e.quantizer import (
 from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
 
 from export.artifact.runner import Batch
+from export.graph.layers import is_inside
 from export.graph.rewrites import PART_OF_HARD_SIGMOID, module_of
 from export.quantize.ranges import CalibratorName, Histogram
-from export.quantize.recipe import OperationName, QuantizationRecipe, is_inside
+from export.quantize.recipe import OperationName, QuantizationRecipe
 
 aten = torch.ops.aten
 MOVES = (aten.slice.Tensor, aten.contiguous.default, aten.clone.default, aten.view.default, aten.transpose.int)

@@ -16,10 +16,10 @@ from ai_edge_litert.interpreter import Interpreter
 from distill.checkpoint import versions
 from export.artifact.manifest import Delegation, PrecisionName
 from export.formats.job import ExportedModel, ExportJob
-from export.formats.kept import Kept
 from export.formats.litert.int8 import CALIBRATORS, LEVELS, OPERATIONS, observe, quantize
 from export.formats.litert.metadata import noted, with_metadata
 from export.graph.rewrites import padded_pools
+from export.quantize.kept import Kept
 from export.quantize.ranges import Histogram
 from export.quantize.recipe import QuantizationRecipe, check_recipe
 

@@ -14,8 +14,8 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from distill.checkpoint import versions
 from distill.errors import WorkFailed
 from export.formats.job import ExportedModel, ExportJob
-from export.formats.kept import Kept
 from export.formats.onnx.int8 import CALIBRATORS, OPERATIONS, observe, quantize, scopes
+from export.quantize.kept import Kept
 from export.quantize.ranges import Histogram
 from export.quantize.recipe import QuantizationRecipe, check_recipe
 

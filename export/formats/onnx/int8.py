@@ -13,8 +13,9 @@ from onnxruntime.quantization.calibrate import TensorsData, save_tensors_data
 
 from export.artifact.runner import Batch
 from export.formats.onnx.hard_swish import in_integers
+from export.graph.layers import is_inside
 from export.quantize.ranges import CalibratorName, Histogram
-from export.quantize.recipe import OperationName, QuantizationRecipe, is_inside
+from export.quantize.recipe import OperationName, QuantizationRecipe
 
 CALIBRATORS: tuple[CalibratorName, ...] = get_args(CalibratorName)
 _OPERATIONS: dict[OperationName, tuple[str, ...]] = {

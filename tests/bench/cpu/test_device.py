@@ -11,7 +11,7 @@ from random import Random
 import numpy as np
 import pytest
 
-from bench.cpu import machine
+from bench.cpu import device
 from bench.cpu.device import MEMORY_SHARE, UNKNOWN_BYTES, CpuBench, rounds
 from bench.cpu.worker import MORE, Job, Outcome, Timed
 from bench.cpu.workers import WORKER, Workers
@@ -206,7 +206,7 @@ def test_a_worker_that_never_gets_ready_costs_its_own_row(make_artifact, tmp_pat
 def test_processes_live_together_only_as_far_as_the_free_memory_holds_them(make_artifact, tmp_path, monkeypatch):
     folders = [make_artifact(name, format="torchscript", model_bytes=b"fine") for name in "abc"]
     bench = replace(BENCH, memory_pass=False)
-    monkeypatch.setattr(machine, "available_bytes", lambda: round(2.5 * UNKNOWN_BYTES / MEMORY_SHARE))
+    monkeypatch.setattr(device, "available_bytes", lambda: round(2.5 * UNKNOWN_BYTES / MEMORY_SHARE))
     rows = measure_all(folders, tmp_path / "j", bench)
     groups = {name: [launch.together for launch in row.launches] for name, row in rows.items()}
     # Two hold what there is; whoever is together in one round is so in all.

@@ -1,15 +1,14 @@
-import os
-
 import pytest
 
 from bench.cpu import machine
+from distill.system import usable_cores
 
 
 def test_this_machine_is_described():
     device = machine.identify()
     assert device.kind == "cpu"
     assert device.name
-    assert device.cores == len(os.sched_getaffinity(0))
+    assert device.cores == usable_cores()
     assert device.memory_bytes > 2**28
 
 

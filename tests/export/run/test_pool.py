@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from distill.system import child_environment
 from export.artifact.manifest import FormatName
 from export.formats import FORMATS, Target
 from export.run import host, hosts, memory, pool, processes
@@ -430,7 +431,7 @@ def test_a_kernel_or_sandbox_without_pidfd_open_has_its_workers_spawned(
 
 def run_python(code: str, *arguments: str) -> str:
     """The last word that a program prints, run as a host is."""
-    environment = processes.environment() | hosts.ONE_THREAD
+    environment = child_environment() | hosts.ONE_THREAD
     command = [sys.executable, "-W", "ignore", "-c", code, *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.split()[-1]
 
@@ -549,7 +550,7 @@ def test_the_longest_conversions_start_first(tmp_path: Path) -> None:
 
 
 def test_jobs_are_bounded_by_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "cores", lambda: 8)
+    monkeypatch.setattr(pool, "usable_cores", lambda: 8)
     monkeypatch.setattr(pool, "available_bytes", lambda: 5 * 2**30)
     assert pool.default_jobs() == 3
     monkeypatch.setattr(pool, "available_bytes", lambda: 2**20)
