@@ -121,8 +121,8 @@ def read_weights(path: Path) -> Weights:
     places = dict(_state_dicts(content, ""))
     if not places:
         raise UsageError(
-            f"{path} cannot be read as weights: it holds {_kind(content)} without named tensors, expected a state dict. "
-            "Where the network is at home: torch.save(model.state_dict(), 'weights.pth')."
+            f"{path} cannot be read as weights: it holds {_kind(content)} without named tensors, expected a state "
+            "dict. Where the network is at home: torch.save(model.state_dict(), 'weights.pth')."
         )
     return Weights(places)
 
