@@ -1,20 +1,31 @@
-"""The two splits of a run, and what its card says of them."""
+"""The splits of a run, what is odd about them, and what its card says of them."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+
+from rich.markup import escape
 
 from distill.checkpoint import DataIdentity
 from distill.config import RunConfig
-from distill.vision.datasets import Split
+from distill.errors import UsageError
+from distill.terminal import say
+from distill.vision.datasets import Split, SplitName, duplicates
+from distill.vision.datasets.image_files import UnreadablePictures
 
 
 @dataclass(frozen=True)
 class Data:
-    """Both splits at the student's size, with their hashes."""
+    """The splits at the student's size, with the hashes of the two that every data set has.
+
+    Attributes:
+        test: looked at once, when the run is at its end; None where there is none.
+    """
 
     train: Split
     validation: Split
     train_sha256: str
     validation_sha256: str
+    test: Split | None = None
 
     def identity(self, config: RunConfig) -> DataIdentity:
         """The card's record of them."""
@@ -28,7 +39,41 @@ class Data:
 
 
 def load_data(config: RunConfig) -> Data:
-    """Both splits; raises UsageError if anything is wrong with them."""
-    train = config.dataset.load("train", config.preprocess)
-    validation = config.dataset.load("validation", config.preprocess)
-    return Data(train, validation, train.sha256(), validation.sha256())
+    """Every split; what was left out and what is in several of them is said.
+
+    Raises:
+        UsageError: anything wrong with them; pictures that cannot be decoded are named for all splits at once.
+    """
+    names: tuple[SplitName, ...] = (
+        ("train", "validation", "test") if config.dataset.has_test else ("train", "validation")
+    )
+    splits = _load_all(config, names)
+    train, validation = splits["train"], splits["validation"]
+    if min(config.training.batch_size, len(train)) < 2:
+        raise UsageError(
+            f"a batch of one image cannot be normalised; found {len(train)} training image(s) and "
+            f"training.batch_size={config.training.batch_size}. Both must be 2 at least."
+        )
+    for sentence in _remarks(splits):
+        say(f"[yellow]{escape(sentence)}[/]")
+    return Data(train, validation, train.sha256(), validation.sha256(), splits.get("test"))
+
+
+def _load_all(config: RunConfig, names: tuple[SplitName, ...]) -> dict[SplitName, Split]:
+    splits: dict[SplitName, Split] = {}
+    unreadable: list[UnreadablePictures] = []
+    for name in names:
+        try:
+            splits[name] = config.dataset.load(name, config.preprocess)
+        except UnreadablePictures as error:
+            unreadable.append(error)
+    if unreadable:
+        raise UnreadablePictures.together(unreadable)
+    return splits
+
+
+def _remarks(splits: Mapping[SplitName, Split]) -> Iterator[str]:
+    for split in splits.values():
+        yield from split.remarks
+    if all(split.names is not None for split in splits.values()):
+        yield from duplicates.remarks(splits)

@@ -51,8 +51,15 @@ class Preprocess(Strict):
         return (self.channels, self.size_px, self.size_px)
 
     def resize_image(self, picture: Image.Image) -> NDArray[np.uint8]:
-        """A decoded picture of any size and mode as uint8 [size_px, size_px, channels]."""
-        picture = picture.convert("L" if self.channels == 1 else "RGB")
+        """A picture of mode L or RGB, as `distill.vision.pictures.decode` gives it, of any size.
+
+        Returns uint8 [size_px, size_px, channels]; raises ValueError for another mode, whose meaning would get lost.
+        """
+        mode = "L" if self.channels == 1 else "RGB"
+        if picture.mode not in ("L", "RGB"):
+            raise ValueError(f"a picture of mode {picture.mode}; decode it with distill.vision.pictures")
+        if picture.mode != mode:
+            picture = picture.convert(mode)
         size = self.size_px
         if self.resize == "crop":
             picture = _centre_square(picture)

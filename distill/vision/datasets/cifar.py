@@ -5,13 +5,12 @@ from typing import Literal
 
 import numpy as np
 
-from distill.contract import Strict
 from distill.errors import UsageError
-from distill.vision.datasets.split import Split, SplitName
+from distill.vision.datasets.split import DatasetSettings, Split, SplitName
 from distill.vision.preprocess import Preprocess
 
 
-class Cifar10(Strict):
+class Cifar10(DatasetSettings):
     """CIFAR-10 (Krizhevsky 2009): 50,000 training and 10,000 test pictures; the test set serves as validation.
 
     Attributes:
@@ -33,7 +32,7 @@ class Cifar10(Strict):
         return _load(CIFAR10, self.path, split, preprocess)
 
 
-class Cifar100(Strict):
+class Cifar100(DatasetSettings):
     """CIFAR-100 (Krizhevsky 2009), fine labels; the test set serves as validation.
 
     Attributes:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field as Limits
 
-from distill.contract import Strict, sha256_of_json
+from distill.contract import sha256_of_json
 from distill.terminal import progress
 from distill.vision.cache import cache_folder, cached_array
 from distill.vision.datasets.echo_anatomy import Anatomy, Heart, draw_anatomy
@@ -33,7 +33,7 @@ from distill.vision.datasets.echo_physics import (
 )
 from distill.vision.datasets.echo_solids import Field
 from distill.vision.datasets.echo_views import VIEWS, View, beam_points, stray
-from distill.vision.datasets.split import Split, SplitName
+from distill.vision.datasets.split import DatasetSettings, Split, SplitName
 from distill.vision.preprocess import Preprocess
 
 GENERATOR_VERSION = 4
@@ -42,7 +42,7 @@ CLASS_NAMES = tuple(view.name for view in VIEWS)
 SPLITS: tuple[SplitName, ...] = ("train", "validation")
 
 
-class EchoPhantom(Strict):
+class EchoPhantom(DatasetSettings):
     """The embedded data set: greyscale, 112 px, ten classes, many images per virtual patient.
 
     Attributes:

@@ -1,39 +1,50 @@
-"""image-folder: any `<split>/<class>/*` tree of JPEG or PNG pictures, greyscale or colour, of any size."""
+"""image-folder: any `<split>/<class>/` tree of pictures, greyscale or colour, of any size, or one `<class>/` tree."""
 
-import csv
-import hashlib
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
-from pydantic import Field
+from pydantic import Field, model_serializer
 
-from distill.contract import Strict
 from distill.errors import UsageError
-from distill.system import usable_cores
-from distill.terminal import progress
-from distill.vision.datasets.split import Split, SplitName
+from distill.vision.datasets import folder_tree
+from distill.vision.datasets.divide import divide
+from distill.vision.datasets.image_files import ImageFiles
+from distill.vision.datasets.patients import PatientTable
+from distill.vision.datasets.split import DatasetSettings, Split, SplitName
+from distill.vision.pictures import HEIF_SUFFIXES, SUFFIXES, Trait, reads_heif
 from distill.vision.preprocess import Preprocess
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
-PROGRESS_FROM_IMAGES = 2_000
+__all__ = ["SUFFIXES", "ImageFiles", "ImageFolder"]
+
+SHOWN = 5
+
+Share = Annotated[float, Field(gt=0, lt=1)]
 
 
-class ImageFolder(Strict):
-    """Your own pictures: `<split>/<class>/*.jpg` or `.png`.
+class ImageFolder(DatasetSettings):
+    """Your own pictures: `<split>/<class>/*.jpg`, or `<class>/*.jpg` to be divided.
+
+    Pictures lie at any depth below their class's folder, in any format that `distill.vision.pictures` reads.
 
     Attributes:
-        path: the folder that holds `train/` and `validation/` (or `val/`), each with one folder per class.
+        path: the folder that holds `train/`, `validation/` (or `val/`) and, if there is one, `test/`, each with one
+            folder per class. With `split_by` it holds the classes themselves, or `train/` alone.
         channels: 1 = read everything as greyscale, 3 = as RGB.
         patients_csv: optional table with the columns `file` (relative to `path`) and `patient`. Every picture must be
-            in it, and no patient may be in both splits.
+            in it, and no patient may be in two splits.
         max_train_images, max_validation_images: take only so many, class-balanced, chosen by `subset_seed`.
         memory_limit_mib: a split that is larger once decoded and resized is streamed from disk instead.
+        split_by: `folder`: the splits are folders. `patient`: each patient of one set of pictures goes to one split.
+            `picture`: each picture goes to one split; only where no two pictures belong together.
+        validation_share: part of the patients (or pictures) that `split_by` puts into validation.
+        test_share: part that is taken from the training pictures for a test, by patient where they are known.
+        split_seed: decides who goes where.
     """
 
     kind: Literal["image-folder"] = "image-folder"
@@ -44,183 +55,259 @@ class ImageFolder(Strict):
     max_validation_images: Annotated[int, Field(ge=1)] | None = None
     subset_seed: int = 0
     memory_limit_mib: Annotated[int, Field(ge=0)] = 4096
+    split_by: Literal["folder", "patient", "picture"] = "folder"
+    validation_share: Share = 0.2
+    test_share: Share | None = None
+    split_seed: int = 0
+
+    @model_serializer(mode="wrap")
+    def _as_before_where_unused(self, dump: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        # A run that divides nothing is the run that it was before there were such settings.
+        fields = type(self).model_fields
+        later = ("split_by", "validation_share", "test_share", "split_seed")
+        return {key: value for key, value in dump(self).items() if key not in later or value != fields[key].default}
+
+    @property
+    def has_test(self) -> bool:
+        """True if there is a labelled `test/` folder or a share for one."""
+        return self.test_share is not None or "test" in self._folders(Path(self.path))[0]
 
     def load(self, split: SplitName, preprocess: Preprocess) -> Split:
         """Read one split, resized by `preprocess`; decoded at once if it fits the memory limit, else on demand.
 
         Raises:
-            UsageError: missing folder, no or empty classes, classes that differ between the splits, a picture that
-                cannot be decoded, or a patient table that does not fit the pictures.
+            UsageError: missing folder, less than two classes, an empty one, classes that differ between the splits,
+                pictures that cannot be decoded (all of them are named), or a patient table that does not fit.
         """
-        root = Path(self.path)
-        folders = {name: _split_folder(root, name) for name in ("train", "validation")}
-        class_names = _common_classes(folders["train"], folders["validation"])
-        files, labels = _list_pictures(folders[split], class_names)
-        groups = self._groups(root, folders, class_names, files)
-        limit = self.max_train_images if split == "train" else self.max_validation_images
-        chosen = _balanced_subset(labels, len(class_names), limit, self.subset_seed)
-        source = ImageFiles(root, tuple(files[index] for index in chosen), preprocess)
-        found = Split(source, labels[chosen], class_names, None if groups is None else groups[chosen])
+        root, pictures = Path(self.path), self.find()
+        if split not in pictures.parts:
+            raise UsageError(f"data set {root} has no labelled test/ folder; --set dataset.test_share=0.2 makes one.")
+        part = pictures.parts[split]
+        limits = {"train": self.max_train_images, "validation": self.max_validation_images}
+        chosen = _balanced_subset(part.labels, pictures.class_names, limits.get(split), self.subset_seed)
+        source = ImageFiles(root, tuple(part.files[index] for index in chosen), preprocess)
         if np.prod(source.shape) > self.memory_limit_mib * 2**20:
-            source.verify()
-            return found
-        return Split(source.decode_all(), found.labels, class_names, found.groups)
+            images, traits = source, source.traits
+        else:
+            images, traits = source.decode_all_with_traits()
+        about_folder = pictures.remarks if split == "train" else ()
+        return Split(
+            images,
+            part.labels[chosen],
+            pictures.class_names,
+            None if part.owners is None else part.owners[chosen],
+            tuple(folder_tree.relative_name(file, root) for file in source.files),
+            (*about_folder, *_about_others(split, part.not_used, root), *_about_traits(split, traits)),
+        )
 
-    def _groups(
-        self, root: Path, folders: dict[str, Path], class_names: Sequence[str], files: Sequence[Path]
-    ) -> NDArray[np.int64] | None:
-        if self.patients_csv is None:
-            return None
-        table_path = Path(self.patients_csv)
-        patients = _read_patients(table_path)
-        in_split = {name: _list_pictures(folder, class_names)[0] for name, folder in folders.items()}
-        owners = {name: _owners(root, found, patients, table_path) for name, found in in_split.items()}
-        shared = sorted(set(owners["train"]) & set(owners["validation"]))
-        if shared:
+    def find(self) -> "Pictures":
+        """Which picture belongs to which split, class and patient, without opening any; errors as `load`."""
+        root = Path(self.path)
+        folders, remarks = self._folders(root)
+        class_names = _common_classes(folders)
+        table = None if self.patients_csv is None else PatientTable(Path(self.patients_csv))
+        parts: dict[SplitName, Part] = {split: _list_part(folder, class_names) for split, folder in folders.items()}
+        if table is not None:
+            numbers = {name: number for number, name in enumerate(sorted(set(table.patients.values())))}
+            for part in parts.values():
+                owners = table.owners([folder_tree.relative_name(file, root) for file in part.files])
+                part.owners = np.asarray([numbers[owner] for owner in owners], dtype=np.int64)
+        shares = self._shares(parts, knows_patients=table is not None)
+        if shares:
+            whole = parts["train"]
+            owners = None if self.split_by == "picture" else whole.owners
+            sides = divide(whole.labels, owners, shares, class_names, seed=self.split_seed)
+            parts.update((split, whole.only(indices)) for split, indices in sides.items())
+        if table is not None and self.split_by != "picture":
+            _check_patients(table, parts)
+        return Pictures(class_names, parts, remarks)
+
+    def _shares(self, parts: Mapping[SplitName, "Part"], *, knows_patients: bool) -> dict[SplitName, float]:
+        """Which splits are taken from the training pictures, and how much."""
+        if self.split_by == "patient" and not knows_patients:
             raise UsageError(
-                f"{table_path}: {len(shared)} patient(s) are in both train and validation ({', '.join(shared[:5])}…), "
-                "so the validation figures would be too good. Move each patient's pictures to one side."
+                "split_by=patient needs the table that says whose pictures they are: --set dataset.patients_csv=FILE "
+                "(columns file and patient). Without patients: --set dataset.split_by=picture"
             )
-        numbers = {name: number for number, name in enumerate(sorted(set(patients.values())))}
-        return np.asarray([numbers[owner] for owner in _owners(root, files, patients, table_path)], dtype=np.int64)
+        shares: dict[SplitName, float] = {}
+        if self.split_by != "folder":
+            shares["validation"] = self.validation_share
+        if self.test_share is not None:
+            if "test" in parts:
+                raise UsageError(f"data set {self.path} has a test folder already; leave dataset.test_share out.")
+            shares["test"] = self.test_share
+        if sum(shares.values()) >= 1:
+            raise UsageError("validation_share and test_share leave nothing to train on; together they are below 1.")
+        return shares
+
+    def _folders(self, root: Path) -> tuple[dict[SplitName, Path], tuple[str, ...]]:
+        """(The splits' folders, a sentence for each other folder beside them)."""
+        if not root.is_dir():
+            raise UsageError(f"data set {root}: there is no such folder. Set dataset.path to your pictures.")
+        folders = folder_tree.split_folders(root)
+        if self.split_by != "folder":
+            if "validation" in folders:
+                raise UsageError(
+                    f"data set {root} has a {folders['validation'].name}/ folder, so it is divided already. "
+                    "Leave dataset.split_by out, or move that folder away."
+                )
+            if "train" not in folders:
+                return {"train": root}, ()
+        for split in ("train", "validation") if self.split_by == "folder" else ():
+            if split not in folders:
+                raise UsageError(_missing_split(root, split))
+        others = [each for each in folder_tree.subfolders(root) if each not in folders.values()]
+        remarks = [f"{_few([f'{each.name}/' for each in others])}: not used, no split's name"] if others else []
+        if "test" in folders:
+            ours, theirs = (set(folder_tree.class_folders(folders[split])) for split in ("train", "test"))
+            if ours != theirs:
+                what = "it has no class folders" if not theirs else f"its classes are others ({_few(sorted(theirs))})"
+                remarks.append(f"{folders.pop('test').name}/: not used, {what}")
+        return folders, tuple(remarks)
+
+
+@dataclass
+class Part:
+    """The pictures of one split.
+
+    Attributes:
+        files: sorted class by class.
+        labels: int64 [N].
+        not_used: files that are no pictures, or that nothing here can decode.
+        owners: int64 [N], the patient of each; None where nothing is known.
+    """
+
+    files: tuple[Path, ...]
+    labels: NDArray[np.int64]
+    not_used: tuple[Path, ...]
+    owners: NDArray[np.int64] | None = None
+
+    def only(self, indices: NDArray[np.int64]) -> "Part":
+        """The pictures at these positions."""
+        owners = None if self.owners is None else self.owners[indices]
+        return Part(tuple(self.files[index] for index in indices), self.labels[indices], self.not_used, owners)
 
 
 @dataclass(frozen=True)
-class ImageFiles:
-    """Pictures on disk as an `ImageSource`: decoded and resized when they are asked for."""
+class Pictures:
+    """Everything in an image folder, found but not opened."""
 
-    root: Path
-    files: tuple[Path, ...]
-    preprocess: Preprocess
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(N, H, W, C) as decoded."""
-        size = self.preprocess.size_px
-        return (len(self.files), size, size, self.preprocess.channels)
-
-    def __getitem__(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
-        return np.stack([self._decode(self.files[index]) for index in indices])
-
-    def identity(self) -> str:
-        """Hash over names and sizes: reading every byte of a large set would take as long as an epoch."""
-        digest = hashlib.sha256()
-        for file in self.files:
-            digest.update(f"{file.relative_to(self.root).as_posix()}:{file.stat().st_size}\n".encode())
-        return digest.hexdigest()
-
-    def decode_all(self) -> NDArray[np.uint8]:
-        """Every picture, decoded by as many threads as there are cores."""
-        images = np.empty(self.shape, dtype=np.uint8)
-
-        def decode_into(index: int) -> None:
-            images[index] = self._decode(self.files[index])
-
-        self._for_all(decode_into, "decoding pictures")
-        return images
-
-    def verify(self) -> None:
-        """Open every picture once; raises UsageError for those that cannot be decoded."""
-
-        def open_one(index: int) -> None:
-            try:
-                with Image.open(self.files[index]) as picture:
-                    picture.verify()
-            except (OSError, UnidentifiedImageError, SyntaxError) as error:
-                raise _unreadable(self.files[index], error) from error
-
-        self._for_all(open_one, "checking pictures")
-
-    def _decode(self, file: Path) -> NDArray[np.uint8]:
-        try:
-            with Image.open(file) as picture:
-                picture.draft("L" if self.preprocess.channels == 1 else "RGB", None)
-                return self.preprocess.resize_image(picture)
-        except (OSError, UnidentifiedImageError, SyntaxError) as error:
-            raise _unreadable(file, error) from error
-
-    def _for_all(self, work: Callable[[int], None], title: str) -> None:
-        with ThreadPoolExecutor(usable_cores()) as pool:
-            done = pool.map(work, range(len(self.files)))
-            if len(self.files) < PROGRESS_FROM_IMAGES:
-                list(done)
-                return
-            with progress() as display:
-                task = display.add_task(title, total=len(self.files), note="")
-                for _ in done:
-                    display.advance(task)
+    class_names: tuple[str, ...]
+    parts: dict[SplitName, Part]
+    remarks: tuple[str, ...]
 
 
-def _unreadable(file: Path, error: Exception) -> UsageError:
-    return UsageError(f"{file} cannot be decoded ({error}). Replace or remove it, then run the same command again.")
-
-
-def _split_folder(root: Path, split: str) -> Path:
-    names = ("train",) if split == "train" else ("validation", "val")
-    for name in names:
-        if (root / name).is_dir():
-            return root / name
-    found = ", ".join(sorted(entry.name for entry in root.iterdir())[:8]) if root.is_dir() else "no such folder"
-    raise UsageError(
-        f"data set {root} has no {' or '.join(name + '/' for name in names)} folder (found: {found or 'nothing'}). "
-        "Expected <path>/train/<class>/*.jpg and <path>/validation/<class>/*.jpg."
+def _missing_split(root: Path, split: SplitName) -> str:
+    names = " or ".join(f"{name}/" for name in folder_tree.SPLIT_FOLDERS[split])
+    found = [entry.name for entry in folder_tree.subfolders(root)]
+    found += [entry.name for entry in folder_tree.loose_files(root)]
+    return (
+        f"data set {root} has no {names} folder (found: {', '.join(found[:8]) or 'nothing'}). "
+        "Expected <path>/train/<class>/*.jpg and <path>/validation/<class>/*.jpg. "
+        "Pictures that are not divided yet: --set dataset.split_by=patient or picture."
     )
 
 
-def _common_classes(train: Path, validation: Path) -> tuple[str, ...]:
-    classes = {folder: {entry.name for entry in folder.iterdir() if entry.is_dir()} for folder in (train, validation)}
-    if not classes[train]:
+def _common_classes(folders: Mapping[SplitName, Path]) -> tuple[str, ...]:
+    train = folders["train"]
+    classes = {folder: set(folder_tree.class_folders(folder)) for folder in folders.values()}
+    names = sorted(classes[train])
+    if not names:
         raise UsageError(f"{train} holds no class folders. Expected {train}/<class>/*.jpg or *.png.")
-    only_train, only_validation = classes[train] - classes[validation], classes[validation] - classes[train]
-    if only_train or only_validation:
-        differences = [f"only in {train.name}: {', '.join(sorted(only_train))}"] * bool(only_train)
-        differences += [f"only in {validation.name}: {', '.join(sorted(only_validation))}"] * bool(only_validation)
+    for other in (folder for folder in folders.values() if folder != train):
+        only_train, only_other = classes[train] - classes[other], classes[other] - classes[train]
+        if only_train or only_other:
+            differences = [f"only in {train.name}: {', '.join(sorted(only_train))}"] * bool(only_train)
+            differences += [f"only in {other.name}: {', '.join(sorted(only_other))}"] * bool(only_other)
+            raise UsageError(
+                f"the splits of {train.parent} have different classes ({'; '.join(differences)}). "
+                "Each class needs a folder in both."
+            )
+    if len(names) < 2:
         raise UsageError(
-            f"the splits of {train.parent} have different classes ({'; '.join(differences)}). "
-            "Each class needs a folder in both."
+            f"{train} holds one class only ({names[0]}); there is nothing to tell apart. Add a folder for what is not "
+            f"{names[0]}."
         )
-    return tuple(sorted(classes[train]))
+    return tuple(names)
 
 
-def _list_pictures(folder: Path, class_names: Sequence[str]) -> tuple[list[Path], NDArray[np.int64]]:
+def _list_part(folder: Path, class_names: Sequence[str]) -> Part:
     files: list[Path] = []
     labels: list[int] = []
+    not_used = folder_tree.loose_files(folder)
+    places = folder_tree.class_folders(folder)
     for label, name in enumerate(class_names):
-        found = sorted(file for file in (folder / name).iterdir() if file.suffix.lower() in SUFFIXES)
-        if not found:
-            raise UsageError(f"class {name!r} has no pictures: {folder / name} holds no .jpg, .jpeg or .png file.")
-        files += found
-        labels += [label] * len(found)
-    return files, np.asarray(labels, dtype=np.int64)
+        listings = [folder_tree.list_pictures(place) for place in places[name]]
+        pictures = [file for listing in listings for file in listing.pictures]
+        others = [file for listing in listings for file in listing.not_used]
+        if not pictures:
+            holds = f"only {_few([file.name for file in others])}" if others else "no .jpg, .jpeg or .png file"
+            raise UsageError(f"class {name!r} has no pictures: {folder / name} holds {holds}.")
+        files += pictures
+        not_used += others
+        labels += [label] * len(pictures)
+    return Part(tuple(files), np.asarray(labels, dtype=np.int64), tuple(not_used))
 
 
-def _balanced_subset(labels: NDArray[np.int64], num_classes: int, limit: int | None, seed: int) -> NDArray[np.int64]:
+def _check_patients(table: PatientTable, parts: Mapping[SplitName, Part]) -> None:
+    names = sorted(set(table.patients.values()))
+    for first, second in combinations(parts, 2):
+        ours, theirs = parts[first].owners, parts[second].owners
+        shared = [] if ours is None or theirs is None else np.intersect1d(ours, theirs).tolist()
+        if shared:
+            few = ", ".join(names[number] for number in shared[:SHOWN])
+            raise UsageError(
+                f"{table.path}: {len(shared)} patient(s) are in both {first} and {second} ({few}…), "
+                f"so the {second} figures would be too good. Move each patient's pictures to one side."
+            )
+
+
+def _balanced_subset(
+    labels: NDArray[np.int64], class_names: Sequence[str], limit: int | None, seed: int
+) -> NDArray[np.int64]:
     if limit is None or limit >= len(labels):
         return np.arange(len(labels))
+    if limit < len(class_names):
+        raise UsageError(
+            f"{limit} image(s) cannot show {len(class_names)} classes. Raise dataset.max_train_images or "
+            f"dataset.max_validation_images to {len(class_names)} at least."
+        )
     rng = np.random.default_rng(seed)
-    shares = [limit // num_classes + (label < limit % num_classes) for label in range(num_classes)]
+    classes = len(class_names)
+    shares = [limit // classes + (label < limit % classes) for label in range(classes)]
     picked = [rng.permutation(np.flatnonzero(labels == label))[:share] for label, share in enumerate(shares)]
     return np.sort(np.concatenate(picked))
 
 
-def _read_patients(path: Path) -> dict[str, str]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            if not {"file", "patient"} <= set(reader.fieldnames or ()):
-                found = ", ".join(reader.fieldnames or ()) or "none"
-                raise UsageError(f"{path} needs the columns 'file' and 'patient'; found {found}.")
-            return {row["file"]: row["patient"] for row in reader}
-    except OSError as error:
-        raise UsageError(f"cannot read the patient table {path}: {error.strerror or error}.") from error
-
-
-def _owners(root: Path, files: Sequence[Path], patients: dict[str, str], table: Path) -> list[str]:
-    names = [file.relative_to(root).as_posix() for file in files]
-    missing = [name for name in names if not patients.get(name)]
-    if missing:
-        raise UsageError(
-            f"{table} names no patient for {len(missing)} of {len(names)} pictures, e.g. {missing[0]}. "
-            "Add a row per picture; paths are relative to the data set's folder, with forward slashes."
+def _about_others(split: SplitName, not_used: Sequence[Path], root: Path) -> Iterator[str]:
+    heif = [file for file in not_used if file.suffix.lower() in HEIF_SUFFIXES and not reads_heif()]
+    if heif:
+        names = _few([folder_tree.relative_name(file, root) for file in heif])
+        yield f"{split}: {len(heif)} HEIF pictures are not used ({names}); to read them: pip install pillow-heif"
+    others = [file for file in not_used if file not in set(heif)]
+    if others:
+        kinds = Counter(file.suffix.lower() or "without a suffix" for file in others)
+        counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(SHOWN))
+        yield (
+            f"{split}: {len(others)} files are not used, as they are no pictures by their names: {counts} "
+            f"({_few([folder_tree.relative_name(file, root) for file in others])})"
         )
-    return [patients[name] for name in names]
+
+
+ABOUT_TRAITS = {
+    Trait.ON_WHITE: "are transparent in places and are laid on white",
+    Trait.FIRST_FRAME: "have several frames or pages; the first is used",
+    Trait.REDUCED: "have more than 16 million pixels and are read at a fraction",
+}
+"""What is worth a sentence. That pictures are turned upright, scaled to 8 bits or brought to sRGB is not."""
+
+
+def _about_traits(split: SplitName, traits: NDArray[np.uint8]) -> Iterator[str]:
+    for trait, what in ABOUT_TRAITS.items():
+        count = np.count_nonzero(traits & trait)
+        if count:
+            yield f"{split}: {count} of {len(traits)} pictures {what}"
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

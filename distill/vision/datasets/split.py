@@ -7,7 +7,18 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-SplitName = Literal["train", "validation"]
+from distill.contract import Strict
+
+SplitName = Literal["train", "validation", "test"]
+
+
+class DatasetSettings(Strict):
+    """Base of every data set's settings."""
+
+    @property
+    def has_test(self) -> bool:
+        """True if `load("test")` gives pictures that take no part in training and in the choice of the best epoch."""
+        return False
 
 
 class ImageSource(Protocol):
@@ -25,19 +36,23 @@ class ImageSource(Protocol):
 
 @dataclass(frozen=True)
 class Split:
-    """One part (train or validation) of a data set.
+    """One part (train, validation or test) of a data set.
 
     Attributes:
         images: uint8 [N, H, W, C]; C is 1 (greyscale stays one channel) or 3 (RGB).
         labels: int64 [N], index into `class_names`.
         class_names: one per class, in label order; the same in every split of a data set.
         groups: int64 [N], images of the same patient (or video, or site) share a number; None where nothing is known.
+        names: of the images' files, relative to the data set; None where there are no files.
+        remarks: what a person should know about how the images were read, a sentence each.
     """
 
     images: ImageSource
     labels: NDArray[np.int64]
     class_names: tuple[str, ...]
     groups: NDArray[np.int64] | None = None
+    names: tuple[str, ...] | None = None
+    remarks: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -50,7 +65,8 @@ class Split:
     def take(self, indices: NDArray[np.int64]) -> "Split":
         """The images at these positions, in this order, decoded."""
         groups = None if self.groups is None else self.groups[indices]
-        return Split(self.images[indices], self.labels[indices], self.class_names, groups)
+        names = None if self.names is None else tuple(self.names[index] for index in indices)
+        return Split(self.images[indices], self.labels[indices], self.class_names, groups, names)
 
     def balanced(self, count: int, *, seed: int) -> "Split":
         """At most `count` images, as evenly over the classes as the split allows, chosen and ordered by `seed`."""

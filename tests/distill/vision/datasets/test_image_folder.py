@@ -100,18 +100,18 @@ def class_mismatch(root: Path) -> None:
 
 
 def no_split(root: Path) -> None:
-    (root / "train").rename(root / "training")
+    (root / "train").rename(root / "learning")
 
 
 @pytest.mark.parametrize("memory_limit_mib", [4096, 0])
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (broken_picture, "2.png cannot be decoded"),
-        (cut_picture, "2.png cannot be decoded"),
+        (broken_picture, "cannot be decoded: train/dark/2.png (its content is no picture that Pillow knows)"),
+        (cut_picture, "cannot be decoded: train/dark/2.png (image file is truncated"),
         (empty_class, "class 'dark' has no pictures"),
         (class_mismatch, "different classes (only in train: dark; only in validation: dusk)"),
-        (no_split, "has no train/ folder (found: training, validation)"),
+        (no_split, "has no train/ or training/ folder (found: learning, validation)"),
     ],
 )
 def test_bad_data_is_named(

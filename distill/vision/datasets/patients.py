@@ -1,0 +1,95 @@
+"""A table that says which picture shows which patient, as people's programs write it."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from distill.errors import UsageError
+from distill.vision.datasets.folder_tree import readable_name
+
+SHOWN = 5
+
+
+class PatientTable:
+    """The columns `file` and `patient` of a text table.
+
+    Read are UTF-8 and UTF-16 (marked or not) and Windows-1252, with commas, semicolons or tabs. Blanks around names,
+    the case of patients and the direction of slashes do not matter.
+
+    Attributes:
+        path: the table's file.
+        patients: patient of each file, by its path relative to the data set's folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Read the table.
+
+        Raises:
+            UsageError: it cannot be read, lacks a column, or gives one picture to two patients.
+        """
+        self.path = path
+        rows = _rows(path)
+        owners: dict[str, dict[str, None]] = {}
+        for file, patient in rows:
+            if file and patient:
+                owners.setdefault(file, {})[patient] = None
+        torn = {file: names for file, names in owners.items() if len({name.casefold() for name in names}) > 1}
+        if torn:
+            few = "; ".join(f"{file}: {' and '.join(names)}" for file, names in list(torn.items())[:SHOWN])
+            raise UsageError(
+                f"{path} gives {len(torn)} picture(s) to more than one patient ({few}{_more(len(torn))}). "
+                "Leave one row per picture."
+            )
+        self.patients: Mapping[str, str] = {file: next(iter(names)).casefold() for file, names in owners.items()}
+
+    def owners(self, names: Sequence[str]) -> list[str]:
+        """The patient of each picture, by relative name; raises UsageError if some are in no row."""
+        missing = [name for name in names if name not in self.patients]
+        if missing:
+            raise UsageError(
+                f"{self.path} names no patient for {len(missing)} of {len(names)} pictures, e.g. {missing[0]}. "
+                "Add a row per picture; paths are relative to the data set's folder, with forward slashes."
+            )
+        return [self.patients[name] for name in names]
+
+
+def _more(count: int) -> str:
+    return f"; and {count - SHOWN} more" if count > SHOWN else ""
+
+
+def _rows(path: Path) -> list[tuple[str, str]]:
+    try:
+        text = _decoded(path.read_bytes(), path)
+    except OSError as error:
+        raise UsageError(f"cannot read the patient table {path}: {error.strerror or error}.") from error
+    head = text.split("\n", 1)[0]
+    delimiter = max(",;\t", key=head.count)
+    try:
+        lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
+    except csv.Error as error:
+        raise UsageError(f"{path} is not a table: {error}. Save it as CSV.") from error
+    columns = [name.strip().lower() for name in lines[0]] if lines else []
+    if not {"file", "patient"} <= set(columns):
+        raise UsageError(f"{path} needs the columns 'file' and 'patient'; found {', '.join(columns) or 'none'}.")
+    file, patient = columns.index("file"), columns.index("patient")
+    return [(_relative(line[file]), line[patient].strip()) for line in lines[1:] if len(line) > max(file, patient)]
+
+
+def _relative(name: str) -> str:
+    return readable_name(name.strip().replace("\\", "/").removeprefix("./"))
+
+
+def _decoded(data: bytes, path: Path) -> str:
+    if data.startswith(b"PK\3\4"):
+        raise UsageError(f"{path} is a workbook, not a text table. Save it as 'CSV UTF-8'.")
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        encoding = "utf-16"
+    elif b"\0" in data[:200]:
+        encoding = "utf-16-be" if data[:1] == b"\0" else "utf-16-le"
+    else:
+        encoding = "utf-8-sig"
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError:
+        return data.decode("cp1252" if encoding == "utf-8-sig" else "latin-1", errors="replace")
