@@ -5,6 +5,8 @@ one is decoded by worker processes. Both give the same batches for the same seed
 epochs.
 """
 
+import copy
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -58,6 +60,9 @@ class Share:
 WHOLE = Share()
 """Of a run in one process."""
 
+MOST_TURNS = 10_000
+"""How often the images held back may come round within one epoch of the run, before two epochs see the same."""
+
 
 class Batches:
     """Batches of one split on one device.
@@ -66,6 +71,7 @@ class Batches:
     is what compilers like); a split smaller than one batch is one batch.
 
     Attributes:
+        positions: int64 [N], the images of the split that are taken; all, but for a `part`.
         batch_size: of the whole batch, of which `epoch` yields the part that is `share`.
 
     Raises:
@@ -83,6 +89,7 @@ class Batches:
         share: Share = WHOLE,
     ) -> None:
         self.split = split
+        self.positions = torch.arange(len(split))
         self.batch_size = min(batch_size, len(split))
         share.check(self.batch_size)
         self.share = share
@@ -95,12 +102,24 @@ class Batches:
 
     def __len__(self) -> int:
         """Steps per epoch."""
-        return len(self.split) // self.batch_size
+        return len(self.positions) // self.batch_size
+
+    def part(self, positions: Tensor) -> "Batches":
+        """Batches of these images only (int64 [n], positions in the split), as large if there are so many.
+
+        The pixels are shared. Raises UsageError if a batch cannot be shared evenly among the processes.
+        """
+        part = copy.copy(self)
+        part.positions = positions
+        part.batch_size = min(self.batch_size, len(positions))
+        self.share.check(part.batch_size)
+        return part
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """The batches of one epoch; order and views depend on (seed, number) only."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
-        order = torch.randperm(len(self.split), generator=generator)[: len(self) * self.batch_size]
+        order = torch.randperm(len(self.positions), generator=generator)[: len(self) * self.batch_size]
+        order = self.positions[order]
         chunks = tuple(self.share.of(chunk) for chunk in order.split(self.batch_size))
         for indices, pixels in self._pixels(chunks):
             views = random_views(pixels, self.augment, generator, self.share)
@@ -108,7 +127,7 @@ class Batches:
 
     def in_order(self) -> Iterator[Batch]:
         """Every image once, in the split's order, without augmentation; the last batch may be smaller."""
-        for indices, pixels in self._pixels(torch.arange(len(self.split)).split(self.batch_size)):
+        for indices, pixels in self._pixels(self.positions.split(self.batch_size)):
             yield Batch(to_unit_range(pixels), self.labels[indices], indices)
 
     def _pixels(self, chunks: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, Tensor]]:
@@ -140,6 +159,22 @@ class _Chunks(Dataset[tuple[Tensor, Tensor]]):
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         chunk = self.chunks[index]
         return chunk, torch.from_numpy(self.split.images[chunk.numpy()])
+
+
+class EndlessBatches(Iterator[Batch]):
+    """Batches without an end, begun anew in every epoch of the run, so that a resumed one sees the same."""
+
+    def __init__(self, batches: Batches) -> None:
+        self.batches = batches
+        self.start_epoch(0)
+
+    def start_epoch(self, number: int) -> None:
+        """Begin the stream of the run's epoch `number` (0-based); it depends on nothing else but the seed."""
+        turns = itertools.count(number * MOST_TURNS)
+        self.stream = itertools.chain.from_iterable(self.batches.epoch(turn) for turn in turns)
+
+    def __next__(self) -> Batch:
+        return next(self.stream)
 
 
 def to_unit_range(pixels: Tensor) -> Tensor:

@@ -66,11 +66,8 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
 
 def halves(split: Split, *, seed: int = 0) -> tuple[Tensor, Tensor]:
     """Positions of two halves of a split, no patient in both where patients are known."""
-    rng = np.random.default_rng(seed)
-    groups = split.groups if split.groups is not None else np.arange(len(split))
-    names = rng.permutation(np.unique(groups))
-    in_first = np.isin(groups, names[: len(names) // 2])
-    return torch.from_numpy(np.flatnonzero(in_first)), torch.from_numpy(np.flatnonzero(~in_first))
+    first, second = split.divided(0.5, seed=seed)
+    return torch.from_numpy(first), torch.from_numpy(second)
 
 
 @dataclass(frozen=True)

@@ -20,13 +20,13 @@ import torch
 import torch.distributed
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
 
 from distill.batches import Share
 from distill.config import RunConfig
 from distill.errors import ToolError, UsageError
 from distill.terminal import say
-from distill.vision.models import ImageClassifier
 
 LONGEST_WAIT = timedelta(hours=12)
 """For the first process, while it evaluates or asks the teacher. A process that dies is noticed at once by torchrun."""
@@ -73,17 +73,18 @@ class Processes:
             if self.share.number == 0:
                 self.fabric.barrier()
 
-    def share_statistics(self, students: Sequence[ImageClassifier]) -> None:
+    def share_statistics(self, networks: Sequence[nn.Module]) -> None:
         """Let batch normalisation see the whole batch; on the CPU torch cannot, which is said."""
-        layers = [layer for student in students for layer in student.modules() if isinstance(layer, _BatchNorm)]
+        layers = [layer for network in networks for layer in network.modules() if isinstance(layer, _BatchNorm)]
         if self.share.count == 1 or not layers:
             return
         if self.fabric.device.type == "cuda":
             # torch's own conversion loses the activation inside timm's normalisation layers.
             from timm.layers.norm_act import convert_sync_batchnorm
 
-            for student in students:
-                student.network = convert_sync_batchnorm(student.network)
+            for network in networks:
+                for name, child in network.named_children():
+                    network.add_module(name, convert_sync_batchnorm(child))
             return
         say(
             f"on the CPU batch normalisation sees only a process's own share (1/{self.share.count}) of a batch, "

@@ -252,7 +252,7 @@ def pinned(config: RunConfig) -> RunConfig:
     settings = config.quantization_aware
     if settings is None:
         return config
-    if (count := config.method.build().num_students) > 1:
+    if (count := config.method.needs.students) > 1:
         raise UsageError(f"method {config.method.kind} trains {count} students; fine-tuning starts from one network.")
     try:
         folder = checkpoint.find(Path(settings.from_run))

@@ -15,11 +15,16 @@ from distill.checkpoint import Card, Metrics, Training
 from distill.config import RunConfig, differences, parse
 from distill.contract import write_whole
 from distill.errors import UsageError
+from distill.methods.method import WHOLE
 from distill.vision.models import ImageClassifier
 
 CONFIG_FILE = "config.json"
 METRICS_FILE = "metrics.jsonl"
 STATE_FILE = "resume.pt"
+
+STATE_FIELDS = ("epoch", "model", "method", "optimizer", "stale_epochs")
+LATER_STATE_FIELDS = ("stage", "stepper")
+"""Not in states that were written when every method had one stage and the plain step."""
 
 
 @dataclass
@@ -28,16 +33,19 @@ class State:
 
     Attributes:
         epoch: epochs finished.
-        model, method, optimizer: their state dicts, on the CPU.
+        stage: name of the method's stage that the last of them belonged to.
+        model, method, optimizer, stepper: their state dicts, on the CPU.
         history: one row per finished epoch, as in `metrics.jsonl`.
         best, last: metrics; None before the first epoch.
         stale_epochs: epochs since the best one.
     """
 
     epoch: int = 0
+    stage: str = WHOLE.name
     model: dict[str, Any] = field(default_factory=dict)
     method: dict[str, Any] = field(default_factory=dict)
     optimizer: dict[str, Any] = field(default_factory=dict)
+    stepper: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     best: Metrics | None = None
     last: Metrics | None = None
@@ -100,7 +108,7 @@ class RunFolder:
         buffer = io.BytesIO()
         torch.save(
             {
-                **{name: getattr(state, name) for name in ("epoch", "model", "method", "optimizer", "stale_epochs")},
+                **{name: getattr(state, name) for name in (*STATE_FIELDS, *LATER_STATE_FIELDS)},
                 "history": json.dumps(state.history),
                 "best": state.best.model_dump_json() if state.best else None,
                 "last": state.last.model_dump_json() if state.last else None,
@@ -148,7 +156,8 @@ class RunFolder:
         except Exception as error:  # torch.load raises whatever the broken bytes lead to
             raise UsageError(f"{path} is damaged ({type(error).__name__}). Add --restart to start over.") from error
         return State(
-            **{name: raw[name] for name in ("epoch", "model", "method", "optimizer", "stale_epochs")},
+            **{name: raw[name] for name in STATE_FIELDS},
+            **{name: raw[name] for name in LATER_STATE_FIELDS if name in raw},
             history=json.loads(raw["history"]),
             best=Metrics.model_validate_json(raw["best"]) if raw["best"] else None,
             last=Metrics.model_validate_json(raw["last"]) if raw["last"] else None,

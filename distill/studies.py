@@ -114,7 +114,7 @@ def short_demo() -> RunConfig:
 
 
 def _cell(base: RunConfig, *, model: str, method: MethodConfig, seed: int) -> RunConfig:
-    teacher = base.teacher if method.build().needs_teacher else None
+    teacher = base.teacher if method.needs.teacher != "none" else None
     return base.model_copy(update={"model": model, "method": method, "seed": seed, "teacher": teacher})
 
 

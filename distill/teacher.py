@@ -21,6 +21,8 @@ from distill.config import CheckpointTeacher, LibraryTeacher, LogitsTeacher, Pro
 from distill.contract import sha256_of_file, sha256_of_json
 from distill.data import Data
 from distill.errors import UsageError
+from distill.methods import Outputs
+from distill.taps import Taps
 from distill.terminal import progress
 from distill.vision.cache import cache_folder, cached_array
 from distill.vision.models import ImageClassifier, build
@@ -81,29 +83,41 @@ def load(
 
 
 class TeacherAnswers:
-    """Gives the teacher's logits for a batch: from a table if its view of an image never changes, else by asking."""
+    """Says what the teacher says of a batch: from a table if its view of an image never changes, else by asking.
+
+    Attributes:
+        taps: of the model; None where nothing of it is tapped.
+    """
 
     def __init__(self, config: RunConfig, data: Data, teacher: Teacher | None, fabric: Fabric) -> None:
         self.table: Tensor | None = None
-        self.model: nn.Module | None = None
+        self.model: ImageClassifier | None = None
+        self.size_px = 0
+        self.taps: Taps | None = None
         self.autocast = fabric.autocast
         if teacher is None:
             return
-        if config.training.augment.active:
+        if asked_every_step(config):
             self.model = _to_device(_model_for_views(config, teacher), fabric.device)
             self.size_px = view_px(config, teacher, of_teacher=True)
         else:
             self.table = _table(config, data, teacher, fabric.device)
 
     @torch.no_grad()
-    def __call__(self, batch: Batch) -> Tensor | None:
-        """Logits float32 [B, classes], or None without a teacher."""
+    def __call__(self, batch: Batch) -> Outputs | None:
+        """The teacher's outputs, or None without a teacher."""
         if self.table is not None:
-            return self.table[batch.indices]
+            return Outputs(self.table[batch.indices])
         if self.model is not None:
             with self.autocast():
-                return self.model(resized(batch.images, self.size_px)).float()
+                logits = self.model(resized(batch.images, self.size_px)).float()
+            return Outputs(logits, {} if self.taps is None else self.taps.take())
         return None
+
+
+def asked_every_step(config: RunConfig) -> bool:
+    """True if an image looks different in every epoch, or more than logits is read: only they are kept."""
+    return config.training.augment.active or config.method.needs.teacher == "taps"
 
 
 def view_px(config: RunConfig, teacher: Teacher | None, *, of_teacher: bool = False) -> int:
@@ -111,7 +125,7 @@ def view_px(config: RunConfig, teacher: Teacher | None, *, of_teacher: bool = Fa
 
     Only a teacher that is asked in every step matters; otherwise its answers come from its own copy of the data.
     """
-    if teacher is None or teacher.preprocess is None or not config.training.augment.active:
+    if teacher is None or teacher.preprocess is None or not asked_every_step(config):
         return config.image.size_px
     theirs = teacher.preprocess.size_px
     return theirs if of_teacher else max(theirs, config.image.size_px)
@@ -124,7 +138,7 @@ def resized(images: Tensor, size_px: int) -> Tensor:
     return F.interpolate(images, (size_px, size_px), mode="bilinear", antialias=True)
 
 
-def _model_for_views(config: RunConfig, teacher: Teacher) -> nn.Module:
+def _model_for_views(config: RunConfig, teacher: Teacher) -> ImageClassifier:
     if teacher.model is None or teacher.preprocess is None:
         raise UsageError(
             "a teacher given as a file of logits knows only the plain images, but training.augment changes them. "
@@ -134,7 +148,8 @@ def _model_for_views(config: RunConfig, teacher: Teacher) -> nn.Module:
     if (ours.resize, ours.channels) != (theirs.resize, theirs.channels):
         raise UsageError(
             f"the teacher sees {theirs.channels} channel(s) ({theirs.resize}), the student {ours.channels} "
-            f"({ours.resize}). With training.augment both must see the same view, at any size."
+            f"({ours.resize}). A teacher that is asked in every step, for its taps or because of training.augment, "
+            "must see the student's view, at any size."
         )
     return teacher.model
 
@@ -187,7 +202,7 @@ def _ask(model: nn.Module, batches: Batches) -> NDArray[np.float32]:
     return torch.cat(answers).numpy()
 
 
-def _to_device(model: nn.Module, device: torch.device) -> nn.Module:
+def _to_device(model: ImageClassifier, device: torch.device) -> ImageClassifier:
     return model.to(device=device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
 

@@ -7,30 +7,39 @@ with the weights of one that was not (bit for bit on the CPU). Several processes
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import nn
 
 from distill import calibration, evaluate, quantization_aware
 from distill import teacher as teachers
-from distill.batches import Batch, Batches, Share
+from distill.batches import Batches, EndlessBatches, Share
 from distill.checkpoint import Card, Metrics, Training
-from distill.config import SGD, CheckpointTeacher, RunConfig, TrainingSettings, TrainTeacher
+from distill.config import (
+    CheckpointTeacher,
+    ImageSettings,
+    LogitsTeacher,
+    ProgramTeacher,
+    RunConfig,
+    TrainingSettings,
+    TrainTeacher,
+)
 from distill.data import Data, load_data
+from distill.dry_run import dry_run
 from distill.errors import UsageError
 from distill.loss_watch import LossWatch, Meter
-from distill.methods import Method, Outputs
 from distill.processes import Processes, start_processes
 from distill.run_folder import RunFolder, State, to_cpu
+from distill.stages import Underway, span_of, spans, start
+from distill.step import Objective
 from distill.step_clock import StepClock
-from distill.teacher import Teacher, TeacherAnswers, resized
+from distill.teacher import Teacher, TeacherAnswers
 from distill.terminal import progress, say
 from distill.vision.datasets import Split
 from distill.vision.models import ImageClassifier, build, builder
+from distill.vision.preprocess import Preprocess
 
 
 def train(config: RunConfig, path: Path, *, resume: bool = False, restart: bool = False) -> Card:
@@ -59,14 +68,14 @@ def train(config: RunConfig, path: Path, *, resume: bool = False, restart: bool 
         views = views_for_training(config, data, teacher)
 
     torch.manual_seed(config.seed)
-    method = config.method.build()
-    students = build_students(config, method.num_students, len(data.train.class_names), processes)
+    students = build_students(config, config.method.needs.students, len(data.train.class_names))
     trained = quantization_aware.prepare(students, config, data.train.class_names)
-    cohort = nn.ModuleList(trained)
-    optimizer = make_optimizer(config.training, cohort, method)
-    restore(state, cohort, method, optimizer)
-    objective, optimizer = fabric.setup(Objective(cohort, method), optimizer)
-    step = Step(fabric, objective, optimizer, answers, config.image.size_px)
+    built = dry_run(config, data, students, answers.model, teacher_px=answers.size_px, trained=trained)
+    answers.taps = built.teacher
+    objective = Objective(nn.ModuleList(trained), built.method, built.students)
+    processes.share_statistics([*students, built.method])
+    phases = spans(built.method.stages(), config.training.epochs, kind=config.method.kind)
+    restore(state, objective)
 
     settings = config.training
     batches = Batches(
@@ -77,27 +86,33 @@ def train(config: RunConfig, path: Path, *, resume: bool = False, restart: bool 
         seed=config.seed,
         share=processes.share,
     )
+    batches, held_back = hold_back(batches, config)
     validation = Batches(data.validation, batch_size=256, device=fabric.device)
 
     with progress() as display:
         bar = display.add_task(config.name, total=settings.epochs * len(batches), note="")
         display.update(bar, completed=state.epoch * len(batches))
+        stage: Underway | None = None
         while state.epoch < settings.epochs and not stale(state, settings):
-            method.start_epoch(state.epoch + 1)
+            if stage is None or state.epoch == stage.span.end:
+                span = span_of(state.epoch, phases)
+                stage = start(span, objective, answers, held_back, config, state, fabric)
             quantization_aware.start_epoch(trained, state.epoch)
             started = time.perf_counter()
             clock = StepClock(fabric.device)
-            losses = train_epoch(step, batches, config, state.epoch, Meter(display, bar), clock)
+            with built.tapped():
+                losses = train_epoch(stage, batches, config, state.epoch, Meter(display, bar), clock)
             batch_ms = clock.median_ms()
             seconds = time.perf_counter() - started
             rate = len(batches) * batches.batch_size / seconds
             found = processes.first(measure, students, validation, state.epoch + 1)
             leader = leading(found)
-            row = {"losses": losses, **method.scalars(), "seconds": seconds, "images_per_s": rate}
+            row = {"losses": losses, **built.method.scalars(), "seconds": seconds, "images_per_s": rate}
             row["median_batch_ms"] = batch_ms
             row |= quantization_aware.rounded_accuracy(trained, validation)
+            row |= {"stage": stage.span.stage.name, "judged": stage.span.stage.judged} if len(phases) > 1 else {}
             advance(state, found[leader], row)
-            capture(state, cohort, method, optimizer)
+            capture(state, stage)
             processes.first(keep, folder, config, data, teacher, state, students[leader])
             say(epoch_line(config, state))
 
@@ -143,46 +158,8 @@ def leading(cohort: list[Metrics]) -> int:
     return max(range(len(cohort)), key=lambda member: cohort[member].accuracy)
 
 
-class Objective(nn.Module):
-    """Students and method as one module, so that precision, devices and gradients are handled for all at once."""
-
-    def __init__(self, students: nn.ModuleList, method: Method) -> None:
-        super().__init__()
-        self.students = students
-        self.method = method
-
-    def forward(self, images: Tensor, labels: Tensor, teacher: Tensor | None) -> dict[str, Tensor]:
-        """Named losses of one batch; `teacher` are its logits [B, classes]."""
-        outputs = tuple(Outputs(student(images).float()) for student in self.students)
-        return self.method(outputs, None if teacher is None else Outputs(teacher), labels)
-
-
-@dataclass(frozen=True)
-class Step:
-    """One update of the students and of whatever the method trains.
-
-    Attributes:
-        size_px: what the students see; batches may carry larger images for the teacher.
-    """
-
-    fabric: Fabric
-    objective: nn.Module
-    optimizer: torch.optim.Optimizer
-    answers: TeacherAnswers
-    size_px: int
-
-    def __call__(self, batch: Batch) -> dict[str, Tensor]:
-        """Take the step; returns the named losses before it, detached and still on the device."""
-        images = resized(batch.images, self.size_px)
-        losses: dict[str, Tensor] = self.objective(images, batch.labels, self.answers(batch))
-        self.optimizer.zero_grad()
-        self.fabric.backward(torch.stack(list(losses.values())).sum())
-        self.optimizer.step()
-        return {name: loss.detach() for name, loss in losses.items()}
-
-
 def train_epoch(
-    step: Step, batches: Batches, config: RunConfig, epoch: int, meter: Meter, clock: StepClock
+    stage: Underway, batches: Batches, config: RunConfig, epoch: int, meter: Meter, clock: StepClock
 ) -> dict[str, float]:
     """One pass over the training images; returns the mean of each named loss.
 
@@ -191,11 +168,11 @@ def train_epoch(
     """
     # Of dropout and whatever else draws from the global state; every process draws its own.
     torch.manual_seed((config.seed * 1_000_003 + epoch) * batches.share.count + batches.share.number)
-    step.objective.train()
+    stage.start_epoch(epoch)
     watch = LossWatch(config, epoch, batches.device)
     for index, batch in enumerate(batches.epoch(epoch)):
-        set_learning_rate(step.optimizer, config.training, epoch + index / len(batches))
-        watch.add(index, step(batch))
+        stage.start_step(epoch + index / len(batches), config.training)
+        watch.add(index, stage.stepper(batch))
         clock.tick()
         if watch.due(index, len(batches)):
             meter.show(watch.check(), (index + 1) * batches.batch_size, index + 1)
@@ -211,14 +188,20 @@ def check(config: RunConfig, share: Share) -> None:
     if isinstance(config.teacher, TrainTeacher):
         builder(config.teacher.model)
         share.check(config.teacher.training.batch_size)
-    method, kind = config.method.build(), config.method.kind
-    needs_teacher = method.needs_teacher
-    if needs_teacher and config.teacher is None:
+    needs, kind = config.method.needs, config.method.kind
+    if needs.teacher != "none" and config.teacher is None:
         raise UsageError(
             f"method {kind} needs a teacher. Set one, e.g. --set teacher.kind=checkpoint --set teacher.path=RUN"
         )
-    if not needs_teacher and config.teacher is not None:
+    if needs.teacher == "none" and config.teacher is not None:
         raise UsageError(f"method {kind} has no use for a teacher. Remove it: --set teacher=null")
+    if needs.teacher == "taps" and isinstance(config.teacher, LogitsTeacher | ProgramTeacher):
+        raise UsageError(
+            f"method {kind} reads activations inside the teacher, which a teacher of kind {config.teacher.kind} does "
+            "not show. Bring it as a checkpoint or as a library network with its weights."
+        )
+    if needs.one_process and share.count > 1:
+        raise UsageError(f"method {kind} cannot share a batch with other processes; start it without torchrun.")
 
 
 def prepare_teacher(config: RunConfig, data: Data, path: Path, processes: Processes) -> Teacher | None:
@@ -230,6 +213,8 @@ def prepare_teacher(config: RunConfig, data: Data, path: Path, processes: Proces
         teacher_run = config.teacher_run()
         teacher_path = path.parent / teacher_run.name
         if processes.first(RunFolder(teacher_path, teacher_run).finished) is None:
+            check_views(config, source.image or config.image)
+            rehearse(config, data, source)
             say(f"training the teacher first: {teacher_run.model} in {teacher_path}")
             train(teacher_run, teacher_path, resume=True)
         processes.first(link_teacher, path, teacher_path)
@@ -237,15 +222,26 @@ def prepare_teacher(config: RunConfig, data: Data, path: Path, processes: Proces
             teacher_path = processes.first(calibration.calibrate_run, teacher_path)
         source = CheckpointTeacher(path=str(teacher_path))
     teacher = teachers.load(source, channels=config.dataset.channels, class_names=data.train.class_names)
-    check_views(config, teacher)
+    check_views(config, teacher.preprocess)
     return teacher
 
 
-def check_views(config: RunConfig, teacher: Teacher) -> None:
+def rehearse(config: RunConfig, data: Data, source: TrainTeacher) -> None:
+    """Build the method for untrained networks; raises UsageError before a teacher is trained for nothing."""
+    students, teacher, theirs = [], None, source.image or config.image
+    if config.method.needs.taps:
+        num_classes = len(data.train.class_names)
+        students = build_students(config, config.method.needs.students, num_classes)
+        teacher = build(source.model, num_classes=num_classes, preprocess=theirs.preprocess(config.dataset.channels))
+    built = dry_run(config, data, students, teacher, teacher_px=theirs.size_px)
+    spans(built.method.stages(), config.training.epochs, kind=config.method.kind)
+
+
+def check_views(config: RunConfig, teacher: ImageSettings | Preprocess | None) -> None:
     """Raises UsageError if the method wants the teacher to see more than the student and it does not."""
-    if not config.method.build().needs_larger_teacher_view:
+    if not config.method.needs.larger_teacher_view:
         return
-    theirs = None if teacher.preprocess is None else teacher.preprocess.size_px
+    theirs = None if teacher is None else teacher.size_px
     if theirs is None or theirs <= config.image.size_px:
         raise UsageError(
             f"method {config.method.kind} is for a teacher that sees larger images than the student; the teacher sees "
@@ -262,10 +258,27 @@ def views_for_training(config: RunConfig, data: Data, teacher: Teacher | None) -
     return config.dataset.load("train", config.preprocess.model_copy(update={"size_px": size_px}))
 
 
-def build_students(config: RunConfig, count: int, num_classes: int, processes: Processes) -> list[ImageClassifier]:
+def hold_back(batches: Batches, config: RunConfig) -> tuple[Batches, EndlessBatches | None]:
+    """The batches to train on, and those that the method wants held back; by patient where patients are known.
+
+    Raises:
+        UsageError: there are too few patients (or images) to divide.
+    """
+    share = config.method.needs.held_back
+    if not share:
+        return batches, None
+    held, kept = (torch.from_numpy(positions) for positions in batches.split.divided(share, seed=config.seed))
+    if not len(held) or not len(kept):
+        raise UsageError(
+            f"method {config.method.kind} holds {100 * share:g} % of the training images back, but there are too few "
+            f"patients to divide {len(batches.split)} images so. Use more data."
+        )
+    return batches.part(kept), EndlessBatches(batches.part(held))
+
+
+def build_students(config: RunConfig, count: int, num_classes: int) -> list[ImageClassifier]:
     """Freshly initialised students, each other than the next, channels last in memory."""
     students = [build(config.model, num_classes=num_classes, preprocess=config.preprocess) for _ in range(count)]
-    processes.share_statistics(students)
     for student in students:
         student.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     return students
@@ -279,42 +292,19 @@ def link_teacher(path: Path, teacher_path: Path) -> None:
     link.symlink_to(Path("..") / teacher_path.name)
 
 
-def make_optimizer(settings: TrainingSettings, students: nn.Module, method: Method) -> torch.optim.Optimizer:
-    """The optimizer over every parameter of students and method."""
-    groups = [{"params": list(students.parameters())}, *method.parameter_groups()]
-    groups = [group for group in groups if group["params"]]
-    chosen = settings.optimizer
-    if isinstance(chosen, SGD):
-        return torch.optim.SGD(
-            groups,
-            lr=chosen.lr,
-            momentum=chosen.momentum,
-            weight_decay=chosen.weight_decay,
-            nesterov=chosen.nesterov,
-            fused=True,
-        )
-    return torch.optim.AdamW(groups, lr=chosen.lr, weight_decay=chosen.weight_decay, fused=True)
-
-
-def set_learning_rate(optimizer: torch.optim.Optimizer, settings: TrainingSettings, epoch: float) -> None:
-    """Set every group's rate for a fractional, 0-based epoch: a function of it alone, so nothing need be resumed."""
-    rate = settings.optimizer.lr * settings.schedule.factor(epoch, settings.epochs)
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-
-
-def capture(state: State, students: nn.Module, method: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def capture(state: State, stage: Underway) -> None:
     """Copy everything trainable into the state."""
-    state.model, state.method = to_cpu(dict(students.state_dict())), to_cpu(dict(method.state_dict()))
-    state.optimizer = to_cpu(optimizer.state_dict())
+    state.stage = stage.span.stage.name
+    state.model = to_cpu(dict(stage.objective.students.state_dict()))
+    state.method = to_cpu(dict(stage.objective.method.state_dict()))
+    state.optimizer, state.stepper = to_cpu(stage.optimizer.state_dict()), to_cpu(stage.stepper.state_dict())
 
 
-def restore(state: State, students: nn.Module, method: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Put the state of an earlier session back, if there is one."""
+def restore(state: State, objective: Objective) -> None:
+    """Put the weights of an earlier session back, if there is one; the optimizer's state follows in `stages.start`."""
     if state.epoch:
-        students.load_state_dict(state.model)
-        method.load_state_dict(state.method)
-        optimizer.load_state_dict(state.optimizer)
+        objective.students.load_state_dict(state.model)
+        objective.method.load_state_dict(state.method)
 
 
 def stale(state: State, settings: TrainingSettings) -> bool:
@@ -326,14 +316,15 @@ def advance(state: State, metrics: Metrics, row: dict[str, object]) -> None:
     """Take one finished epoch into the state; `state.best is state.last` if it was the best so far."""
     state.epoch += 1
     found = {**metrics.model_dump(), **row}
-    improved = all(judged(found) > judged(earlier) for earlier in state.history)
     state.last = metrics
-    state.best = metrics if improved else state.best
-    state.stale_epochs = 0 if improved else state.stale_epochs + 1
+    if found.get("judged", True):
+        improved = all(score(found) > score(earlier) for earlier in state.history if earlier.get("judged", True))
+        state.best = metrics if improved else state.best
+        state.stale_epochs = 0 if improved else state.stale_epochs + 1
     state.history.append(found)
 
 
-def judged(row: Mapping[str, Any]) -> float:
+def score(row: Mapping[str, Any]) -> float:
     """What decides which epoch is best: validation accuracy, of the rounded network if it is trained to be rounded."""
     return row.get("quantized_accuracy", row["accuracy"])
 

@@ -1,7 +1,8 @@
 """Distillation methods: the union `MethodConfig` is the one table, one file per method.
 
-A method is a strict config whose `build()` gives an `nn.Module` (`distill.methods.method.Method`) that turns what
-student and teacher say into named losses. Whatever it trains is its registered child.
+A method is a strict config that says what it needs (`needs`) and whose `build(setting)` gives an `nn.Module`
+(`distill.methods.method.Method`) that turns what student and teacher say into named losses. Whatever it trains is its
+registered child.
 """
 
 from typing import Annotated, get_args
@@ -14,7 +15,16 @@ from distill.methods.curriculum_temperature import CurriculumTemperatureConfig
 from distill.methods.decoupled_kd import DecoupledKDConfig
 from distill.methods.deep_mutual_learning import DeepMutualLearningConfig
 from distill.methods.hinton_kd import HintonKDConfig
-from distill.methods.method import Method, Outputs
+from distill.methods.method import (
+    Losses,
+    Method,
+    Needs,
+    Outputs,
+    Samples,
+    Setting,
+    Stage,
+    Stepper,
+)
 from distill.methods.scratch import ScratchConfig
 from distill.methods.spherical_kd import SphericalKDConfig
 from distill.methods.weighted_soft_labels import WeightedSoftLabelsConfig
@@ -42,4 +52,16 @@ WeightedSumConfig.model_rebuild()
 METHODS: dict[str, type[AnyMethod]] = {config.model_fields["kind"].default: config for config in get_args(AnyMethod)}
 """Name -> settings class."""
 
-__all__ = ["METHODS", "Method", "MethodConfig", "Outputs"]
+__all__ = [
+    "METHODS",
+    "AnyMethod",
+    "Losses",
+    "Method",
+    "MethodConfig",
+    "Needs",
+    "Outputs",
+    "Samples",
+    "Setting",
+    "Stage",
+    "Stepper",
+]

@@ -3,7 +3,7 @@
 Meng et al. 2019 (ICASSP, "Conditional teacher-student learning"); echo-view KD paper, section 3.
 """
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from distill.contract import Strict
 from distill.methods.hinton_kd import soft_targets_per_image
-from distill.methods.method import Method, Outputs, Temperature
+from distill.methods.method import Method, Needs, Outputs, Samples, Setting, Temperature
 
 
 class ConditionalTeacherStudentConfig(Strict):
@@ -21,10 +21,12 @@ class ConditionalTeacherStudentConfig(Strict):
         temperature: T of the soft targets; the paper uses 4.
     """
 
+    needs: ClassVar[Needs] = Needs()
+
     kind: Literal["conditional_teacher_student"] = "conditional_teacher_student"
     temperature: Temperature = 4.0
 
-    def build(self) -> Method:
+    def build(self, setting: Setting) -> Method:
         """The module that computes it."""
         return ConditionalTeacherStudent(self)
 
@@ -32,13 +34,13 @@ class ConditionalTeacherStudentConfig(Strict):
 class ConditionalTeacherStudent(Method):
     """One mean over the batch of two kinds of terms, chosen per image."""
 
-    needs_teacher = True
-
-    def forward(self, students: tuple[Outputs, ...], teacher: Outputs | None, labels: Tensor) -> dict[str, Tensor]:
+    def forward(self, students: tuple[Outputs, ...], teacher: Outputs | None, samples: Samples) -> dict[str, Tensor]:
         """`soft` and `label`: the shares of the two branches in the batch's mean, both >= 0."""
         assert teacher is not None
         (student,) = students
-        soft, label = conditional_losses(student.logits, teacher.logits, labels, temperature=self.config.temperature)
+        soft, label = conditional_losses(
+            student.logits, teacher.logits, samples.labels, temperature=self.config.temperature
+        )
         return {"soft": soft, "label": label}
 
 

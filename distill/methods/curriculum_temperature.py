@@ -5,7 +5,7 @@ task harder epoch by epoch.
 """
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from distill.contract import Strict
 from distill.methods.hinton_kd import soft_target_loss
-from distill.methods.method import Balance, Method, Outputs
+from distill.methods.method import Balance, Method, Needs, Outputs, Samples, Setting
 
 
 class CurriculumTemperatureConfig(Strict):
@@ -27,6 +27,8 @@ class CurriculumTemperatureConfig(Strict):
         temperature_start, temperature_range: T = start + range * sigmoid(theta), so T lies in (start, start + range).
     """
 
+    needs: ClassVar[Needs] = Needs()
+
     kind: Literal["curriculum_temperature"] = "curriculum_temperature"
     alpha: Balance = 0.5
     schedule: Literal["linear", "cosine"] = "cosine"
@@ -36,7 +38,7 @@ class CurriculumTemperatureConfig(Strict):
     temperature_start: Annotated[float, Field(gt=0)] = 1.0
     temperature_range: Annotated[float, Field(gt=0)] = 20.0
 
-    def build(self) -> Method:
+    def build(self, setting: Setting) -> Method:
         """The module that computes it."""
         return CurriculumTemperature(self)
 
@@ -57,7 +59,6 @@ class CurriculumTemperature(Method):
     Theta starts at 1 as in the authors' code, so T starts at 15.62 with the default range.
     """
 
-    needs_teacher = True
     theta: nn.Parameter
 
     def __init__(self, config: CurriculumTemperatureConfig) -> None:
@@ -84,7 +85,7 @@ class CurriculumTemperature(Method):
         """`temperature` and `lambda` as of now."""
         return {"temperature": self.temperature().item(), "lambda": self.curriculum}
 
-    def forward(self, students: tuple[Outputs, ...], teacher: Outputs | None, labels: Tensor) -> dict[str, Tensor]:
+    def forward(self, students: tuple[Outputs, ...], teacher: Outputs | None, samples: Samples) -> dict[str, Tensor]:
         """`soft` and `label`, weighted by alpha and 1 - alpha."""
         assert teacher is not None
         (student,) = students
@@ -92,7 +93,7 @@ class CurriculumTemperature(Method):
         soft = soft_target_loss(student.logits, teacher.logits, temperature=temperature)
         return {
             "soft": self.config.alpha * soft,
-            "label": (1 - self.config.alpha) * F.cross_entropy(student.logits, labels),
+            "label": (1 - self.config.alpha) * F.cross_entropy(student.logits, samples.labels),
         }
 
 

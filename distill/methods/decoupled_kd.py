@@ -1,6 +1,6 @@
 """decoupled_kd: KD split into "how sure of the label" and "what about the other classes" (Zhao et al. 2022)."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from distill.contract import Strict
 from distill.methods.hinton_kd import at_least_float32
-from distill.methods.method import Method, Outputs, Temperature
+from distill.methods.method import Method, Needs, Outputs, Samples, Setting, Temperature
 
 
 class DecoupledKDConfig(Strict):
@@ -21,21 +21,21 @@ class DecoupledKDConfig(Strict):
         warmup_epochs: the distillation part grows linearly over so many epochs; 0 = at once.
     """
 
+    needs: ClassVar[Needs] = Needs()
+
     kind: Literal["decoupled_kd"] = "decoupled_kd"
     target_weight: Annotated[float, Field(ge=0)] = 1.0
     other_weight: Annotated[float, Field(ge=0)] = 8.0
     temperature: Temperature = 4.0
     warmup_epochs: Annotated[int, Field(ge=0)] = 0
 
-    def build(self) -> Method:
+    def build(self, setting: Setting) -> Method:
         """The module that computes it."""
         return DecoupledKD(self)
 
 
 class DecoupledKD(Method):
     """Cross-entropy with the labels plus the two weighted parts."""
-
-    needs_teacher = True
 
     def __init__(self, config: DecoupledKDConfig) -> None:
         super().__init__(config)
@@ -45,16 +45,16 @@ class DecoupledKD(Method):
         """Warm-up (1-based epoch)."""
         self.growth = min(epoch / self.config.warmup_epochs, 1.0) if self.config.warmup_epochs else 1.0
 
-    def forward(self, students: tuple[Outputs, ...], teacher: Outputs | None, labels: Tensor) -> dict[str, Tensor]:
+    def forward(self, students: tuple[Outputs, ...], teacher: Outputs | None, samples: Samples) -> dict[str, Tensor]:
         """`target`, `other` and `label`, all >= 0."""
         assert teacher is not None
         (student,) = students
         config = self.config
-        target, other = decoupled_losses(student.logits, teacher.logits, labels, temperature=config.temperature)
+        target, other = decoupled_losses(student.logits, teacher.logits, samples.labels, temperature=config.temperature)
         return {
             "target": self.growth * config.target_weight * target,
             "other": self.growth * config.other_weight * other,
-            "label": F.cross_entropy(student.logits, labels),
+            "label": F.cross_entropy(student.logits, samples.labels),
         }
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from distill.contract import Strict
 from distill.methods.hinton_kd import soft_target_loss
-from distill.methods.method import Method, Outputs
+from distill.methods.method import Method, Needs, Outputs, Samples, Setting
 
 
 class DeepMutualLearningConfig(Strict):
@@ -22,7 +22,12 @@ class DeepMutualLearningConfig(Strict):
     kind: Literal["deep_mutual_learning"] = "deep_mutual_learning"
     cohort: Annotated[int, Field(ge=2, le=16)] = 3
 
-    def build(self) -> Method:
+    @property
+    def needs(self) -> Needs:
+        """A cohort and no teacher."""
+        return Needs(teacher="none", students=self.cohort)
+
+    def build(self, setting: Setting) -> Method:
         """The module that computes it."""
         return DeepMutualLearning(self)
 
@@ -33,17 +38,10 @@ class DeepMutualLearning(Method):
     Deviation: all members take their step at once from the same predictions; the authors update one after another.
     """
 
-    needs_teacher = False
-
-    @property
-    def num_students(self) -> int:
-        """The size of the cohort."""
-        return self.config.cohort
-
-    def forward(self, students: tuple[Outputs, ...], teacher: Outputs | None, labels: Tensor) -> dict[str, Tensor]:
+    def forward(self, students: tuple[Outputs, ...], teacher: Outputs | None, samples: Samples) -> dict[str, Tensor]:
         """`label` and `mutual`, each summed over the members, both >= 0."""
         logits = [student.logits for student in students]
-        label = torch.stack([F.cross_entropy(member, labels) for member in logits]).sum()
+        label = torch.stack([F.cross_entropy(member, samples.labels) for member in logits]).sum()
         return {"label": label, "mutual": mutual_loss(logits)}
 
 

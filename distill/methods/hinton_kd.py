@@ -1,12 +1,12 @@
 """hinton_kd: vanilla knowledge distillation (Hinton et al. 2015, arXiv:1503.02531; echo-view KD paper, Eq. 1-4)."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from distill.contract import Strict
-from distill.methods.method import Balance, Method, Outputs, Temperature
+from distill.methods.method import Balance, Method, Needs, Outputs, Samples, Setting, Temperature
 
 
 class HintonKDConfig(Strict):
@@ -17,11 +17,13 @@ class HintonKDConfig(Strict):
         alpha: weight of the soft targets; 1 - alpha weighs the labels (Eq. 4).
     """
 
+    needs: ClassVar[Needs] = Needs()
+
     kind: Literal["hinton_kd"] = "hinton_kd"
     temperature: Temperature = 2.0
     alpha: Balance = 0.5
 
-    def build(self) -> Method:
+    def build(self, setting: Setting) -> Method:
         """The module that computes it."""
         return HintonKD(self)
 
@@ -29,16 +31,14 @@ class HintonKDConfig(Strict):
 class HintonKD(Method):
     """The joint loss of Eq. 4."""
 
-    needs_teacher = True
-
-    def forward(self, students: tuple[Outputs, ...], teacher: Outputs | None, labels: Tensor) -> dict[str, Tensor]:
+    def forward(self, students: tuple[Outputs, ...], teacher: Outputs | None, samples: Samples) -> dict[str, Tensor]:
         """`soft` (Eq. 3, times T^2 and alpha) and `label` (times 1 - alpha), both >= 0."""
         assert teacher is not None
         (student,) = students
         alpha, temperature = self.config.alpha, self.config.temperature
         return {
             "soft": alpha * soft_target_loss(student.logits, teacher.logits, temperature=temperature),
-            "label": (1 - alpha) * F.cross_entropy(student.logits, labels),
+            "label": (1 - alpha) * F.cross_entropy(student.logits, samples.labels),
         }
 
 

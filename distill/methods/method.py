@@ -1,11 +1,19 @@
-"""What the training loop asks of a distillation method."""
+"""The seam between the training loop and a method: what a method may ask for, what it is given, what it gives back."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
+
+from distill.errors import UsageError
+from distill.taps import PlacePairs, TapPairs
+
+if TYPE_CHECKING:  # both know the settings of a run, which know every method
+    from distill.batches import Batch
+    from distill.step import Step
 
 Temperature = Annotated[float, Field(gt=0)]
 """T by which logits are divided before the softmax."""
@@ -15,51 +23,182 @@ Balance = Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclass(frozen=True)
+class Needs:
+    """What a method asks of the loop; read from its settings, before anything is built or loaded.
+
+    Attributes:
+        teacher: `none` (a run with a teacher is refused), its logits, or its taps as well; a teacher whose taps are
+            read is asked in every step, since only logits are kept.
+        larger_teacher_view: the teacher must see larger images than the student.
+        students: how many networks are trained together.
+        taps: the places that are read; the teacher's only if `teacher` is `taps`.
+        held_back: share of the training images that no student is trained on, for the method's stepper; by patient
+            where patients are known.
+        one_process: the method cannot share a batch with other processes.
+    """
+
+    teacher: Literal["none", "logits", "taps"] = "logits"
+    larger_teacher_view: bool = False
+    students: int = 1
+    taps: tuple[TapPairs, ...] = ()
+    held_back: float = 0.0
+    one_process: bool = False
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a method is built for: the networks as one dry run saw them, and the data.
+
+    Attributes:
+        labels: int64 [N] of all training images, in the order that `Samples.indices` counts.
+        num_classes: width of the logits.
+        student, teacher: place -> shape of one image's activation there, without the batch.
+        places: what each of `Needs.taps` means in these networks.
+        upstream: place of the student -> names of the parameters that it depends on, as `Stage.trains` sees them.
+    """
+
+    labels: Tensor
+    num_classes: int
+    student: Mapping[str, torch.Size] = field(default_factory=dict)
+    teacher: Mapping[str, torch.Size] = field(default_factory=dict)
+    places: Mapping[TapPairs, PlacePairs] = field(default_factory=dict)
+    upstream: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    def pairs(self, taps: TapPairs) -> tuple[tuple[str, str], ...]:
+        """Places of student and teacher to compare one with one, as keys of `Outputs.taps`.
+
+        Raises:
+            UsageError: one side has more of them than the other.
+        """
+        ours, theirs = self.places[taps].student, self.places[taps].teacher
+        if len(ours) != len(theirs):
+            raise UsageError(
+                f"method.taps names {len(ours)} place(s) of the student ({', '.join(ours)}) and {len(theirs)} of the "
+                f"teacher ({', '.join(theirs)}); they are compared one with one, so name equally many."
+            )
+        return tuple(zip(ours, theirs, strict=True))
+
+
+@dataclass(frozen=True)
 class Outputs:
-    """What a network says of a batch: logits float32 [B, classes]."""
+    """What a network says of a batch.
+
+    Attributes:
+        logits: float32 [B, classes].
+        taps: place -> activation [B, ...] in the precision the network computes in; what `Needs.taps` asked for.
+    """
 
     logits: Tensor
+    taps: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Which images a batch holds: labels int64 [B], and their positions in the training split, int64 [B]."""
+
+    labels: Tensor
+    indices: Tensor
+
+
+Losses = Callable[[tuple[Outputs, ...], Outputs | None, Samples], dict[str, Tensor]]
+"""Students, teacher, samples -> named losses, as `Method.forward`."""
+
+
+def everything(name: str) -> bool:
+    """Of `Stage.trains`: all parameters."""
+    return True
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of training with losses and trained parameters of its own, from a fresh optimizer.
+
+    Attributes:
+        name: unique in the method; the state of a killed run remembers it.
+        epochs: how many; None = what the other stages leave of training.epochs. The schedule of the learning rate
+            runs from its beginning to its end in every stage.
+        losses: None = `Method.forward`.
+        trains: whether a parameter learns, by its name: `students.0.…` or `method.…`.
+        lr_factor: the learning rate is multiplied by it.
+        judged: False: no epoch of the stage can be the best one, none stops the run early.
+    """
+
+    name: str
+    epochs: int | None = None
+    losses: Losses | None = None
+    trains: Callable[[str], bool] = everything
+    lr_factor: float = 1.0
+    judged: bool = True
+
+
+WHOLE = Stage("whole")
+"""The one stage of a method that has no others."""
+
+
+class Stepper(Protocol):
+    """Trains on one batch at a time. What it has beside the parameters, such as an optimizer, is its state."""
+
+    def __call__(self, batch: "Batch") -> dict[str, Tensor]:
+        """Take one step; returns its named losses, detached, on the device."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs of it: tensors and plain values."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put an earlier state back; parameters are on their device by then."""
+        ...
 
 
 class Method(nn.Module):
-    """Base of every method: named losses from the student (or students) and the teacher.
+    """Base of every method: named losses from what student (or students) and teacher say.
 
-    Whatever a method trains is its registered child, so it moves, saves and resumes with it.
-
-    Attributes:
-        needs_teacher: the loop refuses a run without a teacher (or with a useless one) by this.
-        needs_larger_teacher_view: the teacher must see larger images than the student.
+    Whatever a method trains is its registered child, so it moves, saves and resumes with it. What it remembers of a
+    batch, such as a bank of embeddings, it takes from the whole batch (`distill.reduction.gathered`).
     """
-
-    needs_teacher: bool
-    needs_larger_teacher_view: bool = False
 
     def __init__(self, config: Any) -> None:
         super().__init__()
         self.config = config
 
-    @property
-    def num_students(self) -> int:
-        """How many networks are trained together."""
-        return 1
-
-    def start_epoch(self, epoch: int) -> None:
-        """Called before each (1-based) epoch, also after a resume."""
+    def stages(self) -> tuple[Stage, ...]:
+        """In their order; the last one must be judged."""
+        return (WHOLE,)
 
     def parameter_groups(self) -> Sequence[dict[str, Any]]:
-        """The method's own parameters for the optimizer; a group may set its own weight_decay."""
+        """The method's own parameters for the optimizer.
+
+        A group may set its own weight_decay, and lr_factor, by which its learning rate is multiplied. It is asked for
+        its groups again at the start of every epoch, so lr_factor may change from epoch to epoch.
+        """
         return [{"params": list(self.parameters())}]
+
+    def start_epoch(self, epoch: int) -> None:
+        """Called before each epoch (1-based, counted over all stages), also after a resume."""
+
+    def start_step(self, progress: float) -> None:
+        """Called before each step with the share of its stage that lies behind, in [0, 1)."""
 
     def scalars(self) -> dict[str, float]:
         """What is worth a line in `metrics.jsonl` after an epoch."""
         return {}
 
-    def forward(self, students: tuple[Outputs, ...], teacher: Outputs | None, labels: Tensor) -> dict[str, Tensor]:
+    def stepper(self, plain: "Step", held_back: "Iterator[Batch] | None") -> Stepper:
+        """What takes the steps of a stage, for methods that search: asked once at the start of each.
+
+        Args:
+            plain: the ordinary step, `plain(batch)` = `plain.descend(plain.losses(batch))`; both halves may be used.
+            held_back: endless batches of the images held back; None if none are.
+        """
+        return plain
+
+    def forward(self, students: tuple[Outputs, ...], teacher: Outputs | None, samples: Samples) -> dict[str, Tensor]:
         """Named scalar losses, already weighted: the step minimises their sum.
 
         Args:
             students: one per trained network, with gradient.
-            teacher: without gradient; None if and only if `needs_teacher` is False.
-            labels: int64 [B].
+            teacher: without gradient; None if and only if none is needed.
+            samples: which images they are of.
         """
         raise NotImplementedError

@@ -1,20 +1,22 @@
 """scratch: supervised training without a teacher, the baseline of every comparison."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from distill.contract import Strict
-from distill.methods.method import Method, Outputs
+from distill.methods.method import Method, Needs, Outputs, Samples, Setting
 
 
 class ScratchConfig(Strict):
     """Supervised training without a teacher: cross-entropy with the labels. No settings."""
 
+    needs: ClassVar[Needs] = Needs(teacher="none")
+
     kind: Literal["scratch"] = "scratch"
 
-    def build(self) -> Method:
+    def build(self, setting: Setting) -> Method:
         """The module that computes it."""
         return Scratch(self)
 
@@ -22,9 +24,7 @@ class ScratchConfig(Strict):
 class Scratch(Method):
     """Cross-entropy with the labels, mean over the batch."""
 
-    needs_teacher = False
-
-    def forward(self, students: tuple[Outputs, ...], teacher: Outputs | None, labels: Tensor) -> dict[str, Tensor]:
+    def forward(self, students: tuple[Outputs, ...], teacher: Outputs | None, samples: Samples) -> dict[str, Tensor]:
         """`label`: cross-entropy in nats, >= 0."""
         (student,) = students
-        return {"label": F.cross_entropy(student.logits, labels)}
+        return {"label": F.cross_entropy(student.logits, samples.labels)}

@@ -1,13 +1,13 @@
 """spherical_kd: KD on logits of one length, so only their direction is taught (Guo et al. 2020, arXiv:2010.07485)."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from distill.contract import Strict
 from distill.methods.hinton_kd import at_least_float32, soft_target_loss
-from distill.methods.method import Balance, Method, Outputs, Temperature
+from distill.methods.method import Balance, Method, Needs, Outputs, Samples, Setting, Temperature
 from distill.reduction import mean_over_processes
 
 
@@ -19,11 +19,13 @@ class SphericalKDConfig(Strict):
         alpha: weight of the soft targets.
     """
 
+    needs: ClassVar[Needs] = Needs()
+
     kind: Literal["spherical_kd"] = "spherical_kd"
     temperature: Temperature = 4.0
     alpha: Balance = 0.9
 
-    def build(self) -> Method:
+    def build(self, setting: Setting) -> Method:
         """The module that computes it."""
         return SphericalKD(self)
 
@@ -35,16 +37,14 @@ class SphericalKD(Method):
     student by standard deviations and leaves the teacher raw; their README has a third form.
     """
 
-    needs_teacher = True
-
-    def forward(self, students: tuple[Outputs, ...], teacher: Outputs | None, labels: Tensor) -> dict[str, Tensor]:
+    def forward(self, students: tuple[Outputs, ...], teacher: Outputs | None, samples: Samples) -> dict[str, Tensor]:
         """`soft` and `label`, weighted by alpha and 1 - alpha, both >= 0."""
         assert teacher is not None
         (student,) = students
         scaled_student, scaled_teacher = on_the_sphere(student.logits, teacher.logits)
         alpha = self.config.alpha
         soft = soft_target_loss(scaled_student, scaled_teacher, temperature=self.config.temperature)
-        return {"soft": alpha * soft, "label": (1 - alpha) * F.cross_entropy(scaled_student, labels)}
+        return {"soft": alpha * soft, "label": (1 - alpha) * F.cross_entropy(scaled_student, samples.labels)}
 
 
 def on_the_sphere(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:

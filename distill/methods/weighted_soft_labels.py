@@ -3,7 +3,7 @@
 "Rethinking soft labels for knowledge distillation: a bias-variance tradeoff perspective", arXiv:2102.00650.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from distill.contract import Strict
 from distill.methods.hinton_kd import at_least_float32
-from distill.methods.method import Method, Outputs, Temperature
+from distill.methods.method import Method, Needs, Outputs, Samples, Setting, Temperature
 
 
 class WeightedSoftLabelsConfig(Strict):
@@ -22,11 +22,13 @@ class WeightedSoftLabelsConfig(Strict):
         temperature, alpha: T and weight of the soft part; the authors' values for CIFAR. Labels have weight 1.
     """
 
+    needs: ClassVar[Needs] = Needs()
+
     kind: Literal["weighted_soft_labels"] = "weighted_soft_labels"
     temperature: Temperature = 4.0
     alpha: Annotated[float, Field(ge=0)] = 2.25
 
-    def build(self) -> Method:
+    def build(self, setting: Setting) -> Method:
         """The module that computes it."""
         return WeightedSoftLabels(self)
 
@@ -34,14 +36,14 @@ class WeightedSoftLabelsConfig(Strict):
 class WeightedSoftLabels(Method):
     """Cross-entropy with the labels plus weighted cross-entropy with the soft targets."""
 
-    needs_teacher = True
-
-    def forward(self, students: tuple[Outputs, ...], teacher: Outputs | None, labels: Tensor) -> dict[str, Tensor]:
+    def forward(self, students: tuple[Outputs, ...], teacher: Outputs | None, samples: Samples) -> dict[str, Tensor]:
         """`soft` (times alpha) and `label`, both >= 0."""
         assert teacher is not None
         (student,) = students
-        soft = weighted_soft_label_loss(student.logits, teacher.logits, labels, temperature=self.config.temperature)
-        return {"soft": self.config.alpha * soft, "label": F.cross_entropy(student.logits, labels)}
+        soft = weighted_soft_label_loss(
+            student.logits, teacher.logits, samples.labels, temperature=self.config.temperature
+        )
+        return {"soft": self.config.alpha * soft, "label": F.cross_entropy(student.logits, samples.labels)}
 
 
 def weighted_soft_label_loss(student: Tensor, teacher: Tensor, labels: Tensor, *, temperature: float) -> Tensor:

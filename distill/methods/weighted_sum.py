@@ -6,7 +6,8 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from distill.contract import Strict
-from distill.methods.method import Method, Outputs
+from distill.errors import UsageError
+from distill.methods.method import WHOLE, Method, Needs, Outputs, Samples, Setting
 
 if TYPE_CHECKING:
     from distill.methods import AnyMethod, MethodConfig
@@ -53,33 +54,53 @@ class WeightedSumConfig(Strict):
             )
         return self
 
-    def build(self) -> Method:
-        """The module that computes it."""
-        return WeightedSum(self)
+    @property
+    def needs(self) -> Needs:
+        """Whatever any part needs."""
+        needs = [part.method.needs for part in self.parts]
+        asked = {one.teacher for one in needs}
+        return Needs(
+            teacher="taps" if "taps" in asked else "logits" if "logits" in asked else "none",
+            larger_teacher_view=any(one.larger_teacher_view for one in needs),
+            taps=tuple(dict.fromkeys(taps for one in needs for taps in one.taps)),
+            one_process=any(one.one_process for one in needs),
+        )
+
+    def build(self, setting: Setting) -> Method:
+        """The module that computes it; raises UsageError for a part that takes steps or goes through stages itself."""
+        return WeightedSum(self, setting)
 
 
 def _unfit(method: "AnyMethod") -> str | None:
     if isinstance(method, WeightedSumConfig):
         return "it is a sum itself; list its parts instead, with the product of the weights"
-    if method.build().num_students > 1:
+    if method.needs.students > 1:
         return "it trains a cohort of students that teach one another, the other parts train one student"
+    if method.needs.held_back:
+        return "it holds training images back for a search of its own, which the other parts are trained on"
     return None
 
 
 class WeightedSum(Method):
     """All parts see the same student, teacher and labels; each keeps its own parameters, curriculum and scalars."""
 
-    def __init__(self, config: WeightedSumConfig) -> None:
+    def __init__(self, config: WeightedSumConfig, setting: Setting) -> None:
         super().__init__(config)
         self.weights = {part.method.kind: part.weight for part in config.parts}
-        self.parts = nn.ModuleDict({part.method.kind: part.method.build() for part in config.parts})
-        self.needs_teacher = any(part.needs_teacher for _, part in self._named())
-        self.needs_larger_teacher_view = any(part.needs_larger_teacher_view for _, part in self._named())
+        self.with_teacher = {part.method.kind for part in config.parts if part.method.needs.teacher != "none"}
+        self.parts = nn.ModuleDict({part.method.kind: part.method.build(setting) for part in config.parts})
+        for kind, part in self._named():
+            _refuse_own_steps(kind, part)
 
     def start_epoch(self, epoch: int) -> None:
         """Every part's."""
         for _, part in self._named():
             part.start_epoch(epoch)
+
+    def start_step(self, progress: float) -> None:
+        """Every part's."""
+        for _, part in self._named():
+            part.start_step(progress)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Every part's groups."""
@@ -89,13 +110,24 @@ class WeightedSum(Method):
         """Every part's, as `METHOD.NAME`."""
         return {f"{kind}.{name}": value for kind, part in self._named() for name, value in part.scalars().items()}
 
-    def forward(self, students: tuple[Outputs, ...], teacher: Outputs | None, labels: Tensor) -> dict[str, Tensor]:
+    def forward(self, students: tuple[Outputs, ...], teacher: Outputs | None, samples: Samples) -> dict[str, Tensor]:
         """Every part's losses times its weight, as `METHOD.NAME`."""
         losses: dict[str, Tensor] = {}
         for kind, part in self._named():
-            found = part(students, teacher if part.needs_teacher else None, labels)
+            found = part(students, teacher if kind in self.with_teacher else None, samples)
             losses |= {f"{kind}.{name}": self.weights[kind] * loss for name, loss in found.items()}
         return losses
 
     def _named(self) -> list[tuple[str, Method]]:
         return list(self.parts.items())  # pyright: ignore[reportReturnType]
+
+
+def _refuse_own_steps(kind: str, part: Method) -> None:
+    if type(part).stepper is not Method.stepper:
+        raise UsageError(f"{kind} takes its steps itself, so it cannot be part of a sum. Run it alone.")
+    if part.stages() != (WHOLE,):
+        stages = ", ".join(stage.name for stage in part.stages())
+        raise UsageError(
+            f"{kind} goes through stages ({stages}), which the other parts of a sum do not. Give it the settings that "
+            "train it in one, or run it alone."
+        )

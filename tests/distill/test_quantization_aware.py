@@ -18,7 +18,7 @@ from distill.errors import UsageError
 from distill.quantization_aware import FakeQuantized, operations, rounded_weights
 from distill.recipes import RECIPES, demo, demo_scratch, recipe
 from distill.run_folder import RunFolder, State
-from distill.train import check, judged, train
+from distill.train import check, score, train
 from distill.vision.models import MODELS, ImageClassifier, build
 from distill.vision.preprocess import Preprocess
 
@@ -217,7 +217,7 @@ def test_training_under_rounding_brings_the_rounded_network_on(start: Path, tmp_
     found = rows(tmp_path / "run")
     assert found[-1]["losses"]["label"] < found[0]["losses"]["label"]  # type: ignore[index]
     assert card.training is not None
-    best = max(found, key=judged)
+    best = max(found, key=score)
     assert card.training.best.epoch == best["epoch"]
     assert card.training.best.accuracy == best["accuracy"]
     assert checkpoint.load(tmp_path / "run").card.training == card.training
@@ -260,7 +260,7 @@ def test_a_resumed_run_ends_with_the_same_bits(start: Path, tmp_path: Path, monk
     assert half.weights_sha256 == whole.weights_sha256
     last = [checkpoint.load(tmp_path / name / "last").card.weights_sha256 for name in ("whole", "half")]
     assert last[0] == last[1]
-    assert [judged(row) for row in rows(tmp_path / "half")] == [judged(row) for row in rows(tmp_path / "whole")]
+    assert [score(row) for row in rows(tmp_path / "half")] == [score(row) for row in rows(tmp_path / "whole")]
 
 
 def _stop_after_first_epoch(save: Callable[[RunFolder, State], None]) -> Callable[[RunFolder, State], None]:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from distill.batches import Batches
-from distill.methods import METHODS
+from distill.methods import METHODS, Outputs
 from distill.methods.deep_mutual_learning import DeepMutualLearningConfig
 from distill.methods.scratch import ScratchConfig
 from tests.performance.side_by_side import Comparison
@@ -65,13 +65,13 @@ def pieces_of_work() -> dict[str, Callable[[], object]]:
     batches = Batches(split, batch_size=BATCH, device=torch.device("cpu"))
     some = list(itertools.islice(batches.epoch(0), STEPS))
     work: dict[str, Callable[[], object]] = {
-        "supervised": our_loop(split, nobody, ScratchConfig().build()),
+        "supervised": our_loop(split, nobody, ScratchConfig()),
         "teacher": lambda: [teacher(batch) for batch in some],
-        "deep_mutual_learning": our_loop(split, nobody, COHORT.build()),
+        "deep_mutual_learning": our_loop(split, nobody, COHORT),
     }
     for kind in RESPONSE_METHODS:
-        work[kind] = our_loop(split, lambda batch: table[batch.indices], METHODS[kind]().build())  # type: ignore[call-arg]
-        work[f"{kind}, asked"] = our_loop(split, teacher, METHODS[kind]().build())  # type: ignore[call-arg]
+        work[kind] = our_loop(split, lambda batch: Outputs(table[batch.indices]), METHODS[kind]())  # type: ignore[call-arg]
+        work[f"{kind}, asked"] = our_loop(split, teacher, METHODS[kind]())  # type: ignore[call-arg]
     return work
 
 

@@ -16,9 +16,9 @@ from torchvision import transforms
 
 from distill.batches import Batch, Batches
 from distill.config import AdamW, TrainingSettings
-from distill.methods import Method
+from distill.methods import AnyMethod, Outputs, Setting
 from distill.methods.hinton_kd import HintonKDConfig
-from distill.train import Objective, Step, make_optimizer
+from distill.step import Objective, Step, make_optimizer
 from distill.vision.datasets import EchoPhantom, Split
 from distill.vision.models import ImageClassifier, build
 from distill.vision.preprocess import Preprocess
@@ -87,18 +87,20 @@ class Asked:
         self.model = network("resnet18").eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @torch.no_grad()
-    def __call__(self, batch: Batch) -> Tensor:
-        return self.model(batch.images)
+    def __call__(self, batch: Batch) -> Outputs:
+        return Outputs(self.model(batch.images))
 
 
-def our_loop(split: Split, answers: Callable[[Batch], Tensor | None], method: Method) -> Callable[[], None]:
+def our_loop(split: Split, answers: Callable[[Batch], Outputs | None], config: AnyMethod) -> Callable[[], None]:
     """The step of `distill.train` with the batches it would get."""
-    students = torch.nn.ModuleList(network("mobilenet_v3_small") for _ in range(method.num_students))
+    students = torch.nn.ModuleList(network("mobilenet_v3_small") for _ in range(config.needs.students))
     students.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     fabric = Fabric(accelerator="cpu", devices=1, precision="32-true")
     settings = TrainingSettings(epochs=1, batch_size=BATCH, optimizer=AdamW())
-    objective, optimizer = fabric.setup(Objective(students, method), make_optimizer(settings, students, method))
-    step = Step(fabric, objective, optimizer, answers, SIZE_PX)  # type: ignore[arg-type]
+    method = config.build(Setting(torch.from_numpy(split.labels), len(split.class_names)))
+    plain = Objective(students, method)
+    objective, optimizer = fabric.setup(plain, make_optimizer(settings, plain))
+    step = Step(fabric, objective, optimizer, answers, SIZE_PX)
     batches = Batches(split, batch_size=BATCH, device=torch.device("cpu"))
     endless = itertools.chain.from_iterable(batches.epoch(number) for number in itertools.count())
 
@@ -118,8 +120,8 @@ def comparisons() -> list[Comparison]:
     torch.set_num_threads(2)
     native, small = DATA.load("train", NATIVE), DATA.load("train", SMALL)
     table = torch.randn(len(small), 10)
-    cached = our_loop(small, lambda batch: table[batch.indices], HintonKDConfig().build())
-    asked = our_loop(small, Asked(), HintonKDConfig().build())
+    cached = our_loop(small, lambda batch: Outputs(table[batch.indices]), HintonKDConfig())
+    asked = our_loop(small, Asked(), HintonKDConfig())
     found = []
     for workers in (0, 2):
         base = research_loop(native, workers=workers)

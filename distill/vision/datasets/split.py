@@ -68,6 +68,16 @@ class Split:
         names = None if self.names is None else tuple(self.names[index] for index in indices)
         return Split(self.images[indices], self.labels[indices], self.class_names, groups, names)
 
+    def divided(self, share: float, *, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Positions of two parts, the first with this share of the patients (of the images, where none are known).
+
+        No patient is in both. Chosen by `seed`; in ascending order.
+        """
+        groups = self.groups if self.groups is not None else np.arange(len(self))
+        names = np.random.default_rng(seed).permutation(np.unique(groups))
+        in_first = np.isin(groups, names[: int(share * len(names))])
+        return np.flatnonzero(in_first), np.flatnonzero(~in_first)
+
     def balanced(self, count: int, *, seed: int) -> "Split":
         """At most `count` images, as evenly over the classes as the split allows, chosen and ordered by `seed`."""
         rng = np.random.default_rng(seed)

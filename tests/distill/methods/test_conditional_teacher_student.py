@@ -7,6 +7,7 @@ import torch
 from distill.methods import Outputs
 from distill.methods.conditional_teacher_student import ConditionalTeacherStudentConfig, conditional_losses
 from distill.methods.hinton_kd import soft_target_loss
+from tests.distill.methods.toy import built, samples
 
 Draw = Callable[..., torch.Tensor]
 
@@ -38,7 +39,7 @@ def test_a_teacher_that_is_always_right_is_plain_distillation(logits: Draw) -> N
 def test_a_teacher_that_is_always_wrong_is_plain_supervision(logits: Draw) -> None:
     student, teacher = logits(6, 5, seed=4), logits(6, 5, seed=5)
     labels = (teacher.argmax(1) + 1) % 5
-    losses = ConditionalTeacherStudentConfig().build()((Outputs(student),), Outputs(teacher), labels)
+    losses = built(ConditionalTeacherStudentConfig())((Outputs(student),), Outputs(teacher), samples(labels))
     assert losses["soft"].item() == 0
     assert losses["label"].item() == pytest.approx(torch.nn.functional.cross_entropy(student, labels).item())
 

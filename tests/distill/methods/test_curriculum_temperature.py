@@ -7,6 +7,7 @@ import torch
 from distill.methods import Outputs
 from distill.methods.curriculum_temperature import CurriculumTemperatureConfig, reversed_gradient
 from distill.methods.hinton_kd import HintonKDConfig
+from tests.distill.methods.toy import built, samples
 
 Draw = Callable[..., torch.Tensor]
 
@@ -31,7 +32,7 @@ def test_the_linear_schedule_reaches_its_maximum() -> None:
 
 
 def test_temperature_starts_where_the_authors_start_and_stays_in_range() -> None:
-    method = CurriculumTemperatureConfig().build().double()
+    method = built(CurriculumTemperatureConfig()).double()
     assert method.scalars()["temperature"] == pytest.approx(1 + 20 / (1 + np.exp(-1)), abs=1e-10)
     for theta, bound in ((-50.0, 1.0), (50.0, 21.0)):
         torch.nn.init.constant_(method.theta, theta)  # type: ignore[arg-type]
@@ -46,7 +47,8 @@ def test_equals_the_slow_numpy_twin(
     rows = list(zip(student.numpy(), teacher.numpy(), labels.tolist(), strict=True))
     soft = np.mean([divergence(softmax(t, temperature), softmax(s, temperature)) for s, t, _ in rows])
     label = np.mean([-np.log(softmax(s)[y]) for s, _, y in rows])
-    found = CurriculumTemperatureConfig(alpha=0.3).build().double()((Outputs(student),), Outputs(teacher), labels)
+    method = built(CurriculumTemperatureConfig(alpha=0.3)).double()
+    found = method((Outputs(student),), Outputs(teacher), samples(labels))
     assert found["soft"].item() == pytest.approx(0.3 * temperature**2 * soft, abs=1e-10)
     assert found["label"].item() == pytest.approx(0.7 * label, abs=1e-10)
 
@@ -56,9 +58,9 @@ def test_the_adversarys_gradient_comes_from_both_places_of_the_temperature(
 ) -> None:
     """Minus lambda times d(T^2 KL)/d(theta), T inside and outside: NumPy's by a complex step, exact to rounding."""
     student, teacher, labels = logits(7, 4, seed=8), logits(7, 4, seed=9), torch.zeros(7, dtype=torch.int64)
-    method = CurriculumTemperatureConfig(alpha=1.0).build().double()
+    method = built(CurriculumTemperatureConfig(alpha=1.0)).double()
     method.start_epoch(5)
-    method((Outputs(student),), Outputs(teacher), labels)["soft"].backward()
+    method((Outputs(student),), Outputs(teacher), samples(labels))["soft"].backward()
 
     temperature = 1 + 20 / (1 + np.exp(-(1 + 1e-30j)))
     total = 0j
@@ -73,17 +75,17 @@ def test_the_adversarys_gradient_comes_from_both_places_of_the_temperature(
 
 def step(logits: Draw, curriculum_epoch: int) -> tuple[float, float, torch.Tensor]:
     """Loss before and after one update of theta alone, and theta's gradient."""
-    method = CurriculumTemperatureConfig(alpha=1.0).build().double()
+    method = built(CurriculumTemperatureConfig(alpha=1.0)).double()
     method.start_epoch(curriculum_epoch)
     student, teacher, labels = logits(16, 5, seed=0), logits(16, 5, seed=1), torch.zeros(16, dtype=torch.int64)
-    before = method((Outputs(student),), Outputs(teacher), labels)["soft"]
+    before = method((Outputs(student),), Outputs(teacher), samples(labels))["soft"]
     before.backward()
     theta = method.theta
     assert isinstance(theta, torch.nn.Parameter)
     assert theta.grad is not None
     with torch.no_grad():
         theta -= 1e-2 * theta.grad
-    after = method((Outputs(student),), Outputs(teacher), labels)["soft"]
+    after = method((Outputs(student),), Outputs(teacher), samples(labels))["soft"]
     return before.item(), after.item(), theta.grad
 
 
@@ -94,10 +96,10 @@ def test_a_descent_step_of_the_optimizer_raises_the_loss_through_theta(logits: D
 
 
 def test_the_same_descent_step_lowers_the_loss_through_the_student(logits: Draw) -> None:
-    method = CurriculumTemperatureConfig().build().double()
+    method = built(CurriculumTemperatureConfig()).double()
     method.start_epoch(10)
     student, teacher, labels = logits(16, 5, seed=0).requires_grad_(), logits(16, 5, seed=1), torch.arange(16) % 5
-    arguments = Outputs(teacher), labels
+    arguments = Outputs(teacher), samples(labels)
     before = torch.stack(list(method((Outputs(student),), *arguments).values())).sum()
     before.backward()
     assert student.grad is not None
@@ -110,10 +112,10 @@ def test_lambda_scales_the_adversarys_gradient_and_not_the_students(logits: Draw
     assert half.item() == pytest.approx(0.5 * full.item(), rel=1e-9)
     gradients = []
     for epoch in (1, 10):
-        method = CurriculumTemperatureConfig().build().double()
+        method = built(CurriculumTemperatureConfig()).double()
         method.start_epoch(epoch)
         student = logits(8, 5, seed=2).requires_grad_()
-        losses = method((Outputs(student),), Outputs(logits(8, 5, seed=3)), torch.zeros(8, dtype=torch.int64))
+        losses = method((Outputs(student),), Outputs(logits(8, 5, seed=3)), samples(torch.zeros(8, dtype=torch.int64)))
         torch.stack(list(losses.values())).sum().backward()
         gradients.append(student.grad)
     assert torch.equal(*gradients)
@@ -121,18 +123,18 @@ def test_lambda_scales_the_adversarys_gradient_and_not_the_students(logits: Draw
 
 def test_the_student_learns_as_from_plain_distillation_at_the_same_temperature(logits: Draw) -> None:
     labels, teacher = torch.arange(8) % 5, logits(8, 5, seed=4)
-    learned = CurriculumTemperatureConfig().build().double()
-    fixed = HintonKDConfig(temperature=learned.scalars()["temperature"], alpha=0.5).build()
+    learned = built(CurriculumTemperatureConfig()).double()
+    fixed = built(HintonKDConfig(temperature=learned.scalars()["temperature"], alpha=0.5))
     gradients = []
     for method in (learned, fixed):
         student = logits(8, 5, seed=5).requires_grad_()
-        torch.stack(list(method((Outputs(student),), Outputs(teacher), labels).values())).sum().backward()
+        torch.stack(list(method((Outputs(student),), Outputs(teacher), samples(labels)).values())).sum().backward()
         gradients.append(student.grad)
     assert torch.allclose(*gradients, atol=1e-12)
 
 
 def test_theta_is_in_the_optimizer_and_is_not_decayed() -> None:
-    method = CurriculumTemperatureConfig().build()
+    method = built(CurriculumTemperatureConfig())
     (group,) = method.parameter_groups()
     assert group["weight_decay"] == 0
     assert group["params"][0] is method.theta

@@ -6,6 +6,7 @@ import torch
 
 from distill.methods import Outputs
 from distill.methods.deep_mutual_learning import DeepMutualLearningConfig, mutual_loss
+from tests.distill.methods.toy import built, samples
 
 Draw = Callable[..., torch.Tensor]
 
@@ -32,7 +33,8 @@ def test_a_renamed_member_learns_the_same(logits: Draw) -> None:
     def gradients(order: tuple[int, ...]) -> dict[int, torch.Tensor]:
         members = {seed: logits(5, 4, seed=seed).requires_grad_() for seed in range(3)}
         labels = torch.arange(5) % 4
-        losses = DeepMutualLearningConfig(cohort=3).build()(tuple(Outputs(members[i]) for i in order), None, labels)
+        cohort = tuple(Outputs(members[i]) for i in order)
+        losses = built(DeepMutualLearningConfig(cohort=3))(cohort, None, samples(labels))
         torch.stack(list(losses.values())).sum().backward()
         return {seed: member.grad for seed, member in members.items() if member.grad is not None}
 
@@ -56,8 +58,8 @@ def test_a_peer_is_a_target_and_gets_no_gradient_for_it(logits: Draw) -> None:
 
 def test_every_member_learns_from_the_labels(logits: Draw) -> None:
     members, labels = [logits(6, 3, seed=seed) for seed in range(3)], torch.arange(6) % 3
-    method = DeepMutualLearningConfig(cohort=3).build()
-    assert method.num_students == 3
-    losses = method(tuple(Outputs(member) for member in members), None, labels)
+    assert DeepMutualLearningConfig(cohort=3).needs.students == 3
+    method = built(DeepMutualLearningConfig(cohort=3))
+    losses = method(tuple(Outputs(member) for member in members), None, samples(labels))
     expected = sum(torch.nn.functional.cross_entropy(member, labels).item() for member in members)
     assert losses["label"].item() == pytest.approx(expected, abs=1e-10)

@@ -1,7 +1,6 @@
 """No value of a step is needed on the host: a GPU is given the next step before it has finished this one."""
 
 import itertools
-from typing import Any
 
 import pytest
 import torch
@@ -10,38 +9,41 @@ from torch import nn
 
 from distill.batches import Batches
 from distill.config import SGD, AdamW, Augment, TrainingSettings
+from distill.data import Data
+from distill.dry_run import dry_run
 from distill.loss_watch import LossWatch
-from distill.methods import METHODS, Outputs
+from distill.methods import METHODS
 from distill.recipes import demo
+from distill.run_folder import State
+from distill.stages import spans, start
+from distill.step import Objective
 from distill.step_clock import StepClock
 from distill.teacher import TeacherAnswers
-from distill.train import Objective, Step, make_optimizer, set_learning_rate
 from distill.vision.datasets import EchoPhantom
 from distill.vision.models import build
 from distill.vision.preprocess import Preprocess
-
-
-def settings_of(kind: str) -> dict[str, Any]:
-    """What a method cannot do without."""
-    parts = [{"method": {"kind": kind}} for kind in ("spherical_kd", "decoupled_kd", "curriculum_temperature")]
-    return {"parts": parts} if kind == "weighted_sum" else {}
-
-
-def method_config(kind: str) -> Any:
-    return METHODS[kind].model_validate(settings_of(kind), strict=False)
+from tests.distill.methods.toy import SIZE_PX, dry, method_config, network
 
 
 @pytest.mark.parametrize("kind", METHODS)
 def test_a_loss_and_its_gradient_need_no_value(kind: str) -> None:
     """On the meta device there are no values: reading one, or choosing by a mask, is an error."""
-    method = method_config(kind).build().to("meta")
-    method.start_epoch(2)
-    students = [torch.empty(6, 5, device="meta", requires_grad=True) for _ in range(method.num_students)]
-    teacher = Outputs(torch.empty(6, 5, device="meta")) if method.needs_teacher else None
-    labels = torch.empty(6, dtype=torch.int64, device="meta")
-    losses = method(tuple(Outputs(student) for student in students), teacher, labels)
+    config = method_config(kind)
+    students, teacher = [network(5) for _ in range(config.needs.students)], network(5, width=8)
+    run = dry(config, students, teacher, torch.arange(6) % 5)
+    objective = Objective(nn.ModuleList(students), run.method, run.students).to("meta")
+    teacher.to("meta")
+    run.method.start_epoch(2)
+    run.method.start_step(0.5)
+    images = torch.empty(6, 1, SIZE_PX, SIZE_PX, device="meta")
+    numbers = torch.empty(6, dtype=torch.int64, device="meta")
+    with run.tapped():
+        with torch.no_grad():
+            logits = None if config.needs.teacher == "none" else teacher(images)
+        taps = {} if run.teacher is None else run.teacher.take()
+        losses = objective(images, numbers, numbers, logits, taps)
     torch.stack(list(losses.values())).sum().backward()
-    assert all(parameter.grad is not None for parameter in [*students, *method.parameters()])
+    assert all(parameter.grad is not None for parameter in objective.parameters())
 
 
 def test_the_meta_device_does_find_a_read_and_a_mask() -> None:
@@ -63,28 +65,34 @@ def test_steps_on_a_gpu_never_wait_for_it(kind: str, optimizer: AdamW | SGD) -> 
     split = EchoPhantom(train_patients=8, validation_patients=1).load("train", preprocess)
     augment = Augment(crop_padding_px=2, horizontal_flip=True)
     batches = Batches(split, batch_size=32, device=fabric.device, augment=augment)
-    method = method_config(kind).build()
-    students = nn.ModuleList(
-        build("mobilenet_v3_small", num_classes=10, preprocess=preprocess) for _ in range(method.num_students)
-    )
+    config = method_config(kind)
+    count = config.needs.students
+    students = [build("mobilenet_v3_small", num_classes=10, preprocess=preprocess) for _ in range(count)]
+    answers = no_answers(fabric) if config.needs.teacher == "none" else answers_of_a_network(fabric, preprocess)
     training = TrainingSettings(epochs=2, batch_size=32, optimizer=optimizer, augment=augment)
-    wrapped, stepping = fabric.setup(Objective(students, method), make_optimizer(training, students, method))
-    answers = answers_of_a_network(fabric, preprocess) if method.needs_teacher else no_answers(fabric)
-    step = Step(fabric, wrapped, stepping, answers, 32)
-    watch, clock = LossWatch(demo(), 0, fabric.device), StepClock(fabric.device)
+    small = demo().image.model_copy(update={"size_px": 32})
+    run = demo().model_copy(update={"method": config, "image": small, "training": training})
+    built = dry_run(run, Data(split, split, "", ""), students, answers.model, teacher_px=answers.size_px)
+    answers.taps = built.teacher
+    objective = Objective(nn.ModuleList(students), built.method, built.students)
+    (span,) = spans(built.method.stages(), 2, kind=kind)
+    stage = start(span, objective, answers, None, run, State(), fabric)
+    watch, clock = LossWatch(run, 0, fabric.device), StepClock(fabric.device)
 
     def steps(epoch: int, count: int) -> None:
+        stage.start_epoch(epoch)
         for index, batch in enumerate(itertools.islice(batches.epoch(epoch), count)):
-            set_learning_rate(stepping, training, epoch + index / len(batches))
-            watch.add(index, step(batch))
+            stage.start_step(epoch + index / len(batches), training)
+            watch.add(index, stage.stepper(batch))
             clock.tick()
 
-    steps(0, 2)  # allocates, chooses algorithms
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        steps(1, 4)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
+    with built.tapped():
+        steps(0, 2)  # allocates, chooses algorithms
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            steps(1, 4)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
     assert watch.check()
 
 

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from distill.methods import Outputs
 from distill.methods.hinton_kd import HintonKDConfig, soft_target_loss
+from tests.distill.methods.toy import built, samples
 
 
 def logits(*shape: int, seed: int) -> torch.Tensor:
@@ -60,7 +61,7 @@ def test_at_low_temperature_it_is_what_the_student_prefers_to_the_teachers_choic
 
 def test_alpha_balances_soft_targets_and_labels_as_in_equation_4() -> None:
     student, teacher, labels = logits(6, 4, seed=5), logits(6, 4, seed=6), torch.tensor([0, 1, 2, 3, 0, 1])
-    losses = HintonKDConfig(temperature=2.0, alpha=0.3).build()((Outputs(student),), Outputs(teacher), labels)
+    losses = built(HintonKDConfig(temperature=2.0, alpha=0.3))((Outputs(student),), Outputs(teacher), samples(labels))
     soft = numpy_soft_target_loss(student.numpy(), teacher.numpy(), 2.0)
     hard = torch.nn.functional.cross_entropy(student, labels).item()
     assert losses["soft"].item() == pytest.approx(0.3 * soft, abs=1e-10)

@@ -12,6 +12,7 @@ from distill.methods.decoupled_kd import DecoupledKDConfig, decoupled_losses
 from distill.methods.hinton_kd import HintonKDConfig, soft_target_loss
 from distill.methods.spherical_kd import SphericalKDConfig, on_the_sphere
 from distill.methods.weighted_soft_labels import WeightedSoftLabelsConfig, weighted_soft_label_loss
+from tests.distill.methods.toy import built, samples
 
 Draw = Callable[..., torch.Tensor]
 Softmax = Callable[..., np.ndarray]
@@ -53,8 +54,8 @@ def test_decoupled_parts_stay_finite_for_a_very_sure_student() -> None:
 
 def test_the_methods_weights_multiply_the_decoupled_parts(logits: Draw) -> None:
     student, teacher = logits(7, 4, seed=0), logits(7, 4, seed=1)
-    found = DecoupledKDConfig(target_weight=0.5, other_weight=3.0, temperature=2.0).build()(
-        (Outputs(student),), Outputs(teacher), LABELS
+    found = built(DecoupledKDConfig(target_weight=0.5, other_weight=3.0, temperature=2.0))(
+        (Outputs(student),), Outputs(teacher), samples(LABELS)
     )
     target, other = decoupled_losses(student, teacher, LABELS, temperature=2.0)
     label = torch.nn.functional.cross_entropy(student, LABELS)
@@ -64,8 +65,8 @@ def test_the_methods_weights_multiply_the_decoupled_parts(logits: Draw) -> None:
 
 
 def test_decoupled_warm_up_grows_linearly(logits: Draw) -> None:
-    method = DecoupledKDConfig(warmup_epochs=4).build()
-    arguments = (Outputs(logits(7, 4, seed=0)),), Outputs(logits(7, 4, seed=1)), LABELS
+    method = built(DecoupledKDConfig(warmup_epochs=4))
+    arguments = (Outputs(logits(7, 4, seed=0)),), Outputs(logits(7, 4, seed=1)), samples(LABELS)
     values = []
     for epoch in (1, 2, 4, 9):
         method.start_epoch(epoch)
@@ -112,7 +113,7 @@ def test_the_weights_carry_no_gradient(logits: Draw) -> None:
 
 def test_labels_have_weight_one_beside_weighted_soft_labels(logits: Draw) -> None:
     student, teacher = logits(7, 4, seed=5), logits(7, 4, seed=6)
-    losses = WeightedSoftLabelsConfig(alpha=2.0).build()((Outputs(student),), Outputs(teacher), LABELS)
+    losses = built(WeightedSoftLabelsConfig(alpha=2.0))((Outputs(student),), Outputs(teacher), samples(LABELS))
     assert losses["label"].item() == pytest.approx(torch.nn.functional.cross_entropy(student, LABELS).item())
     single = weighted_soft_label_loss(student, teacher, LABELS, temperature=4.0)
     assert losses["soft"].item() == pytest.approx(2 * single.item())
@@ -129,8 +130,8 @@ def test_spherical_losses_equal_the_slow_numpy_twin(logits: Draw, softmax: Softm
     for s, t, y in zip(student.numpy(), teacher.numpy(), LABELS.tolist(), strict=True):
         soft += 9 * divergence(softmax(scaled(t), 3), softmax(scaled(s), 3)) / 7
         label += -np.log(softmax(scaled(s))[y]) / 7
-    method = SphericalKDConfig(temperature=3.0, alpha=0.8).build()
-    found = method((Outputs(student),), Outputs(teacher), LABELS)
+    method = built(SphericalKDConfig(temperature=3.0, alpha=0.8))
+    found = method((Outputs(student),), Outputs(teacher), samples(LABELS))
     assert found["soft"].item() == pytest.approx(0.8 * soft, abs=1e-10)
     assert found["label"].item() == pytest.approx(0.2 * label, abs=1e-10)
 
@@ -144,24 +145,25 @@ def test_on_the_sphere_all_logits_have_the_teachers_mean_length(logits: Draw) ->
 
 def test_spherical_distillation_ignores_how_confident_the_student_is(logits: Draw) -> None:
     student, teacher = logits(7, 4, seed=9), logits(7, 4, seed=10)
-    method = SphericalKDConfig().build()
-    once = method((Outputs(student),), Outputs(teacher), LABELS)
-    louder = method((Outputs(5 * student + 3),), Outputs(teacher), LABELS)
+    method = built(SphericalKDConfig())
+    once = method((Outputs(student),), Outputs(teacher), samples(LABELS))
+    louder = method((Outputs(5 * student + 3),), Outputs(teacher), samples(LABELS))
     for name in once:
         assert louder[name].item() == pytest.approx(once[name].item(), abs=1e-10)
 
 
 def test_cross_quality_distillation_is_equation_2_with_tau_squared(logits: Draw) -> None:
-    arguments = (Outputs(logits(7, 4, seed=11)),), Outputs(logits(7, 4, seed=12)), LABELS
-    found = CrossQualityKDConfig(temperature=20.0, alpha=0.5).build()(*arguments)
-    expected = HintonKDConfig(temperature=20.0, alpha=0.5).build()(*arguments)
+    arguments = (Outputs(logits(7, 4, seed=11)),), Outputs(logits(7, 4, seed=12)), samples(LABELS)
+    found = built(CrossQualityKDConfig(temperature=20.0, alpha=0.5))(*arguments)
+    expected = built(HintonKDConfig(temperature=20.0, alpha=0.5))(*arguments)
     assert {name: loss.item() for name, loss in found.items()} == {name: loss.item() for name, loss in expected.items()}
 
 
 @pytest.mark.parametrize("config", [HintonKDConfig(alpha=1.0), SphericalKDConfig(alpha=1.0), CrossQualityKDConfig()])
 def test_soft_terms_vanish_where_the_student_says_what_the_teacher_says(config: HintonKDConfig, logits: Draw) -> None:
     same = logits(7, 4, seed=13)
-    assert config.build()((Outputs(same + 2),), Outputs(same), LABELS)["soft"].item() == pytest.approx(0, abs=1e-10)
+    losses = built(config)((Outputs(same + 2),), Outputs(same), samples(LABELS))
+    assert losses["soft"].item() == pytest.approx(0, abs=1e-10)
 
 
 def test_decoupled_parts_vanish_where_the_student_says_what_the_teacher_says(logits: Draw) -> None:

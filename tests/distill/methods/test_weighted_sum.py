@@ -7,12 +7,13 @@ import torch
 
 from distill.config import with_overrides
 from distill.errors import UsageError
-from distill.methods import Method, Outputs
+from distill.methods import AnyMethod, Needs, Outputs
 from distill.methods.curriculum_temperature import CurriculumTemperatureConfig
 from distill.methods.decoupled_kd import DecoupledKDConfig
 from distill.methods.scratch import ScratchConfig
 from distill.methods.weighted_sum import Part, WeightedSumConfig
 from distill.recipes import demo
+from tests.distill.methods.toy import built, samples
 
 Draw = Callable[..., torch.Tensor]
 LABELS = torch.arange(7) % 4
@@ -29,30 +30,30 @@ SUM = weighted(
 )
 
 
-def built(assignments: list[str] = SUM) -> Method:
-    return with_overrides(demo(), assignments).method.build()
+def config_of(assignments: list[str] = SUM) -> AnyMethod:
+    return with_overrides(demo(), assignments).method
 
 
 def test_every_loss_is_the_parts_own_times_its_weight(logits: Draw) -> None:
     student, teacher = Outputs(logits(7, 4, seed=0)), Outputs(logits(7, 4, seed=1))
-    method = built()
+    method = built(config_of())
     parts = {
-        "scratch": (0.3, ScratchConfig().build()),
-        "decoupled_kd": (2.0, DecoupledKDConfig(warmup_epochs=4).build()),
-        "curriculum_temperature": (1.0, CurriculumTemperatureConfig(alpha=1.0).build()),
+        "scratch": (0.3, built(ScratchConfig())),
+        "decoupled_kd": (2.0, built(DecoupledKDConfig(warmup_epochs=4))),
+        "curriculum_temperature": (1.0, built(CurriculumTemperatureConfig(alpha=1.0))),
     }
     method.start_epoch(2)
     expected = {}
     for kind, (weight, part) in parts.items():
         part.start_epoch(2)
-        for name, loss in part((student,), teacher, LABELS).items():
+        for name, loss in part((student,), teacher, samples(LABELS)).items():
             expected[f"{kind}.{name}"] = weight * loss.item()
-    found = method((student,), teacher, LABELS)
+    found = method((student,), teacher, samples(LABELS))
     assert {name: loss.item() for name, loss in found.items()} == pytest.approx(expected, abs=1e-10)
 
 
 def test_what_a_part_trains_and_reports_is_the_sums() -> None:
-    method = built()
+    method = built(config_of())
     assert [name for name, _ in method.named_parameters()] == ["parts.curriculum_temperature.theta"]
     groups = [group for group in method.parameter_groups() if group["params"]]
     assert [group["weight_decay"] for group in groups] == [0.0]
@@ -64,11 +65,10 @@ def test_what_a_part_trains_and_reports_is_the_sums() -> None:
 
 
 def test_the_sum_asks_for_what_any_part_asks_for() -> None:
-    assert built().needs_teacher
-    assert not built().needs_larger_teacher_view
+    assert config_of().needs == Needs(teacher="logits")
     larger = weighted({"method": {"kind": "scratch"}}, {"method": {"kind": "cross_quality_kd"}})
-    assert built(larger).needs_larger_teacher_view
-    assert built().num_students == 1
+    assert config_of(larger).needs == Needs(teacher="logits", larger_teacher_view=True)
+    assert config_of(weighted({"method": {"kind": "scratch"}}, {"method": {"kind": "hinton_kd"}})).needs.students == 1
 
 
 def test_a_part_is_set_by_its_place_in_the_list() -> None:

@@ -1,0 +1,75 @@
+"""What every method can be tried on: a small network with stages, and the method built for it."""
+
+import itertools
+import json
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from distill.data import Data
+from distill.dry_run import DryRun, dry_run
+from distill.methods import METHODS, AnyMethod, Method, Samples, Setting
+from distill.recipes import demo
+from distill.vision.datasets import Split
+from distill.vision.models import ImageClassifier
+from distill.vision.preprocess import Preprocess
+
+SIZE_PX = 8
+PREPROCESS = Preprocess(size_px=SIZE_PX, channels=1, mean=(0.5,), std=(0.25,))
+
+
+def method_config(kind: str) -> AnyMethod:
+    """A method's settings: the defaults, and what it cannot do without."""
+    parts = [{"method": {"kind": part}} for part in ("spherical_kd", "decoupled_kd", "curriculum_temperature")]
+    settings: dict[str, Any] = {"parts": parts} if kind == "weighted_sum" else {}
+    return METHODS[kind].model_validate_json(json.dumps(settings))
+
+
+def built(config: AnyMethod, num_classes: int = 4) -> Method:
+    """A method that looks at logits alone."""
+    return config.build(Setting(torch.arange(num_classes), num_classes))
+
+
+def samples(labels: Tensor) -> Samples:
+    """The first images of the training split, with these labels."""
+    return Samples(labels, torch.arange(len(labels)))
+
+
+class Stages(nn.Module):
+    """Three stages at 1/1, 1/2 and 1/4, without batch normalisation, and a linear head."""
+
+    stage_end_paths = ("stages.0", "stages.1", "stages.2")
+
+    def __init__(self, num_classes: int, *, width: int, zero_head: bool = False) -> None:
+        super().__init__()
+        widths = [3, width, 2 * width, 4 * width]
+        self.stages = nn.Sequential(
+            *(
+                nn.Sequential(nn.Conv2d(i, o, 3, stride=1 if i == 3 else 2, padding=1), nn.ReLU())
+                for i, o in itertools.pairwise(widths)
+            )
+        )
+        self.head = nn.Linear(4 * width * (SIZE_PX // 4) ** 2, num_classes)
+        if zero_head:
+            nn.init.zeros_(self.head.weight)
+            nn.init.zeros_(self.head.bias)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalised images [B, 3, H, W] -> logits [B, classes]."""
+        return self.head(self.stages(images).flatten(1))
+
+
+def network(num_classes: int, *, width: int = 4, zero_head: bool = False) -> ImageClassifier:
+    """A student of one-channel images [B, 1, SIZE_PX, SIZE_PX]."""
+    return ImageClassifier(Stages(num_classes, width=width, zero_head=zero_head), PREPROCESS)
+
+
+def dry(config: AnyMethod, students: list[ImageClassifier], teacher: ImageClassifier, labels: Tensor) -> DryRun:
+    """The method for these networks, as the loop builds it."""
+    classes = students[0].network.head.out_features  # type: ignore[union-attr]
+    images = torch.zeros(len(labels), SIZE_PX, SIZE_PX, 1, dtype=torch.uint8).numpy()
+    split = Split(images, labels.numpy(), tuple(str(number) for number in range(classes)))  # type: ignore[arg-type]
+    image = demo().image.model_copy(update={"size_px": SIZE_PX})
+    run = demo().model_copy(update={"method": config, "image": image})
+    return dry_run(run, Data(split, split, "", ""), students, teacher, teacher_px=SIZE_PX)
