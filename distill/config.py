@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from distill.contract import Strict, explain, sha256_of_json
 from distill.errors import UsageError
@@ -14,6 +14,13 @@ from distill.vision.datasets import DatasetConfig
 from distill.vision.preprocess import Preprocess, ResizeRule
 
 Positive = Annotated[int, Field(ge=1)]
+
+
+class _Later:
+    """Marks a setting that runs did without at first: at its default it has no part in a run's identity."""
+
+
+LATER = _Later()
 
 
 class ImageSettings(Strict):
@@ -84,16 +91,54 @@ class Steps(Strict):
         return self.gamma ** sum(epoch >= milestone for milestone in self.epochs)
 
 
+class OneCycle(Strict):
+    """Half a cosine up to the full rate and half a cosine down to none, per step (Smith and Topin, arXiv:1708.07120).
+
+    Deviation: momentum stays what the optimizer has.
+
+    Attributes:
+        rise: share of the epochs in which the rate rises.
+        start: share of the full rate with which it begins.
+    """
+
+    kind: Literal["one_cycle"] = "one_cycle"
+    rise: Annotated[float, Field(gt=0, lt=1)] = 0.25
+    start: Annotated[float, Field(gt=0, lt=1)] = 0.04
+
+    def factor(self, epoch: float, epochs: int) -> float:
+        """Share of the full rate at a (fractional, 0-based) epoch, in [0, 1]."""
+        import math
+
+        progress = min(epoch / epochs, 1.0)
+        if progress < self.rise:
+            return self.start + (1 - self.start) * 0.5 * (1 - math.cos(math.pi * progress / self.rise))
+        return 0.5 * (1 + math.cos(math.pi * (progress - self.rise) / (1 - self.rise)))
+
+
+class WeightAveraging(Strict):
+    """An exponential moving average of the weights follows the training; it is what is judged and kept.
+
+    Attributes:
+        decay: share of the old average that stays in a step. In the first steps it is less, (1 + step) / (10 + step),
+            so that the average forgets where it began.
+    """
+
+    decay: Annotated[float, Field(gt=0, lt=1)] = 0.998
+
+
 class Augment(Strict):
-    """Random views, drawn anew every epoch on the training device. Without any, teacher outputs can be kept.
+    """Random views, drawn on the training device. Where they repeat, or there are none, teacher outputs can be kept.
 
     Attributes:
         crop_padding_px: pad with black by so much, then cut the original size at a random place.
         horizontal_flip: mirror every second picture (never for echo: a mirrored heart is another view).
+        kept_views: every picture has so many views, drawn once and shown in turn, one in each epoch; a teacher is asked
+            once for each of them. None = new views in every epoch, for which a teacher is asked in every step.
     """
 
     crop_padding_px: Annotated[int, Field(ge=0)] = 0
     horizontal_flip: bool = False
+    kept_views: Annotated[Positive | None, LATER] = None
 
     @property
     def active(self) -> bool:
@@ -105,6 +150,8 @@ class TrainingSettings(Strict):
     """How the weights are optimised.
 
     Attributes:
+        clip_norm: a longer gradient (the 2-norm of all parameters' together) is shortened to this; None = never.
+        weight_averaging: None = the weights of the last step are judged and kept.
         early_stopping_patience: stop after so many epochs without a better validation accuracy; None = never.
         precision: `auto` is bf16-mixed on a GPU and full float32 on the CPU.
     """
@@ -112,8 +159,10 @@ class TrainingSettings(Strict):
     epochs: Positive
     batch_size: Positive
     optimizer: Annotated[AdamW | SGD, Field(discriminator="kind")] = AdamW()
-    schedule: Annotated[Cosine | Steps, Field(discriminator="kind")] = Cosine()
+    schedule: Annotated[Cosine | Steps | OneCycle, Field(discriminator="kind")] = Cosine()
     augment: Augment = Augment()
+    clip_norm: Annotated[Annotated[float, Field(gt=0)] | None, LATER] = None
+    weight_averaging: Annotated[WeightAveraging | None, LATER] = None
     early_stopping_patience: Positive | None = None
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
 
@@ -222,7 +271,7 @@ class RunConfig(Strict):
     teacher: TeacherConfig | None = None
     method: MethodConfig
     training: TrainingSettings
-    quantization_aware: QuantizationAware | None = None
+    quantization_aware: Annotated[QuantizationAware | None, LATER] = None
 
     @property
     def preprocess(self) -> Preprocess:
@@ -231,9 +280,8 @@ class RunConfig(Strict):
 
     def identity(self) -> str:
         """Hex SHA-256 of everything that decides the result: all but the name and the device."""
-        # Without it a run is what it was before there was such a setting.
-        unused = set() if self.quantization_aware else {"quantization_aware"}
-        return sha256_of_json(self.model_dump(mode="json", exclude={"name", "device", *unused}))
+        deciding = _without_unused(self, self.model_dump(mode="json"))
+        return sha256_of_json({key: value for key, value in deciding.items() if key not in ("name", "device")})
 
     def teacher_run(self) -> "RunConfig":
         """The run that trains the teacher: the same data and images, without a teacher of its own."""
@@ -250,6 +298,19 @@ class RunConfig(Strict):
         )
         plain_model = teacher.model.replace(":", "-")
         return teacher.model_copy(update={"name": f"teacher-{plain_model}-{teacher.identity()[:8]}"})
+
+
+def _without_unused(value: object, dump: Any) -> Any:
+    """The JSON `dump` of a setting without what is `LATER` and at its default, at any depth."""
+    if isinstance(value, tuple | list):
+        return [_without_unused(*pair) for pair in zip(value, dump, strict=True)]
+    if not isinstance(value, BaseModel):
+        return dump
+    return {
+        name: _without_unused(getattr(value, name), dump[name])
+        for name, field in type(value).model_fields.items()
+        if LATER not in field.metadata or getattr(value, name) != field.default
+    }
 
 
 def parse(raw: str | bytes, *, source: str) -> RunConfig:
