@@ -1,6 +1,8 @@
-"""Shared by all tests: a private cache, one thread, no skips in CI, and small things to train and export."""
+"""Shared by all tests: folders that two test processes keep apart or share, one thread, no skips in CI, pictures."""
 
+import fcntl
 import os
+import shutil
 import signal
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -48,8 +50,37 @@ def _fail_in_ci(report: pytest.TestReport | pytest.CollectReport) -> None:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _private_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+def _own_folders(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A cache and a bench's lock that neither the user nor another test process has."""
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+    os.environ["XDG_RUNTIME_DIR"] = str(tmp_path_factory.mktemp("runtime"))
+
+
+MakeOnce = Callable[[str, Callable[[Path], object]], Path]
+
+
+@pytest.fixture(scope="session")
+def make_once(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> MakeOnce:
+    """make_once(name, make) -> a path that `make(path)` has written once for all test processes of a session.
+
+    It is there until the session ends: do not write into it.
+    """
+    root = tmp_path_factory.getbasetemp()
+    if hasattr(pytestconfig, "workerinput"):  # one of several processes, whose folders lie side by side
+        root = root.parent
+
+    def once(name: str, make: Callable[[Path], object]) -> Path:
+        path, done = root / "made-once" / name, root / "made-once" / f"{name}.done"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.with_name(f"{path.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                shutil.rmtree(path, ignore_errors=True)  # what a failed attempt has left
+                make(path)
+                done.touch()
+        return path
+
+    return once
 
 
 @pytest.fixture

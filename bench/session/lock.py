@@ -14,7 +14,7 @@ def lock_path() -> Path:
     """The lock file of this user on this machine."""
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     if runtime and Path(runtime).is_dir():
-        return Path(runtime) / "pocket-distill-bench.session.lock"
+        return Path(runtime) / "pocket-distill-bench.lock"
     return Path(tempfile.gettempdir()) / f"pocket-distill-bench-{os.getuid()}.lock"
 
 

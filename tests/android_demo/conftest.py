@@ -1,7 +1,10 @@
 """The Android build chain, fetched once from Debian packages into out/android, and the app's core as a jar."""
 
+import fcntl
+import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,15 @@ APP = ROOT / "android_demo"
 
 
 def run_script(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([str(APP / name), *arguments], capture_output=True, text=True, timeout=600, check=False)
+    """All scripts build in one folder, so another test process waits for its turn."""
+    folder = ROOT / "out/android"
+    folder.mkdir(parents=True, exist_ok=True)
+    environment = os.environ | {"PYTHON": sys.executable}
+    with (folder / "tests.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return subprocess.run(
+            [APP / name, *arguments], capture_output=True, text=True, timeout=600, check=False, env=environment
+        )
 
 
 @pytest.fixture(scope="session")

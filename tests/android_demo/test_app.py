@@ -1,21 +1,15 @@
 """The app's own tests and its build, run by the scripts that people run."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.android_demo.conftest import APP, run_script
+from tests.android_demo.conftest import run_script
 
 
 def test_the_apps_junit_tests_pass(toolchain: Path) -> None:
-    environment = os.environ | {"PYTHON": sys.executable}
-    result = subprocess.run(
-        [APP / "test.sh"], capture_output=True, text=True, timeout=600, check=False, env=environment
-    )
+    result = run_script("test.sh")
     assert result.returncode == 0, result.stdout + result.stderr
     passed = re.search(r"OK \((\d+) tests\)", result.stdout)
     assert passed

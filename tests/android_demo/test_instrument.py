@@ -39,7 +39,8 @@ def quantized(path: Path) -> Path:
 
     target = path.with_name("int8.onnx")
     kinds = {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8}
-    quantize_static(path, target, Images(), quant_format=QuantFormat.QDQ, per_channel=True, **kinds)
+    # Without a dot product of its own (VNNI) a processor adds products in 16 bits, which weights of eight bits overflow.
+    quantize_static(path, target, Images(), quant_format=QuantFormat.QDQ, per_channel=True, reduce_range=True, **kinds)
     return target
 
 
@@ -121,7 +122,9 @@ def test_a_result_says_all_the_protocol_asks_for(launch: Launch, tmp_path: Path)
     assert min(model.samples_ns) > 0
     assert model.peak_memory_bytes
     assert model.peak_memory_bytes > 10_000_000
-    assert [reading.sample_index for reading in model.readings] == [0, 5]
+    read_at = [reading.sample_index for reading in model.readings]  # in between too, if five calls take long
+    assert read_at == sorted(set(read_at))
+    assert (read_at[0], read_at[-1]) == (0, 5)
     lines = (tmp_path / progress_file(RUN_ID)).read_text().splitlines()
     stages = [Progress.from_json(line, source="journal").stage for line in lines]
     assert stages == ["loading", "measuring", "checking", "done"]

@@ -1,5 +1,6 @@
-"""A tiny network trained for a second on coloured pictures, as a checkpoint, and artifacts made from it once."""
+"""A tiny network trained for a second on coloured pictures, as a checkpoint, and artifacts made from it, all once."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,10 +14,11 @@ from distill.checkpoint import Checkpoint, DataIdentity, Metrics, Training
 from distill.vision.datasets import ImageFolder
 from distill.vision.models import build
 from distill.vision.preprocess import Preprocess
-from export.artifact import Manifest
+from export.artifact.manifest import Manifest, read_artifact
 from export.convert import convert
 from export.formats import Target
 from export.proof.evidence import Evidence, gather
+from tests.conftest import MakeOnce
 
 CLASSES = ("blue", "green", "grey", "red")
 COLOURS = ((60, 60, 190), (60, 190, 60), (125, 125, 125), (190, 60, 60))
@@ -82,20 +84,18 @@ def write_checkpoint(folder: Path, data: Path, *, channels: int, steps: int = 30
 
 
 @pytest.fixture(scope="session")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("pictures")
-    write_pictures(root)
-    return root
+def pictures(make_once: MakeOnce) -> Path:
+    return make_once("pictures", write_pictures)
 
 
 @pytest.fixture(scope="session")
-def checkpoint_folder(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
-    return write_checkpoint(tmp_path_factory.mktemp("run") / "tiny" / "best", pictures, channels=3)
+def checkpoint_folder(make_once: MakeOnce, pictures: Path) -> Path:
+    return make_once("tiny", lambda run: write_checkpoint(run / "best", pictures, channels=3)) / "best"
 
 
 @pytest.fixture(scope="session")
-def grey_checkpoint_folder(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
-    return write_checkpoint(tmp_path_factory.mktemp("grey"), pictures, channels=1)
+def grey_checkpoint_folder(make_once: MakeOnce, pictures: Path) -> Path:
+    return make_once("grey", lambda folder: write_checkpoint(folder, pictures, channels=1))
 
 
 @pytest.fixture(scope="session")
@@ -109,18 +109,16 @@ def evidence(checkpoint: Checkpoint) -> Evidence:
 
 
 @pytest.fixture(scope="session")
-def artifact(tmp_path_factory: pytest.TempPathFactory, checkpoint: Checkpoint, evidence: Evidence) -> MakeArtifact:
+def artifact(make_once: MakeOnce, checkpoint: Checkpoint, evidence: Evidence) -> MakeArtifact:
     """artifact(format, precision) -> its folder and manifest, made once in a session. Do not write into the folder.
 
     What fails its limits is there too: a test looks at the verdict itself.
     """
-    root = tmp_path_factory.mktemp("artifacts")
-    made: dict[Target, Manifest] = {}
 
+    @functools.cache
     def make(format: str, precision: str) -> tuple[Path, Manifest]:
         target = Target(format, precision)  # type: ignore[arg-type]
-        if target not in made:
-            made[target] = convert(checkpoint, target, evidence, root / target.name, allow_loss=True)
-        return root / target.name, made[target]
+        folder = make_once(target.name, lambda folder: convert(checkpoint, target, evidence, folder, allow_loss=True))
+        return folder, read_artifact(folder)
 
     return make

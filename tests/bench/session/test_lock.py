@@ -50,6 +50,6 @@ def test_without_a_runtime_folder_the_lock_is_this_users_in_the_temporary_one(mo
 
 
 def test_a_lock_that_cannot_be_opened_is_told(tmp_path: Path):
-    (tmp_path / "pocket-distill-bench.session.lock").mkdir()
+    (tmp_path / "pocket-distill-bench.lock").mkdir()
     with pytest.raises(UsageError, match=r"cannot open .*pocket-distill-bench\.lock"), only_bench():
         pass
