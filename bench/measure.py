@@ -10,14 +10,12 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from bench.android.fleet import Fleet
 from bench.android.options import PhoneOptions
-from bench.android.phones import PhoneBench
 from bench.android.sustained import per_minute
 from bench.compare.speed_up import compare
-from bench.cpu.device import EXTRA_LAUNCHES, LAUNCHES
+from bench.cpu.device import LAUNCHES
 from bench.cpu.options import INTERVAL_PERCENT, HostOptions
-from bench.cuda.device import CudaBench, CudaOptions
+from bench.cuda.device import CudaOptions
 from bench.devices import Options, find_device
 from bench.record import Measurement, read_journal
 from bench.report.table import show_table
@@ -48,9 +46,6 @@ def measure(
     out: Annotated[Path, typer.Option(help="Journal; every finished row is appended at once.")] = JOURNAL,
     timeout: Annotated[float, typer.Option(help="Seconds one process may take.", min=1)] = 120.0,
     launches: Annotated[int, typer.Option(help="Processes per row; 5 to tell 5 % apart.", min=1)] = LAUNCHES,
-    extra_launches: Annotated[
-        int, typer.Option(help="More for a row that is not valid; its interval is then too narrow.", min=0)
-    ] = EXTRA_LAUNCHES,
     seed: Annotated[int | None, typer.Option(help="Of the order of launches.", show_default="a new one")] = None,
     interval_percent: Annotated[
         float, typer.Option(help="Sample until a launch knows its median to ± this.", min=0.1, max=50)
@@ -78,7 +73,7 @@ def measure(
     Each runs in its own process; every finished row is one line of the journal, with its raw samples.
     """
     phone = PhoneOptions(adb, serial, all_devices, instrument, launches, allow_hot, fixed_performance, sustained)
-    host = HostOptions(launches, extra_launches, seed, interval_percent, accuracy, memory_limit_mb)
+    host = HostOptions(launches, seed, interval_percent, accuracy, memory_limit_mb)
     cuda = CudaOptions(engines, precisions, l2, copy_input)
     entry = find_device(device)
     refuse_without_effect(phone if entry.is_this_machine else host, device)
@@ -89,12 +84,10 @@ def measure(
     if entry.is_this_machine:
         within_cores(thread_counts)
     folders = find_artifacts(artifacts or [ARTIFACTS])
-    todo = plan(folders, batches=batches, threads=thread_counts, refusal=bench.refusal)
-    if isinstance(bench, CudaBench):
-        todo = bench.spread(todo)
+    todo = bench.spread(plan(folders, batches=batches, threads=thread_counts, refusal=bench.refusal))
     tell_not_measured(todo.not_measured)
     refuse_empty(todo)
-    todo, run_id = unfinished(todo, bench, out, device) if go_on else (todo, None)
+    todo, run_id = unfinished(todo, bench, out) if go_on else (todo, None)
     with only_bench() if entry.is_this_machine else nullcontext():
         rows = run_session(todo, bench, out, run_id=run_id)
     if as_json:
@@ -121,16 +114,13 @@ def within_cores(threads: list[int]) -> list[int]:
     return threads
 
 
-def unfinished(todo: Plan, bench: DeviceBench, journal: Path, device: str) -> tuple[Plan, str]:
+def unfinished(todo: Plan, bench: DeviceBench, journal: Path) -> tuple[Plan, str]:
     """What the journal's last session left to do, and its run id.
 
     Raises:
-        UsageError: it left nothing, or was on another device.
+        UsageError: it left nothing, was on another device, or this is not one device.
     """
-    if isinstance(bench, Fleet):
-        raise UsageError("--resume goes on with one phone. Name it with --serial instead of --all-devices.")
-    serial, instrument = (bench.phone.serial, bench.instrument.name) if isinstance(bench, PhoneBench) else (None, None)
-    left, run_id = resume(todo, read_journal(journal).measurements, kind=device, serial=serial, instrument=instrument)
+    left, run_id = resume(todo, read_journal(journal).measurements, bench.place())
     if not left.cells:
         raise UsageError(f"nothing is left to measure: the last session in {journal} finished every row asked for.")
     return left, run_id
@@ -139,7 +129,7 @@ def unfinished(todo: Plan, bench: DeviceBench, journal: Path, device: str) -> tu
 def tell_minutes(rows: Sequence[Measurement]) -> None:
     """The median of every minute of a sustained run, per row."""
     for row in rows:
-        medians = [f"{one.median_ms:.3f}" for one in per_minute(row.samples_ms)]
+        medians = [f"{minute.median_ms:.3f}" for minute in per_minute(row.samples_ms)]
         name = f"{row.subject.name} {row.subject.format} {row.subject.precision}"
         say(f"{escape(name)}, median ms by minute: {' '.join(medians) or 'none'}")
 
@@ -147,9 +137,9 @@ def tell_minutes(rows: Sequence[Measurement]) -> None:
 def refuse_without_effect(options: PhoneOptions | HostOptions | CudaOptions, device: str) -> None:
     """Raise UsageError if something is asked of another kind of device. How many launches is asked of all."""
     given = [
-        f"--{one.name.replace('_', '-')}"
-        for one in fields(options)
-        if one.name != "launches" and getattr(options, one.name) != one.default
+        f"--{option.name.replace('_', '-')}"
+        for option in fields(options)
+        if option.name != "launches" and getattr(options, option.name) != option.default
     ]
     if given:
         whose = {PhoneOptions: "phones", CudaOptions: "GPUs"}.get(type(options), "this machine")
@@ -159,14 +149,14 @@ def refuse_without_effect(options: PhoneOptions | HostOptions | CudaOptions, dev
 def refuse_empty(todo: Plan) -> None:
     """Raise UsageError if no cell is left to measure."""
     if not todo.cells:
-        reasons = "; ".join(f"{one.what}: {one.reason}" for one in todo.not_measured)
+        reasons = "; ".join(f"{skipped.what}: {skipped.reason}" for skipped in todo.not_measured)
         raise UsageError(f"nothing is left to measure. {reasons}")
 
 
 def raise_failures(rows: Sequence[Measurement], not_measured: Sequence[NotMeasured], journal: Path) -> None:
     """Raise WorkFailed if a row failed or an artifact could not be read; everything else is finished by then."""
     failed = sum(row.validity == "failed" for row in rows)
-    broken = sum(one.broken for one in not_measured)
+    broken = sum(skipped.broken for skipped in not_measured)
     if failed or broken:
         raise WorkFailed(
             f"{failed} of {len(rows)} rows failed and {broken} artifacts could not be read; the reasons stand above. "
@@ -176,9 +166,9 @@ def raise_failures(rows: Sequence[Measurement], not_measured: Sequence[NotMeasur
 
 def tell_not_measured(not_measured: Sequence[NotMeasured]) -> None:
     """Say what was asked for and will not be measured."""
-    for one in not_measured:
-        style = "red" if one.broken else "yellow"
-        say(f"[{style}]not measured:[/] {escape(one.what)}: {escape(one.reason)}")
+    for skipped in not_measured:
+        style = "red" if skipped.broken else "yellow"
+        say(f"[{style}]not measured:[/] {escape(skipped.what)}: {escape(skipped.reason)}")
 
 
 def as_document(rows: Sequence[Measurement], not_measured: Sequence[NotMeasured], journal: Path) -> str:
@@ -186,6 +176,8 @@ def as_document(rows: Sequence[Measurement], not_measured: Sequence[NotMeasured]
     document = {
         "journal": str(journal),
         "measurements": [row.model_dump(mode="json") for row in rows],
-        "not_measured": [{"what": one.what, "reason": one.reason, "broken": one.broken} for one in not_measured],
+        "not_measured": [
+            {"what": skipped.what, "reason": skipped.reason, "broken": skipped.broken} for skipped in not_measured
+        ],
     }
     return json.dumps(document, indent=2)

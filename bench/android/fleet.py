@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from bench.android.launch import Tell
 from bench.android.phones import PhoneBench, unmeasured
 from bench.record import Measurement
-from bench.session.cells import Cell
-from distill.errors import ToolError
+from bench.session.cells import Cell, Plan
+from bench.session.resume import Place
+from distill.errors import ToolError, UsageError
 from export.artifact.manifest import Manifest
 
 Row = tuple[Cell, Measurement]
@@ -35,6 +36,18 @@ class Fleet:
                 caution = str(error)
             told += [f"{bench.phone.serial}: {caution}"] if caution else []
         return "; ".join(told) or None
+
+    def spread(self, plan: Plan) -> Plan:
+        """The plan as it is: an artifact runs in one way on a phone."""
+        return plan
+
+    def place(self) -> Place:
+        """No session of several phones can go on.
+
+        Raises:
+            UsageError: always; says how one phone can.
+        """
+        raise UsageError("--resume goes on with one phone. Name it with --serial instead of --all-devices.")
 
     def measure_all(self, cells: Sequence[Cell], *, run_id: str, tell: Tell) -> Generator[Row]:
         """All cells on all phones; rows as they come. A defect in one thread is raised when all have ended."""

@@ -1,7 +1,6 @@
 """Measuring cells on one phone: launches interleaved over the cells, throttled cells measured once more."""
 
 import random
-import statistics as plain
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,12 +16,13 @@ from bench.android.runtimes import fit
 from bench.android.state import LOW_BATTERY_PERCENT, Gate, mean_mhz, snapshot
 from bench.protocol import ModelResult
 from bench.record import Conditions, Device, Launch, Measurement
-from bench.session.cells import Cell, subject
+from bench.session.cells import Cell, Plan
+from bench.session.resume import Place
+from bench.session.row import Footprint, LaunchSeen, Session, row
 from bench.timing.judge import Trace, judge
 from bench.timing.loop import NS_PER_MS, Limits
 from bench.timing.statistics import Label
 from distill.terminal import say
-from distill.version import toolkit_version
 from export.artifact.manifest import Manifest
 
 LAUNCHES = 3
@@ -97,6 +97,14 @@ class PhoneBench:
         if now.thermal_status is None and now.battery_celsius is None:
             return "this phone reports no temperature; throttling can only be seen in its clocks and samples"
         return None
+
+    def spread(self, plan: Plan) -> Plan:
+        """The plan as it is: an artifact runs in one way on a phone."""
+        return plan
+
+    def place(self) -> Place:
+        """Which rows of a journal are its own."""
+        return Place("android", self.phone.serial, self.instrument.name)
 
     def measure_all(self, cells: Sequence[Cell], *, run_id: str, tell: Tell) -> Generator[tuple[Cell, Measurement]]:
         """Measure all cells, each in several launches, in a new order in every round; rows come as cells are complete.
@@ -178,38 +186,16 @@ class PhoneBench:
         run.told = True
         launches = run.launches if run.failure is None else []
         verdict = Label("failed", run.failure) if run.failure is not None else row_label(launches, self.launches)
-        results = [one.result for one in launches]
-        first = launches[0] if launches else None
-        delegation = run.cell.manifest.delegation
-        return Measurement(
-            run_id=run_id,
-            seed=SEED,
-            utc_time=run.began.isoformat(timespec="seconds"),
-            toolkit_version=toolkit_version(),
-            subject=subject(run.cell),
-            device=device,
+        peaks = [launched.result.peak_memory_bytes for launched in launches if launched.result.peak_memory_bytes]
+        return row(
+            run.cell,
+            [_seen(launched) for launched in launches],
+            Session(run_id, SEED, device),
+            began=run.began,
             conditions=_conditions(launches, fixed_performance=self.fixed_performance),
-            runtime=results[0].runtime if results else None,
-            runtime_version=results[0].runtime_version if results else None,
-            threads=run.cell.threads,
-            threads_active=results[0].threads_active if results else None,
-            accelerator_requested=delegation.backend if delegation else None,
-            accelerator_active=results[0].accelerator_active if results else None,
-            batch=run.cell.batch,
-            input=("golden" if first.golden else "random") if first else None,
-            samples_ms=tuple(ns / NS_PER_MS for one in results for ns in one.samples_ns),
-            launches=tuple(_launch_record(one) for one in results),
-            load_ms=_median([one.load_ms for one in results]),
-            first_inference_ms=_median([one.first_inference_ms for one in results]),
-            runtime_memory_bytes=None,
-            loaded_memory_bytes=None,
-            peak_memory_bytes=max((one.peak_memory_bytes for one in results if one.peak_memory_bytes), default=None),
-            measured_accuracy=None,
-            measured_agreement=None,
-            measured_images=0,
-            measured_note="",
             validity=verdict.validity,
             reason=verdict.reason,
+            footprint=Footprint(peak_bytes=max(peaks, default=None)),
         )
 
 
@@ -236,6 +222,19 @@ def row_label(launches: Sequence[Launched], wanted: int) -> Label:
     found = judge([_trace(one) for one in launches])
     is_short = len(launches) < wanted and found.validity == "valid"
     return Label("noisy" if is_short else found.validity, f"{counted}; {found.reason}")
+
+
+def _seen(launched: Launched) -> LaunchSeen:
+    result = launched.result
+    return LaunchSeen(
+        runtime=result.runtime,
+        runtime_version=result.runtime_version,
+        threads_active=result.threads_active,
+        accelerator_active=result.accelerator_active,
+        input="golden" if launched.golden else "random",
+        launch=_launch_record(result),
+        samples_ms=samples_ms(launched),
+    )
 
 
 def _trace(launched: Launched) -> Trace:
@@ -276,35 +275,16 @@ def _launch_record(result: ModelResult) -> Launch:
 
 
 def _conditions(launches: Sequence[Launched], *, fixed_performance: bool) -> Conditions:
-    if not launches:
-        return Conditions(
-            load_average_before=None,
-            busy_share_before=None,
-            cpu_mhz_before=None,
-            cpu_mhz_after=None,
-            temperature_celsius=None,
-            thermal_status=None,
-            battery_celsius=None,
-            battery_percent=None,
-            hot_start=False,
-            fixed_performance=fixed_performance,
-        )
-    first, last = launches[0], launches[-1]
-    before = first.before
+    first, last = (launches[0], launches[-1]) if launches else (None, None)
     return Conditions(
         load_average_before=None,
         busy_share_before=None,
-        cpu_mhz_before=mean_mhz(first.before, first.after),
-        cpu_mhz_after=mean_mhz(last.before, last.after),
-        temperature_celsius=before.hottest_celsius,
-        thermal_status=max((one.thermal_status for one in launches if one.thermal_status is not None), default=None),
-        battery_celsius=before.battery_celsius,
-        battery_percent=before.battery_percent,
-        hot_start=any(one.hot_start for one in launches),
+        cpu_mhz_before=mean_mhz(first.before, first.after) if first else None,
+        cpu_mhz_after=mean_mhz(last.before, last.after) if last else None,
+        temperature_celsius=first.before.hottest_celsius if first else None,
+        thermal_status=max((seen.thermal_status for seen in launches if seen.thermal_status is not None), default=None),
+        battery_celsius=first.before.battery_celsius if first else None,
+        battery_percent=first.before.battery_percent if first else None,
+        hot_start=any(seen.hot_start for seen in launches),
         fixed_performance=fixed_performance,
     )
-
-
-def _median(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return plain.median(known) if known else None

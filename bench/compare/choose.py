@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from bench.compare.choice import ONLY_NOISY, Budget, Candidate, Choice, Kill, Limit, Trade, choose
 from bench.compare.compare import ratio_in_words
-from bench.compare.conditions import what
+from bench.compare.conditions import device_of, what
 from bench.compare.tables import MISSING, show_compactly
 from bench.record import Device, Measurement
 from bench.session.cells import ARTIFACTS, find_artifacts
@@ -93,8 +93,7 @@ def of_one_device(rows: Sequence[Measurement], on: str | None) -> list[Measureme
     groups: dict[Hashable, list[Measurement]] = {}
     for row in rows:
         if on is None or on.lower() in _place(row).lower():
-            key = (*row.device.model_dump(exclude={"os", "memory_bytes"}).values(), row.conditions.fixed_performance)
-            groups.setdefault(key, []).append(row)
+            groups.setdefault(device_of(row), []).append(row)
     # Emulated rows are counted, never chosen, so they make no choice of device necessary.
     real = [group for group in groups.values() if not group[0].device.emulated]
     if len(real) == 1:

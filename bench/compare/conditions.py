@@ -7,7 +7,7 @@ from bench.record import Measurement
 
 Read = Callable[[Measurement], Hashable]
 
-ASKED: Mapping[str, Read] = {
+DEVICE: Mapping[str, Read] = {
     "kind of device": lambda row: row.device.kind,
     "device": lambda row: row.device.name,
     "cores": lambda row: row.device.cores,
@@ -15,9 +15,20 @@ ASKED: Mapping[str, Read] = {
     "instrument": lambda row: row.device.instrument,
     "emulated": lambda row: row.device.emulated,
     "clocks held": lambda row: row.conditions.fixed_performance,
-    "accelerator asked for": lambda row: row.accelerator_requested,
+}
+"""What makes two rows rows of one device. Its operating system may be a newer one, and what memory it reports may
+change with that."""
+
+CALL: Mapping[str, Read] = {
     "batch": lambda row: row.batch,
     "threads": lambda row: row.threads,
+}
+"""How the model is called: what rows of different artifacts and accelerators must share beside the device."""
+
+ASKED: Mapping[str, Read] = {
+    **DEVICE,
+    **CALL,
+    "accelerator asked for": lambda row: row.accelerator_requested,
 }
 """What is known before a row is measured, so that a failed row has it too."""
 
@@ -48,9 +59,19 @@ class Difference:
     new: str
 
 
+def device_of(row: Measurement) -> tuple[Hashable, ...]:
+    """The device a row was measured on, by which instrument, clocks held or free; equal for rows of one device."""
+    return _read(DEVICE, row)
+
+
+def circumstances_of(row: Measurement) -> tuple[Hashable, ...]:
+    """Device, batch and threads: equal for rows of different artifacts that may be ranked beside each other."""
+    return _read({**DEVICE, **CALL}, row)
+
+
 def conditions_asked(row: Measurement) -> tuple[Hashable, ...]:
-    """The conditions a row was asked to be measured under; equal for rows that may be compared."""
-    return tuple(read(row) for read in ASKED.values())
+    """Everything a row was asked to be measured under; equal for rows of one artifact that may be compared."""
+    return _read(ASKED, row)
 
 
 def unlike(base: Measurement, new: Measurement) -> list[Difference]:
@@ -66,10 +87,10 @@ def compared(base: Measurement, new: Measurement) -> list[Difference]:
 
 def newest(measurements: Iterable[Measurement]) -> list[Measurement]:
     """The last measurement of every artifact under every conditions asked for, in the order first seen."""
-    found: dict[Hashable, Measurement] = {}
-    for one in measurements:
-        found[(one.subject.manifest_sha256, conditions_asked(one))] = one
-    return list(found.values())
+    last: dict[Hashable, Measurement] = {}
+    for row in measurements:
+        last[row.subject.manifest_sha256, conditions_asked(row)] = row
+    return list(last.values())
 
 
 def what(row: Measurement) -> str:
@@ -79,9 +100,13 @@ def what(row: Measurement) -> str:
     return f"{subject.name} {subject.format} {subject.precision}, batch {row.batch}, {threads}"
 
 
+def _read(fields: Mapping[str, Read], row: Measurement) -> tuple[Hashable, ...]:
+    return tuple(read(row) for read in fields.values())
+
+
 def _differences(fields: Mapping[str, Read], base: Measurement, new: Measurement) -> list[Difference]:
-    pairs = ((name, read(base), read(new)) for name, read in fields.items())
-    return [Difference(name, _in_words(one), _in_words(other)) for name, one, other in pairs if one != other]
+    values = ((name, read(base), read(new)) for name, read in fields.items())
+    return [Difference(name, _in_words(its), _in_words(other)) for name, its, other in values if its != other]
 
 
 def _in_words(value: Hashable) -> str:

@@ -1,15 +1,17 @@
 """Measurements side by side: which is shown, what it is compared with, how much faster it is.
 
-A speed-up always has its base under like conditions: same device, clocks held or free, batch and threads. Rows of
-emulated devices are shown and never ranked: they have no base, no speed-up, and are the base of nothing.
+A speed-up always has its base under like circumstances (`bench.compare.conditions`). Rows whose label makes them wrong
+(failed, throttled, of an emulated device) are shown and never ranked: they have no base, no speed-up, and are the base
+of nothing.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from bench.record import Device, Measurement
+from bench.compare.conditions import circumstances_of, newest
+from bench.record import Measurement
 from bench.session.variants import base_accelerator
 from bench.timing.intervals import Interval
 from bench.timing.ratio import ratio_of
@@ -17,9 +19,6 @@ from bench.timing.statistics import Summary, summarize
 
 BaseKind = Literal["teacher", "slowest-eager"]
 Role = Literal["teacher", "student"]
-
-ConditionsKey = tuple[Device, bool, int, int]
-CellKey = tuple[str, str | None, ConditionsKey]
 
 
 @dataclass(frozen=True)
@@ -51,88 +50,71 @@ class Row:
     base_in_same_run: bool
 
 
+class Bases:
+    """The rows that others are held against, found once for all of them."""
+
+    def __init__(self, among: Iterable[Measurement]) -> None:
+        rows = list(among)
+        self.teachers = teachers_of(rows)
+        self._eager: dict[Hashable, list[Measurement]] = {}
+        for row in rows:
+            if row.subject.format == "eager" and row.samples_ms and not row.wrong:
+                self._eager.setdefault((circumstances_of(row), row.accelerator_requested), []).append(row)
+
+    def teacher_of(self, row: Measurement) -> str | None:
+        """The checkpoint that a row is held against; its own if it is a teacher."""
+        if row.subject.checkpoint_sha256 in self.teachers:
+            return row.subject.checkpoint_sha256
+        if row.subject.teacher_sha256 is None and len(self.teachers) == 1:
+            return next(iter(self.teachers))
+        return row.subject.teacher_sha256
+
+    def find(self, row: Measurement) -> tuple[Measurement, BaseKind] | None:
+        """The row that ratios are taken against: its teacher in eager, or else the slowest eager row.
+
+        A student without a teacher of its own (trained from scratch) is held against the one teacher there is, if
+        there is exactly one; a teacher's other formats are held against its eager row. On a GPU that is its fp32 row
+        without compilation or graphs. Wrong rows have no base and are none.
+        """
+        if row.wrong:
+            return None
+        eager = self._eager.get((circumstances_of(row), base_accelerator(row.accelerator_requested)), [])
+        teacher = self.teacher_of(row)
+        for base in eager:
+            if base.subject.checkpoint_sha256 == teacher:
+                return base, "teacher"
+        return (max(eager, key=_median), "slowest-eager") if eager else None
+
+
 def compare(measurements: Iterable[Measurement]) -> list[Row]:
     """The newest measurement of every cell as a row, in the order first seen."""
-    shown = newest_of_each_cell(measurements)
-    names = _names(shown)
-    return [_row(one, shown, names) for one in shown]
-
-
-def newest_of_each_cell(measurements: Iterable[Measurement]) -> list[Measurement]:
-    """One measurement per artifact, accelerator and conditions: the last one, even if it failed."""
-    newest: dict[CellKey, Measurement] = {}
-    for one in measurements:
-        newest[(one.subject.manifest_sha256, one.accelerator_requested, conditions_of(one))] = one
-    return list(newest.values())
-
-
-def conditions_of(measurement: Measurement) -> ConditionsKey:
-    """What two rows must share to be compared."""
-    return (
-        measurement.device,
-        measurement.conditions.fixed_performance,
-        measurement.batch,
-        measurement.threads,
-    )
-
-
-def find_base(row: Measurement, among: Sequence[Measurement]) -> tuple[Measurement, BaseKind] | None:
-    """The row that ratios are taken against: its teacher in eager, or else the slowest eager row.
-
-    A student without a teacher of its own (trained from scratch) is held against the one teacher there is, if there
-    is exactly one; a teacher's other formats are held against its eager row. On a GPU that is its fp32 row without
-    compilation or graphs. Emulated rows have no base.
-    """
-    if row.device.emulated:
-        return None
-    eager = [
-        one
-        for one in among
-        if one.subject.format == "eager"
-        and one.samples_ms
-        and conditions_of(one) == conditions_of(row)
-        and one.accelerator_requested == base_accelerator(row.accelerator_requested)
-    ]
-    teacher = _teacher_of(row, among)
-    for one in eager:
-        if one.subject.checkpoint_sha256 == teacher:
-            return one, "teacher"
-    if not eager:
-        return None
-    return max(eager, key=_median), "slowest-eager"
+    shown = newest(measurements)
+    names, bases = _names(shown), Bases(shown)
+    return [_row(one, bases, names) for one in shown]
 
 
 def teachers_of(among: Iterable[Measurement]) -> set[str]:
     """Checkpoint hashes that are measured here and that a measured student learnt from."""
-    among = list(among)
-    wanted = {one.subject.teacher_sha256 for one in among}
-    return {one.subject.checkpoint_sha256 for one in among} & {one for one in wanted if one is not None}
+    rows = list(among)
+    return {row.subject.checkpoint_sha256 for row in rows} & {
+        row.subject.teacher_sha256 for row in rows if row.subject.teacher_sha256 is not None
+    }
 
 
-def _teacher_of(row: Measurement, among: Sequence[Measurement]) -> str | None:
-    teachers = teachers_of(among)
-    if row.subject.checkpoint_sha256 in teachers:
-        return row.subject.checkpoint_sha256
-    if row.subject.teacher_sha256 is None and len(teachers) == 1:
-        return next(iter(teachers))
-    return row.subject.teacher_sha256
-
-
-def _row(one: Measurement, shown: Sequence[Measurement], names: dict[str, str]) -> Row:
-    base = find_base(one, shown)
-    other = base[0] if base else None
-    is_teacher = one.subject.checkpoint_sha256 in teachers_of(shown)
+def _row(measurement: Measurement, bases: Bases, names: dict[str, str]) -> Row:
+    base, base_kind = bases.find(measurement) or (None, None)
+    subject = measurement.subject
     return Row(
-        measurement=one,
-        name=names[one.subject.checkpoint_sha256],
-        role="teacher" if is_teacher else "student",
-        summary=summarize(one.samples_ms) if one.samples_ms else None,
-        base_kind=base[1] if base else None,
-        base_name=names[other.subject.checkpoint_sha256] if other else None,
-        speed_up=ratio_of(one, other) if other and one.samples_ms else None,
-        relative_accuracy=_relative_accuracy(one, other),
-        relative_size=one.subject.size_bytes / other.subject.size_bytes if other else None,
-        base_in_same_run=other is None or other.run_id == one.run_id,
+        measurement=measurement,
+        name=names[subject.checkpoint_sha256],
+        role="teacher" if subject.checkpoint_sha256 in bases.teachers else "student",
+        summary=summarize(measurement.samples_ms) if measurement.samples_ms else None,
+        base_kind=base_kind,
+        base_name=names[base.subject.checkpoint_sha256] if base else None,
+        speed_up=ratio_of(measurement, base) if base else None,
+        relative_accuracy=_relative_accuracy(measurement, base),
+        relative_size=subject.size_bytes / base.subject.size_bytes if base else None,
+        base_in_same_run=base is None or base.run_id == measurement.run_id,
     )
 
 

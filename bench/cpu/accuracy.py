@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from bench.cpu.worker import Job, Outcome
 from bench.session.cells import Cell
+from bench.session.row import Accuracy
 from bench.timing.loop import HostLimits
 from distill.contract import sha256_of_json
 from distill.errors import ToolError
@@ -17,16 +18,6 @@ from export.artifact.manifest import Manifest
 
 SEED = 0
 """Chooses the images, so that every artifact and every session gets the same."""
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """As in the record: `measured_accuracy`, `measured_agreement`, `measured_images`, `measured_note`."""
-
-    accuracy: float | None = None
-    agreement: float | None = None
-    images: int = 0
-    note: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """The CPU of this machine: every cell in several processes of its own, those of all cells sampling in turn."""
 
 import random
-import statistics as plain
 import tempfile
 import uuid
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -13,26 +12,23 @@ from pathlib import Path
 from typing import TypeVar
 
 from bench.cpu import machine
-from bench.cpu.accuracy import Accuracy, measure_accuracy
+from bench.cpu.accuracy import measure_accuracy
 from bench.cpu.load import busy_share
-from bench.cpu.worker import Footprint, Job, Outcome, Task, Timed
+from bench.cpu.worker import Job, Outcome, Task, Timed
 from bench.cpu.workers import Workers
 from bench.record import Conditions, Device, Measurement
-from bench.session.cells import Cell, subject
+from bench.session.cells import Cell, Plan
+from bench.session.resume import Place
+from bench.session.row import Accuracy, Footprint, LaunchSeen, Session, row
 from bench.timing.judge import MAX_OTHER_WORK, Trace, judge
 from bench.timing.loop import HostLimits
 from bench.timing.statistics import Label
 from distill.system import available_bytes
-from distill.version import toolkit_version
 from export.artifact.manifest import Manifest
 from export.artifact.runner import RUNNERS
 
 LAUNCHES = 3
-
-EXTRA_LAUNCHES = 0
-"""None unless asked for: to stop when a row looks well known makes its interval too narrow. In simulations of launches
-that lie 3 to 6 % apart, up to nine a row, 9 to 13 % of the 95 % intervals missed, and 9 to 11 % of the comparisons of
-equal rows called them different; three launches without such a stop called 4 to 5 % different."""
+"""Never more for a row that is not known well: to stop when a row looks well known makes its interval too narrow."""
 
 MEMORY_SHARE = 0.8
 """Of the free memory, for processes that live at once; their peaks count libraries that they share for each of them."""
@@ -56,7 +52,6 @@ class CellRun:
     launches: list[Timed] = field(default_factory=list)
     failure: str | None = None
     group: int = 0
-    is_done: bool = False
 
     def take(self, outcome: Outcome) -> None:
         """Note what one process gave."""
@@ -85,7 +80,6 @@ class CpuBench:
     Attributes:
         limits: when warm-up and sampling of a launch stop.
         launches: processes per cell.
-        extra_launches: how many more a cell may have, one per round, while its row is not valid.
         seed: of the order of the cells in each round.
         workers: how processes are run.
         memory_limit_bytes: data each may hold; None for no limit.
@@ -95,7 +89,6 @@ class CpuBench:
 
     limits: HostLimits = field(default_factory=HostLimits)
     launches: int = LAUNCHES
-    extra_launches: int = EXTRA_LAUNCHES
     seed: int = 0
     workers: Workers = field(default_factory=Workers)
     memory_limit_bytes: int | None = None
@@ -119,6 +112,14 @@ class CpuBench:
             "several threads; stop it and measure again for figures to rely on"
         )
 
+    def spread(self, plan: Plan) -> Plan:
+        """The plan as it is: an artifact runs in one way here."""
+        return plan
+
+    def place(self) -> Place:
+        """Which rows of a journal are its own."""
+        return Place("cpu")
+
     def identify(self) -> Device:
         """What is measured on."""
         return machine.identify()
@@ -133,20 +134,14 @@ class CpuBench:
         runs = [CellRun(cell) for cell in cells]
         self._take_accuracy(runs, tell)
         first = 0 if self.memory_pass else 1
-        for number, shuffled in enumerate(rounds(runs, self._most_launches + 1 - first, seed=self.seed), start=first):
-            order = [run for run in shuffled if not run.is_done]
+        for number, shuffled in enumerate(rounds(runs, self.launches + 1 - first, seed=self.seed), start=first):
+            order = [run for run in shuffled if run.failure is None]
             if number == 1:
                 self._group(runs)
             with closing(self._launches(order, number, tell) if number else self._memory(order, tell)) as ended:
                 for run in ended:
-                    row = self._row(run, before, run_id) if run.failure or number >= self.launches else None
-                    if row is not None and (row.validity in ("valid", "failed") or number == self._most_launches):
-                        run.is_done = True
-                        yield run.cell, row
-
-    @property
-    def _most_launches(self) -> int:
-        return self.launches + self.extra_launches
+                    if run.failure is not None or number == self.launches:
+                        yield run.cell, self._row(run, before, run_id)
 
     def _take_accuracy(self, runs: Sequence[CellRun], tell: Tell) -> None:
         if not self.accuracy_images:
@@ -175,8 +170,6 @@ class CpuBench:
     def _launches(self, runs: Sequence[CellRun], number: int, tell: Tell) -> Generator[CellRun]:
         """One launch for each run, group by group. Gives back each run as its process has ended."""
         what = f"launch {number} of {self.launches}"
-        if number > self.launches:
-            what = f"launch {number} of at most {self._most_launches} for what is not valid yet"
         shuffle = random.Random(f"{self.seed} {number}")
         groups = list(dict.fromkeys(run.group for run in runs))
         for position, name in enumerate(groups, start=1):
@@ -222,39 +215,20 @@ class CpuBench:
 
     def _row(self, run: CellRun, before: MachineState, run_id: str) -> Measurement:
         launches = run.launches if run.failure is None else []
-        verdict = judge([_trace(one) for one in launches]) if launches else Label("failed", run.failure or "")
-        first, last = (launches[0], launches[-1]) if launches else (None, None)
-        delegation, footprint = run.cell.manifest.delegation, run.footprint
-        return Measurement(
-            run_id=run_id,
-            seed=self.seed,
-            utc_time=run.began.isoformat(timespec="seconds"),
-            toolkit_version=toolkit_version(),
-            subject=subject(run.cell),
-            device=before.device,
-            conditions=_conditions(before, first, last),
-            runtime=first.runtime if first else None,
-            runtime_version=first.runtime_version if first else None,
-            threads=run.cell.threads,
-            threads_active=first.threads_active if first else None,
-            accelerator_requested=run.cell.accelerator,
-            # Delegation is decided at export: a graph with delegate pieces that runs at all runs them there.
-            accelerator_active=run.cell.accelerator if first and delegation and delegation.pieces else None,
-            batch=run.cell.batch,
-            input=first.input if first else None,
-            samples_ms=tuple(sample for one in launches for sample in one.samples_ms),
-            launches=tuple(one.launch for one in launches),
-            load_ms=_median([one.launch.load_ms for one in launches]),
-            first_inference_ms=_median([one.launch.first_inference_ms for one in launches]),
-            runtime_memory_bytes=footprint.runtime_bytes if footprint else None,
-            loaded_memory_bytes=footprint.loaded_bytes if footprint else None,
-            peak_memory_bytes=footprint.peak_bytes if footprint else None,
-            measured_accuracy=run.accuracy.accuracy,
-            measured_agreement=run.accuracy.agreement,
-            measured_images=run.accuracy.images,
-            measured_note=run.accuracy.note,
+        verdict = judge([_trace(timed) for timed in launches]) if launches else Label("failed", run.failure or "")
+        # Delegation is decided at export: a graph with delegate pieces that runs at all runs them there.
+        delegation = run.cell.manifest.delegation
+        accelerator = run.cell.accelerator if delegation and delegation.pieces else None
+        return row(
+            run.cell,
+            [_seen(timed, accelerator) for timed in launches],
+            Session(run_id, self.seed, before.device),
+            began=run.began,
+            conditions=_conditions(before, launches),
             validity=verdict.validity,
             reason=verdict.reason,
+            footprint=run.footprint,
+            accuracy=run.accuracy,
         )
 
 
@@ -269,16 +243,28 @@ def _tell_of(where: str, tell: Tell, text: str) -> None:
     tell(f"{where} · {text}")
 
 
+def _seen(timed: Timed, accelerator: str | None) -> LaunchSeen:
+    return LaunchSeen(
+        runtime=timed.runtime,
+        runtime_version=timed.runtime_version,
+        threads_active=timed.threads_active,
+        accelerator_active=accelerator,
+        input=timed.input,
+        launch=timed.launch,
+        samples_ms=timed.samples_ms,
+    )
+
+
 def _trace(timed: Timed) -> Trace:
     return Trace(timed.launch, timed.samples_ms, timed.mhz_before, timed.mhz_after, timed.throttled)
 
 
-def _conditions(before: MachineState, first: Timed | None, last: Timed | None) -> Conditions:
+def _conditions(before: MachineState, launches: Sequence[Timed]) -> Conditions:
     return Conditions(
         load_average_before=before.load_average,
         busy_share_before=before.busy_share,
-        cpu_mhz_before=first.mhz_before if first else None,
-        cpu_mhz_after=last.mhz_after if last else None,
+        cpu_mhz_before=launches[0].mhz_before if launches else None,
+        cpu_mhz_after=launches[-1].mhz_after if launches else None,
         temperature_celsius=before.celsius,
         thermal_status=None,
         battery_celsius=None,
@@ -286,8 +272,3 @@ def _conditions(before: MachineState, first: Timed | None, last: Timed | None) -
         hot_start=False,
         fixed_performance=False,
     )
-
-
-def _median(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return plain.median(known) if known else None

@@ -4,7 +4,7 @@ import secrets
 from dataclasses import dataclass
 
 from bench.cpu import machine
-from bench.cpu.device import EXTRA_LAUNCHES, LAUNCHES, CpuBench
+from bench.cpu.device import LAUNCHES, CpuBench
 from bench.cpu.workers import Workers
 from bench.timing.loop import HostLimits
 
@@ -20,7 +20,6 @@ class HostOptions:
 
     Attributes:
         launches: processes per cell.
-        extra_launches: more of them for a row that is not valid.
         seed: of the order of launches; None for a new one.
         interval_percent: a launch goes on until its median is known to ± this many percent.
         accuracy: held-out images per artifact.
@@ -28,7 +27,6 @@ class HostOptions:
     """
 
     launches: int = LAUNCHES
-    extra_launches: int = EXTRA_LAUNCHES
     seed: int | None = None
     interval_percent: float = INTERVAL_PERCENT
     accuracy: int = 0
@@ -43,7 +41,6 @@ def open_cpu(options: HostOptions, *, timeout_s: float) -> CpuBench:
     return CpuBench(
         limits=HostLimits(half_width=options.interval_percent / 100),
         launches=options.launches,
-        extra_launches=options.extra_launches,
         seed=secrets.randbelow(2**31) if options.seed is None else options.seed,
         workers=Workers(timeout_s=timeout_s),
         memory_limit_bytes=limit_bytes,

@@ -23,6 +23,7 @@ from bench.cpu import machine
 from bench.cpu.load import NOTHING_SPENT, read_load, spent
 from bench.record import GpuState, InputKind, Launch
 from bench.session.golden import check_output, model_input
+from bench.session.row import Footprint
 from bench.timing.loop import NS_PER_MS, Clock, HostLimits, Timing, in_bursts
 from distill.contract import Strict, write_whole
 from distill.errors import ToolError
@@ -82,14 +83,6 @@ class Timed(Strict):
     mhz_after: float | None
     throttled: int | None
     gpu: GpuWatch | None = None
-
-
-class Footprint(Strict):
-    """Resident memory in bytes: with the runtime imported, with the model open, and at its highest."""
-
-    runtime_bytes: int | None
-    loaded_bytes: int | None
-    peak_bytes: int | None
 
 
 class Outcome(Strict):

@@ -14,6 +14,7 @@ from bench.cuda.state import read_state
 from bench.cuda.worker import GpuJob
 from bench.record import Device, Measurement
 from bench.session.cells import Cell, NotMeasured, Plan, describe_artifact
+from bench.session.resume import Place
 from bench.session.variants import ENGINES, PRECISIONS, Engine, Precision, Variant
 from distill.errors import UsageError
 from export.artifact.manifest import Manifest
@@ -98,6 +99,10 @@ class CudaBench(CpuBench):
         ]
         return Plan(tuple(cells), (*plan.not_measured, *missing))
 
+    def place(self) -> Place:
+        """Which rows of a journal are its own."""
+        return Place("cuda")
+
     def identify(self) -> Device:
         """The GPU as a device; its driver stands beside the operating system."""
         host = super().identify()
@@ -172,7 +177,6 @@ def open_cuda(host: HostOptions, options: CudaOptions, *, timeout_s: float) -> C
         # One process at a time on the GPU: each holds memory there for as long as it lives.
         limits=cpu.limits.model_copy(update={"burst_s": None}),
         launches=cpu.launches,
-        extra_launches=cpu.extra_launches,
         seed=cpu.seed,
         workers=Workers(WORKER, timeout_s=timeout_s),
         # CUDA reserves far more address space than it uses: only a limit that was asked for is set.

@@ -13,6 +13,9 @@ from distill.contract import Contract, Strict, append_line
 from distill.errors import UsageError
 
 Validity = Literal["valid", "noisy", "drifting", "throttled", "failed"]
+WIDE: frozenset[Validity] = frozenset({"noisy", "drifting"})
+"""Labels of rows whose times are known badly: their interval is wide, and they count by its ends."""
+
 DeviceKind = Literal["cpu", "cuda", "android"]
 InputKind = Literal["golden", "random"]
 
@@ -225,6 +228,13 @@ class Measurement(Contract):
         if counted != len(self.samples_ms):
             raise ValueError(f"the launches have {counted} samples, the row has {len(self.samples_ms)}")
         return self
+
+    @property
+    def wrong(self) -> str | None:
+        """Why these are not the model's times on a product, so that the row is never ranked; None if they are."""
+        if self.device.emulated:
+            return "emulated device: its times say nothing of any product"
+        return None if self.validity == "valid" or self.validity in WIDE else f"it is {self.validity}"
 
     @property
     def launch_counts(self) -> tuple[int, ...]:

@@ -7,7 +7,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from bench.compare.speed_up import Row, compare, conditions_of
+from bench.compare.conditions import circumstances_of
+from bench.compare.speed_up import Row, compare
 from bench.record import Measurement
 from bench.report.budgets import choices
 from bench.report.row import cell, columns, detail, figures
@@ -182,11 +183,11 @@ def best_student(rows: Sequence[Row]) -> Row | None:
     Valid rows go before all others; among equals the lower end of the speed-up's interval counts, so that a row is
     not the fastest because it is known badly.
     """
-    first = conditions_of(rows[0].measurement)
+    first = circumstances_of(rows[0].measurement)
     candidates = [
         ((row.measurement.validity == "valid", row.speed_up.low), row)
         for row in rows
-        if conditions_of(row.measurement) == first
+        if circumstances_of(row.measurement) == first
         and row.role == "student"
         and row.base_kind == "teacher"
         and row.speed_up is not None

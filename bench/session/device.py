@@ -4,7 +4,8 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Protocol
 
 from bench.record import Measurement
-from bench.session.cells import Cell
+from bench.session.cells import Cell, Plan
+from bench.session.resume import Place
 from export.artifact.manifest import Manifest
 
 
@@ -17,6 +18,18 @@ class DeviceBench(Protocol):
 
     def caution(self) -> str | None:
         """What about the device's present state will spoil the measurements, or None."""
+        ...
+
+    def spread(self, plan: Plan) -> Plan:
+        """The plan with one cell for every way in which an artifact can run here."""
+        ...
+
+    def place(self) -> Place:
+        """Which rows of a journal are its own, so that a session can go on.
+
+        Raises:
+            UsageError: it is several devices; says how to go on with one.
+        """
         ...
 
     def measure_all(

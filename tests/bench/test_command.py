@@ -164,20 +164,16 @@ def test_two_benches_at_once_are_refused_and_the_first_is_named(make_artifact, t
     assert done.returncode == 2
     assert "another bench (process 4711) is measuring on this machine" in flat(done.stderr)
     assert not (tmp_path / "out").exists()
-    freed = bench("artifacts", "--launches", "1", "--extra-launches", "0", "--out", "m.jsonl", folder=tmp_path)
+    freed = bench("artifacts", "--launches", "1", "--out", "m.jsonl", folder=tmp_path)
     assert freed.returncode == 0, freed.stderr
 
 
 def test_resume_measures_what_is_missing_and_keeps_the_run_id(make_artifact, tmp_path):
     make_artifact("one")
-    first = bench(
-        "artifacts", "--launches", "1", "--extra-launches", "0", "--seed", "3", "--out", "m.jsonl", folder=tmp_path
-    )
+    first = bench("artifacts", "--launches", "1", "--seed", "3", "--out", "m.jsonl", folder=tmp_path)
     assert first.returncode == 0, first.stderr
     make_artifact("two")
-    second = bench(
-        "artifacts", "--launches", "2", "--extra-launches", "0", "--resume", "--out", "m.jsonl", folder=tmp_path
-    )
+    second = bench("artifacts", "--launches", "2", "--resume", "--out", "m.jsonl", folder=tmp_path)
     assert second.returncode == 0, second.stderr
     one, two = read_journal(tmp_path / "m.jsonl").measurements
     assert (one.subject.name, one.seed, len(one.launches)) == ("one", 3, 1)

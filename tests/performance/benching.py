@@ -101,7 +101,7 @@ def truth(artifacts: Path = ARTIFACTS) -> None:
 
 def _bench(worker: str, limits: HostLimits, launches: int) -> CpuBench:
     workers = Workers((sys.executable, "-W", "ignore", str(HERE / worker)))
-    return CpuBench(limits=limits, launches=launches, extra_launches=0, workers=workers, memory_pass=False)
+    return CpuBench(limits=limits, launches=launches, workers=workers, memory_pass=False)
 
 
 def _session(bench: CpuBench, cells: Sequence[Cell]) -> Compared:

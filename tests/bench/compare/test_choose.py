@@ -233,8 +233,6 @@ def test_real_artifacts_are_measured_twice_compared_followed_and_chosen(bench, m
             "artifacts",
             "--launches",
             "2",
-            "--extra-launches",
-            "0",
             "--out",
             "m.jsonl",
         ]

@@ -2,25 +2,21 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from random import Random
 
-import numpy as np
 import pytest
 
 from bench.cpu import device
 from bench.cpu.device import MEMORY_SHARE, UNKNOWN_BYTES, CpuBench, rounds
-from bench.cpu.worker import MORE, Job, Outcome, Timed
+from bench.cpu.worker import MORE, Job
 from bench.cpu.workers import WORKER, Workers
-from bench.record import Launch, Measurement, read_journal
+from bench.record import Measurement, read_journal
 from bench.session.cells import plan
 from bench.session.run import run_session
 from bench.timing.loop import HostLimits
 from export.artifact.manifest import Delegation, TensorSpec
-from tests.bench.synthetic import alike
 
 ROOT = Path(__file__).resolve().parents[3]
 SCRIPT = Path(__file__).parents[1] / "misbehaving_worker.py"
@@ -36,10 +32,8 @@ QUICK = HostLimits(
 )
 TIMEOUT_S = 25
 MISBEHAVING = Workers((sys.executable, str(SCRIPT)), timeout_s=TIMEOUT_S, ahead=3)
-BENCH = CpuBench(
-    limits=QUICK, launches=2, extra_launches=0, seed=5, workers=MISBEHAVING, memory_limit_bytes=600_000_000
-)
-REAL = CpuBench(limits=QUICK, launches=2, extra_launches=0, seed=5, workers=Workers(ahead=2))
+BENCH = CpuBench(limits=QUICK, launches=2, seed=5, workers=MISBEHAVING, memory_limit_bytes=600_000_000)
+REAL = CpuBench(limits=QUICK, launches=2, seed=5, workers=Workers(ahead=2))
 
 
 def measure_all(folders: list[Path], journal: Path, bench: CpuBench = BENCH) -> dict[str, Measurement]:
@@ -212,61 +206,6 @@ def test_processes_live_together_only_as_far_as_the_free_memory_holds_them(make_
     # Two hold what there is; whoever is together in one round is so in all.
     assert groups["a"] == groups["b"] != groups["c"]
     assert len({group for found in groups.values() for group in found}) == 4
-
-
-class Scripted(Workers):
-    """Workers whose launches of each artifact are steady or drifting, as its model file says word by word."""
-
-    def in_turn(self, jobs: Sequence[Job], shuffle: Random, tell: Callable[[str], None]) -> Generator[Outcome]:
-        for job in jobs:
-            yield Outcome(timed=self._timed(Path(job.folder)))
-
-    def _timed(self, folder: Path) -> Timed:
-        script = (folder / "model.bin").read_text().split()
-        played = folder / "played"
-        number = len(played.read_text()) if played.exists() else 0
-        played.write_text("." * (number + 1))
-        course = np.linspace(0.95, 1.05, 100) if script[number] == "drifting" else np.ones(100)
-        samples = course * alike(np.random.default_rng(number), 100, spread=0.01, correlation=0.0)
-        launch = Launch(
-            sample_count=100,
-            warmup_count=9,
-            warmup_s=0.1,
-            steady=True,
-            load_ms=1.0,
-            first_inference_ms=1.0,
-            other_work_share=None,
-            stolen_share=None,
-            waiting_share=None,
-        )
-        return Timed(
-            runtime="scripted",
-            runtime_version="1",
-            threads_active=1,
-            input="golden",
-            launch=launch,
-            samples_ms=tuple(samples.tolist()),
-            mhz_before=None,
-            mhz_after=None,
-            throttled=None,
-        )
-
-
-def test_a_row_that_is_not_valid_gets_more_launches_until_it_is_or_may_have_no_more(make_artifact, tmp_path):
-    scripts = {
-        "steady": "steady steady steady",
-        "once": "drifting steady steady steady steady steady",
-        "always": "drifting " * 6,
-    }
-    folders = [make_artifact(name, format="torchscript", model_bytes=text.encode()) for name, text in scripts.items()]
-    bench = CpuBench(launches=3, extra_launches=3, seed=5, workers=Scripted(), memory_pass=False)
-    rows = measure_all(folders, tmp_path / "j", bench)
-    assert {name: (len(row.launches), row.validity) for name, row in rows.items()} == {
-        "steady": (3, "valid"),
-        "once": (5, "valid"),
-        "always": (6, "drifting"),
-    }
-    assert [row.subject.name for row in read_journal(tmp_path / "j").measurements] == ["steady", "once", "always"]
 
 
 def test_a_worker_whose_bench_is_gone_does_nothing(make_artifact, tmp_path):

@@ -332,7 +332,7 @@ def test_a_session_goes_on_with_the_variants_that_are_left(make_artifact, tmp_pa
     bench = make_bench(workers=write_worker(tmp_path, timed()), launches=1, memory_pass=False, engines=("eager",))
     todo = planned(bench, [make_artifact("net", format="eager")])
     done = run_session(replace(todo, cells=todo.cells[:1]), bench, tmp_path / "journal.jsonl")
-    left, run_id = resume(todo, done, kind="cuda", serial=None, instrument=None)
+    left, run_id = resume(todo, done, bench.place())
     assert run_id == done[0].run_id
     assert left.cells == todo.cells[1:]
 

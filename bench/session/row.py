@@ -1,0 +1,103 @@
+"""The row of a cell: what was seen of its launches, whatever the device, as a measurement."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from statistics import median
+
+from bench.record import Conditions, Device, InputKind, Launch, Measurement, Validity
+from bench.session.cells import Cell, subject
+from distill.contract import Strict
+from distill.version import toolkit_version
+
+
+class Footprint(Strict):
+    """Resident memory in bytes: with the runtime imported, with the model open, and at its highest."""
+
+    runtime_bytes: int | None = None
+    loaded_bytes: int | None = None
+    peak_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """As in the record: `measured_accuracy`, `measured_agreement`, `measured_images`, `measured_note`."""
+
+    accuracy: float | None = None
+    agreement: float | None = None
+    images: int = 0
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class LaunchSeen:
+    """One launch of a cell; every field as in the record."""
+
+    runtime: str | None
+    runtime_version: str | None
+    threads_active: int | None
+    accelerator_active: str | None
+    input: InputKind
+    launch: Launch
+    samples_ms: Sequence[float]
+
+
+@dataclass(frozen=True)
+class Session:
+    """What all rows of a session share."""
+
+    run_id: str
+    seed: int
+    device: Device
+
+
+def row(
+    cell: Cell,
+    launches: Sequence[LaunchSeen],
+    session: Session,
+    *,
+    began: datetime,
+    conditions: Conditions,
+    validity: Validity,
+    reason: str,
+    footprint: Footprint | None = None,
+    accuracy: Accuracy | None = None,
+) -> Measurement:
+    """The measurement of a cell; without launches for one that failed."""
+    first = launches[0] if launches else None
+    footprint, accuracy = footprint or Footprint(), accuracy or Accuracy()
+    return Measurement(
+        run_id=session.run_id,
+        seed=session.seed,
+        utc_time=began.isoformat(timespec="seconds"),
+        toolkit_version=toolkit_version(),
+        subject=subject(cell),
+        device=session.device,
+        conditions=conditions,
+        runtime=first.runtime if first else None,
+        runtime_version=first.runtime_version if first else None,
+        threads=cell.threads,
+        threads_active=first.threads_active if first else None,
+        accelerator_requested=cell.accelerator,
+        accelerator_active=first.accelerator_active if first else None,
+        batch=cell.batch,
+        input=first.input if first else None,
+        samples_ms=tuple(sample for seen in launches for sample in seen.samples_ms),
+        launches=tuple(seen.launch for seen in launches),
+        load_ms=_median([seen.launch.load_ms for seen in launches]),
+        first_inference_ms=_median([seen.launch.first_inference_ms for seen in launches]),
+        runtime_memory_bytes=footprint.runtime_bytes,
+        loaded_memory_bytes=footprint.loaded_bytes,
+        peak_memory_bytes=footprint.peak_bytes,
+        measured_accuracy=accuracy.accuracy,
+        measured_agreement=accuracy.agreement,
+        measured_images=accuracy.images,
+        measured_note=accuracy.note,
+        validity=validity,
+        reason=reason,
+    )
+
+
+def _median(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return median(known) if known else None
