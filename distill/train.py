@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from rich.markup import escape
 from torch import Tensor, nn
 
 from distill import calibration, evaluate, quantization_aware
@@ -47,7 +48,7 @@ def train(config: RunConfig, path: Path, *, resume: bool = False, restart: bool 
     config = quantization_aware.pinned(config)
     folder = RunFolder(path, config)
     if not restart and (card := processes.first(folder.finished)):
-        say(f"{path} is finished already; nothing to do (--restart trains it again)")
+        say(escape(f"{path} is finished already; nothing to do (--restart trains it again)"))
         return card
     check(config, processes.share)
     state = processes.first(folder.open, resume=resume, restart=restart)
@@ -230,7 +231,7 @@ def prepare_teacher(config: RunConfig, data: Data, path: Path, processes: Proces
         teacher_run = config.teacher_run()
         teacher_path = path.parent / teacher_run.name
         if processes.first(RunFolder(teacher_path, teacher_run).finished) is None:
-            say(f"training the teacher first: {teacher_run.model} in {teacher_path}")
+            say(escape(f"training the teacher first: {teacher_run.model} in {teacher_path}"))
             train(teacher_run, teacher_path, resume=True)
         processes.first(link_teacher, path, teacher_path)
         if source.calibrate:
