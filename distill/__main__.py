@@ -50,7 +50,7 @@ def run(
     if as_json:
         terminal.answer(card.to_json())
     else:
-        terminal.product(path, f"python -m export {path} --format all --precision fp32,int8")
+        terminal.product(path, _export_command(path))
 
 
 @app.command()
@@ -109,14 +109,14 @@ def study(
     lines = compare(results, baseline=grid.baseline)
     write_tables(path, name, lines, results)
     for student, rows in narrow_tables(lines):
-        terminal.console.print(terminal.table(f"{name}: {student}", NARROW_HEAD, rows))
+        terminal.console.print(terminal.table(escape(f"{name}: {student}"), NARROW_HEAD, rows))
     failed = sum(result.card is None for result in results)
     if failed:
         raise WorkFailed(
             f"{failed} of {len(results)} cells failed; {path / MARKDOWN_FILE} names each with its log. "
             "The others are kept; the same command tries the failed ones again."
         )
-    terminal.product(path / MARKDOWN_FILE, f"python -m distill figures {path}")
+    terminal.product(path / MARKDOWN_FILE, terminal.command("python", "-m", "distill", "figures", path))
 
 
 @app.command()
@@ -141,20 +141,21 @@ def figures(
     folder = out or found.folder / "figures"
     entries, left_out = draw_study(found, times, folder)
     rows = [(escape(entry.name), escape(entry.title)) for entry in entries]
-    terminal.console.print(terminal.table(f"figures of {found.name} in {folder}", ["figure", "shows"], rows))
+    terminal.console.print(terminal.table(escape(f"figures of {found.name} in {folder}"), ["figure", "shows"], rows))
     for missing in left_out:
-        terminal.say(f"left out: {missing.name}: {escape(missing.reason)}")
+        terminal.say(escape(f"left out: {missing.name}: {missing.reason}"))
     if found.unfinished:
         total = len(found.unfinished) + len(found.repeats)
         few = [*found.unfinished[:UNFINISHED_SHOWN], *(["…"] if len(found.unfinished) > UNFINISHED_SHOWN else [])]
         terminal.say(
             f"[yellow]{len(found.unfinished)} of {total} cells are not finished and in no figure:[/] "
-            f"{escape('; '.join(few))}. Go on with: python -m distill study {found.name} --out {found.folder}"
+            f"{escape('; '.join(few))}. Go on with: "
+            f"{terminal.command('python', '-m', 'distill', 'study', found.name, '--out', found.folder)}"
         )
     if as_json:
         terminal.answer((folder / INDEX_FILE).read_text().rstrip())
     else:
-        terminal.product(folder / INDEX_FILE, f"python -m bench report --figures {folder}")
+        terminal.product(folder / INDEX_FILE, terminal.command("python", "-m", "bench", "report", "--figures", folder))
 
 
 @app.command(name="evaluate")
@@ -224,7 +225,11 @@ def _calibrate(path: Path) -> None:
     terminal.say(f"temperature {found.temperature:.3f}, fitted on one half of the validation images")
     _show([("before", found.before), (f"logits / {found.temperature:.3f}", found.after)], path)
     terminal.say("measured on the other half; no patient is in both where patients are known")
-    terminal.product(folder, f"python -m export {folder} --format all --precision fp32,int8")
+    terminal.product(folder, _export_command(folder))
+
+
+def _export_command(path: Path) -> str:
+    return terminal.command("python", "-m", "export", path, "--format", "all", "--precision", "fp32,int8")
 
 
 def _load_config(recipe: str) -> "RunConfig":
@@ -250,7 +255,7 @@ def _show(rows: "list[tuple[str, Metrics]]", path: Path) -> None:
         for name, found in rows
     ]
     columns = ["epoch", "accuracy", "macro F1", "ECE", "entropy (nats)", "loss"]
-    terminal.console.print(terminal.table(f"{path} on its validation images", columns, cells))
+    terminal.console.print(terminal.table(escape(f"{path} on its validation images"), columns, cells))
 
 
 def _first_sentence(documented: object) -> str:

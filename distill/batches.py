@@ -1,23 +1,30 @@
 """Training batches: the order of an epoch, random views, and where the pixels live.
 
 A split that fits is kept decoded, as uint8, on the training device; order and augmentation are computed there. A larger
-one is decoded by worker processes. Both give the same batches for the same seed, and neither grows with the number of
-epochs.
+one is decoded by threads, a few batches ahead: decoders run beside Python, and threads need no shared memory to hand
+pixels over. Both give the same batches for the same seed, and neither grows with the number of epochs.
 """
 
 import copy
 import itertools
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from distill.config import Augment
-from distill.errors import UsageError
+from distill.errors import UsageError, WorkFailed
 from distill.vision.datasets import Split
+from distill.vision.pictures import Unreadable
+
+BATCHES_AHEAD = 3
+MOST_DECODERS = 8
 
 
 @dataclass(frozen=True)
@@ -136,29 +143,33 @@ class Batches:
                 indices = without_waiting(chunk, self.device)
                 yield indices, self.images[indices]
             return
-        loader = DataLoader(
-            _Chunks(self.split, chunks),
-            batch_size=None,
-            num_workers=min(8, torch.get_num_threads()),
-            pin_memory=self.device.type == "cuda",
-        )
-        for indices, pixels in loader:
-            yield indices.to(self.device, non_blocking=True), pixels.to(self.device, non_blocking=True)
+        for chunk, pixels in self._decoded(chunks):
+            yield without_waiting(chunk, self.device), without_waiting(pixels, self.device)
 
+    def _decoded(self, chunks: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, Tensor]]:
+        """The chunks with their pixels, uint8 [B, H, W, C], on the CPU."""
+        threads = min(MOST_DECODERS, torch.get_num_threads())
+        with ThreadPoolExecutor(threads) as pool:
 
-class _Chunks(Dataset[tuple[Tensor, Tensor]]):
-    """Decodes one batch per item, so that workers hand over whole batches."""
+            def start(chunk: Tensor) -> list[Future[NDArray[np.uint8]]]:
+                parts = np.array_split(chunk.numpy(), min(threads, len(chunk)))
+                return [pool.submit(self.split.images.__getitem__, part) for part in parts]
 
-    def __init__(self, split: Split, chunks: tuple[Tensor, ...]) -> None:
-        self.split = split
-        self.chunks = chunks
-
-    def __len__(self) -> int:
-        return len(self.chunks)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        chunk = self.chunks[index]
-        return chunk, torch.from_numpy(self.split.images[chunk.numpy()])
+            waiting = iter(chunks)
+            ahead = deque((chunk, start(chunk)) for chunk in islice(waiting, BATCHES_AHEAD))
+            try:
+                while ahead:
+                    chunk, parts = ahead.popleft()
+                    pixels = np.concatenate([part.result() for part in parts])
+                    ahead.extend((following, start(following)) for following in islice(waiting, 1))
+                    yield chunk, torch.from_numpy(pixels)
+            except Unreadable as error:
+                raise WorkFailed(
+                    f"{error.file} could be decoded when the run began and cannot any more ({error.reason}). "
+                    "Put it back, then go on with --resume."
+                ) from error
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
 
 
 class EndlessBatches(Iterator[Batch]):

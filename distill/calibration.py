@@ -88,9 +88,18 @@ def scale_temperature(logits: Tensor, split: Split, *, epoch: int) -> Temperatur
         logits: [N, classes] of the split's images, in order, on the CPU.
         split: the validation split.
         epoch: named in the metrics.
+
+    Raises:
+        UsageError: there are not two images, or not two patients, to divide.
     """
     labels = torch.from_numpy(split.labels)
     fit, judge = halves(split)
+    if not len(fit):
+        what = "image" if split.groups is None else "patient"
+        raise UsageError(
+            f"the validation split has one {what}; a temperature is fitted to some and judged on others. "
+            f"Add {what}s: 20 at least make the figure worth something."
+        )
     temperature = fit_temperature(logits[fit], labels[fit])
     plain, scaled = logits[judge], logits[judge] / temperature
     return TemperatureScaling(

@@ -68,8 +68,12 @@ def echo_kd() -> RunConfig:
 
 
 def folder_kd() -> RunConfig:
-    """Your own pictures: set dataset.path to a folder of <split>/<class>/*.jpg; random crops and mirror images."""
-    augment = Augment(crop_padding_px=8, horizontal_flip=True)
+    """Your own pictures: set dataset.path to a folder of <split>/<class>/*.jpg; random crops, no mirror images.
+
+    Left and right may be what tells two classes apart; where they are not,
+    --set training.augment.horizontal_flip=true makes more of few pictures.
+    """
+    augment = Augment(crop_padding_px=8)
     return RunConfig(
         name="folder-kd",
         dataset=ImageFolder(path="data"),

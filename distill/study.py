@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
+from rich.markup import escape
+
 from distill import checkpoint
 from distill.checkpoint import CARD_FILE, Card
 from distill.config import CheckpointTeacher, RunConfig, TrainTeacher
@@ -237,7 +239,7 @@ def with_config(folder: Path, config: RunConfig) -> Path:
 def ending(card: Card | None, failure: str | None) -> str:
     """A run's last words on the terminal."""
     if failure or card is None or card.training is None:
-        return f"[red]failed[/]: {failure or 'not finished'}"
+        return f"[red]failed[/]: {escape(failure or 'not finished')}"
     return f"accuracy {100 * card.training.best.accuracy:.2f} %"
 
 

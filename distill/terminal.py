@@ -3,7 +3,9 @@
 People read stderr (log, progress, tables, errors); programs read stdout (the path written, or `--json`).
 """
 
+import io
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import typer
 import typer.exceptions
 from rich.console import Console
+from rich.markup import escape
 from rich.panel import Panel
 from rich.progress import (
     BarColumn,
@@ -73,6 +76,11 @@ def say(text: str) -> None:
     console.print(text, soft_wrap=True)
 
 
+def command(*words: object) -> str:
+    """A command as a shell takes it, for `say` and `product`: words with blanks are quoted, brackets are no markup."""
+    return escape(shlex.join(str(word) for word in words))
+
+
 def product(path: object, next_step: str) -> None:
     """Say where the product lies (last line on stdout) and what to do with it (stderr)."""
     say(f"[bold]next:[/] {next_step}")
@@ -112,6 +120,8 @@ def run(app: typer.Typer) -> None:
 
     Our own errors are shown as one paragraph; any other exception is a defect and keeps its traceback.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # a path whose bytes are no text is printed as it is
     try:
         code = app(standalone_mode=False)
     except ToolError as error:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.markup import escape
 from torch import nn
 
 from distill import calibration, evaluate, quantization_aware
@@ -56,7 +57,7 @@ def train(config: RunConfig, path: Path, *, resume: bool = False, restart: bool 
     config = quantization_aware.pinned(config)
     folder = RunFolder(path, config)
     if not restart and (card := processes.first(folder.finished)):
-        say(f"{path} is finished already; nothing to do (--restart trains it again)")
+        say(escape(f"{path} is finished already; nothing to do (--restart trains it again)"))
         return card
     check(config, processes.share)
     state = processes.first(folder.open, resume=resume, restart=restart)
@@ -215,7 +216,7 @@ def prepare_teacher(config: RunConfig, data: Data, path: Path, processes: Proces
         if processes.first(RunFolder(teacher_path, teacher_run).finished) is None:
             check_views(config, source.image or config.image)
             rehearse(config, data, source)
-            say(f"training the teacher first: {teacher_run.model} in {teacher_path}")
+            say(escape(f"training the teacher first: {teacher_run.model} in {teacher_path}"))
             train(teacher_run, teacher_path, resume=True)
         processes.first(link_teacher, path, teacher_path)
         if source.calibrate:

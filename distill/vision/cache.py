@@ -4,10 +4,14 @@ A cache is never trusted and never needed: a file that does not match its own ha
 cannot be written only costs the next run its head start.
 """
 
+import atexit
 import json
 import logging
 import os
+import shutil
+import tempfile
 from collections.abc import Callable
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -22,9 +26,25 @@ log = logging.getLogger(__name__)
 
 
 def cache_folder() -> Path:
-    """Where arrays are kept: $XDG_CACHE_HOME/pocket-distill, else ~/.cache/pocket-distill."""
+    """Where arrays are kept: $XDG_CACHE_HOME/pocket-distill, else ~/.cache/pocket-distill.
+
+    A user without a home (a container's, often) gets a folder that is gone when the program ends.
+    """
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "pocket-distill"
+    if base:
+        return Path(base) / "pocket-distill"
+    try:
+        return Path.home() / ".cache" / "pocket-distill"
+    except RuntimeError:
+        return _folder_of_this_process()
+
+
+@lru_cache(maxsize=1)
+def _folder_of_this_process() -> Path:
+    log.warning("this user has no home folder, so nothing is kept for the next run; XDG_CACHE_HOME may name a place")
+    folder = tempfile.mkdtemp(prefix="pocket-distill-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 def cached_array(path: Path, make: Callable[[], NDArray[Any]]) -> NDArray[Any]:

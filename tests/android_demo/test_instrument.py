@@ -39,7 +39,7 @@ def quantized(path: Path) -> Path:
 
     target = path.with_name("int8.onnx")
     kinds = {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8}
-    # Without a dot product of its own (VNNI) a processor adds products in 16 bits, which weights of eight bits overflow.
+    # Without a dot product of its own (VNNI) a processor adds products in 16 bits; weights of eight bits overflow them.
     quantize_static(path, target, Images(), quant_format=QuantFormat.QDQ, per_channel=True, reduce_range=True, **kinds)
     return target
 

@@ -285,7 +285,7 @@ def _coloured() -> Iterator[Odd]:
     seen = encoded((smooth() / 255) ** WIDE_GAMMA @ (np.linalg.inv(SRGB_TO_XYZ) @ WIDE_TO_XYZ).T)
     yield Odd("wide-gamut.jpg", jpeg(smooth(), icc_profile=wide), seen, 2 * JPEG_TOLERANCE)
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    yield Odd("srgb-profile.png", saved(noisy(), "PNG", icc_profile=srgb), noisy())
+    yield Odd("srgb-profile.png", saved(noisy(), "PNG", icc_profile=srgb), noisy(), PROFILE_TOLERANCE)
     yield Odd("srgb-profile.jpg", jpeg(smooth(), icc_profile=srgb), smooth(), JPEG_TOLERANCE)
     yield Odd("senseless-profile.png", saved(noisy(), "PNG", icc_profile=b"no profile"), noisy())
     yield Odd("profile-of-colours.png", saved(noisy()[:, :, 0], "PNG", icc_profile=wide), grey(noisy()[:, :, 0]))

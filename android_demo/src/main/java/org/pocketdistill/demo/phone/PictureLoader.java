@@ -1,5 +1,6 @@
 package org.pocketdistill.demo.phone;
 
+import java.io.BufferedInputStream;
 import java.io.IOException;
 import java.io.InputStream;
 
@@ -8,6 +9,7 @@ import android.graphics.Bitmap;
 import android.graphics.BitmapFactory;
 import android.net.Uri;
 
+import org.pocketdistill.demo.image.Exif;
 import org.pocketdistill.demo.image.Picture;
 
 /** Decodes a chosen picture. Decoding is the platform's; everything after it is ours. */
@@ -19,19 +21,19 @@ public final class PictureLoader {
     }
 
     /**
-     * The picture as stored, at full size up to 16 megapixels; larger ones are halved by the decoder until they fit,
-     * which the toolkit does not do. It is not turned by its EXIF tag: the toolkit turns no picture either, so what a
-     * model was trained on and what it is shown here stay the same. Takes a moment; not for the main thread.
+     * The picture as a viewer shows it and as the toolkit reads it: upright, in sRGB, on white where it is transparent;
+     * at full size up to 16 megapixels, larger ones halved by the decoder until they fit. Takes a moment; not for the
+     * main thread.
      *
      * @throws IOException it cannot be opened or is no picture that this phone knows.
      */
-    public static Bitmap load(ContentResolver resolver, Uri picture) throws IOException {
+    public static Picture load(ContentResolver resolver, Uri picture) throws IOException {
         BitmapFactory.Options bounds = new BitmapFactory.Options();
         bounds.inJustDecodeBounds = true;
         decode(resolver, picture, bounds);
         BitmapFactory.Options options = new BitmapFactory.Options();
         options.inPreferredConfig = Bitmap.Config.ARGB_8888;
-        // Colours as stored, as the toolkit takes them; multiplied with alpha they would be darker.
+        // Straight colours, to be laid on white here; multiplied with alpha they would be rounded twice.
         options.inPremultiplied = false;
         options.inScaled = false;
         options.inSampleSize = 1;
@@ -42,22 +44,41 @@ public final class PictureLoader {
         if (bitmap == null) {
             throw new IOException("its format is not known here");
         }
-        return bitmap;
+        int width = bitmap.getWidth();
+        int height = bitmap.getHeight();
+        int[] argb = new int[width * height];
+        bitmap.getPixels(argb, 0, width, 0, 0, width, height);
+        bitmap.recycle();
+        return Picture.asSeen(width, height, argb, orientation(resolver, picture));
+    }
+
+    /** A picture in the form that a view draws. */
+    public static Bitmap bitmap(Picture picture) {
+        return Bitmap.createBitmap(picture.pixels(), picture.widthPx, picture.heightPx, Bitmap.Config.ARGB_8888);
     }
 
     private static Bitmap decode(ContentResolver resolver, Uri picture, BitmapFactory.Options options)
             throws IOException {
-        try (InputStream stream = resolver.openInputStream(picture)) {
+        try (InputStream stream = open(resolver, picture)) {
             return BitmapFactory.decodeStream(stream, null, options);
-        } catch (SecurityException error) {
-            throw new IOException(error.getMessage(), error);
         }
     }
 
-    /** The pixels of a bitmap. */
-    public static Picture pixels(Bitmap bitmap) {
-        int[] argb = new int[bitmap.getWidth() * bitmap.getHeight()];
-        bitmap.getPixels(argb, 0, bitmap.getWidth(), 0, 0, bitmap.getWidth(), bitmap.getHeight());
-        return new Picture(bitmap.getWidth(), bitmap.getHeight(), argb);
+    private static int orientation(ContentResolver resolver, Uri picture) throws IOException {
+        try (InputStream stream = open(resolver, picture)) {
+            return Exif.orientation(stream);
+        }
+    }
+
+    private static InputStream open(ContentResolver resolver, Uri picture) throws IOException {
+        try {
+            InputStream stream = resolver.openInputStream(picture);
+            if (stream == null) {
+                throw new IOException("its owner does not hand it over");
+            }
+            return new BufferedInputStream(stream);
+        } catch (SecurityException error) {
+            throw new IOException(error.getMessage(), error);
+        }
     }
 }

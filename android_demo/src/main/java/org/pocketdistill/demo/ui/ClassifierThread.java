@@ -99,10 +99,8 @@ final class ClassifierThread {
             @Override
             public void run() {
                 try {
-                    final Bitmap bitmap = PictureLoader.load(context.getContentResolver(), picture);
-                    Picture pixels = PictureLoader.pixels(bitmap);
-                    // Canvas draws only colours that are multiplied with alpha; the classifier gets the others.
-                    bitmap.setPremultiplied(true);
+                    Picture pixels = PictureLoader.load(context.getContentResolver(), picture);
+                    final Bitmap bitmap = PictureLoader.bitmap(pixels);
                     mainHandler.post(new Runnable() {
                         @Override
                         public void run() {
