@@ -45,7 +45,7 @@ class _Gathered(torch.autograd.Function):
     def forward(ctx: Any, values: Tensor) -> Tensor:
         values = values.contiguous()
         whole = values.new_empty((torch.distributed.get_world_size() * len(values), *values.shape[1:]))
-        torch.distributed.all_gather_into_tensor(whole, values)
+        torch.distributed.all_gather(list(whole.chunk(torch.distributed.get_world_size())), values)
         return whole
 
     @staticmethod
