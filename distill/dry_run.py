@@ -14,7 +14,7 @@ from distill.errors import UsageError
 from distill.methods import Method, Setting
 from distill.taps import INPUT, PlacePairs, Places, Probe, TapPairs, Taps, probe
 from distill.vision.models import ImageClassifier
-from distill.vision.models.stages import stage_ends
+from distill.vision.models.stage_ends import stage_ends
 
 STAGE_END = "stage-end:"
 

@@ -3,9 +3,10 @@
 None of them makes the host wait for a GPU.
 """
 
+from typing import Any
+
 import torch
 import torch.distributed
-import torch.distributed.nn.functional
 from torch import Tensor
 
 
@@ -36,7 +37,22 @@ def gathered(values: Tensor) -> Tensor:
     """
     if not _several():
         return values
-    return torch.cat(torch.distributed.nn.functional.all_gather(values))
+    return _Gathered.apply(values)  # pyright: ignore[reportReturnType]
+
+
+class _Gathered(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        values = values.contiguous()
+        whole = values.new_empty((torch.distributed.get_world_size() * len(values), *values.shape[1:]))
+        torch.distributed.all_gather(list(whole.chunk(torch.distributed.get_world_size())), values)
+        return whole
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].contiguous().clone()
+        torch.distributed.all_reduce(total)
+        return total.chunk(torch.distributed.get_world_size())[torch.distributed.get_rank()]
 
 
 def _several() -> bool:

@@ -5,7 +5,7 @@ A place is named by
 - a module's path, `layer3` or `features.8`: what the module gives (in its last call, if it is called several times),
 - `PATH:input`: what goes into it, e.g. `layer3.1.relu:input` for the sum before the last ReLU of a ResNet's block,
 - `stage-end:N`: the end of the network's N-th stage, from 1, or from the deepest with -1
-  (`distill.vision.models.stages`),
+  (`distill.vision.models.stage_ends`),
 
 and `stage-ends` for all of them. Nothing is hooked, and nothing costs, where nothing is tapped.
 """

@@ -1,5 +1,6 @@
 """Run by test_processes.py in two processes: a shared step of every method is the step of the whole batch."""
 
+import copy
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
@@ -12,10 +13,13 @@ from distill.batches import Batch
 from distill.config import with_overrides
 from distill.dry_run import DryRun
 from distill.errors import UsageError
-from distill.methods import METHODS, AnyMethod, Outputs
+from distill.methods import METHODS, AnyMethod, Outputs, Stage
+from distill.methods.scratch import Scratch, ScratchConfig
 from distill.processes import Processes, start_processes
 from distill.recipes import demo
 from distill.reduction import mean_over_processes
+from distill.run_folder import State
+from distill.stages import spans, start
 from distill.step import Objective, Step
 from distill.vision.models import ImageClassifier
 from tests.distill.methods.toy import SIZE_PX, dry, method_config, network
@@ -102,6 +106,60 @@ def check_method(processes: Processes, kind: str, batch: Batch, table: Tensor) -
         assert torch.allclose(left, right, atol=2e-5, rtol=1e-4), (kind, name, left, right)
 
 
+def check_gathered(processes: Processes) -> None:
+    """Averaged over processes, the gradient of own values through the gather is that of the whole batch."""
+    whole = torch.randn(6, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64).requires_grad_()
+    of = processes.share.of
+
+    def loss(values: Tensor) -> Tensor:
+        return (values @ values.T).pow(3).sum() + values.exp().mean()
+
+    own = of(whole.detach()).requires_grad_()
+    gathered = reduction.gathered(own)
+    assert torch.equal(gathered, whole)
+    loss(gathered).backward()
+    loss(whole).backward()
+    assert own.grad is not None
+    assert whole.grad is not None
+    assert torch.allclose(own.grad / processes.share.count, of(whole.grad), rtol=1e-12)
+
+
+class Halves(Scratch):
+    """The head alone, then all but the head: in each stage there are parameters that get no gradient."""
+
+    def stages(self) -> tuple[Stage, ...]:
+        return (
+            Stage("head", 1, trains=lambda name: ".head." in name),
+            Stage("rest", trains=lambda name: ".stages." in name),
+        )
+
+
+def check_stages(processes: Processes, batch: Batch) -> None:
+    """Two stages of one step each: every stage wraps anew, and what does not learn is not waited for."""
+    torch.manual_seed(3)
+    objective = Objective(nn.ModuleList([network(CLASSES)]), Halves(ScratchConfig()))
+    whole = copy.deepcopy(objective)
+    changes = ["training.optimizer.kind=sgd", "training.optimizer.momentum=0", "training.optimizer.weight_decay=0"]
+    schedule = ["training.schedule.kind=steps", "training.schedule.epochs=[]", f"image.size_px={SIZE_PX}"]
+    config = with_overrides(demo(), [*changes, *schedule, "training.optimizer.lr=0.5"])
+    of = processes.share.of
+    part = Batch(of(batch.images), of(batch.labels), of(batch.indices))
+    for span in spans(objective.method.stages(), 2, kind="halves"):
+        stage = start(span, objective, lambda _: None, None, config, State(epoch=span.first), processes.fabric)
+        stage.start_epoch(span.first)
+        stage.start_step(span.first, config.training)
+        stage.stepper(part)
+        with alone():
+            whole(batch.images, batch.labels, batch.indices, None, {})["label"].backward()
+        with torch.no_grad():
+            for name, parameter in whole.named_parameters():
+                assert parameter.grad is not None
+                parameter -= 0.5 * parameter.grad if span.stage.trains(name) else 0
+                parameter.grad = None
+    for (name, left), right in zip(whole.named_parameters(), objective.parameters(), strict=True):
+        assert torch.allclose(left, right, atol=1e-6), name
+
+
 def check_first(processes: Processes) -> None:
     """What the first process finds, all know: results and errors."""
     assert processes.first(lambda: processes.share.number) == 0
@@ -118,10 +176,12 @@ def main() -> None:
     processes = start_processes(with_overrides(demo(), ["device=cpu"]))
     assert processes.share.count == 2
     check_first(processes)
+    check_gathered(processes)
     numbers = torch.Generator().manual_seed(0)
     batch = Batch(torch.rand(12, 1, SIZE_PX, SIZE_PX, generator=numbers), LABELS, torch.arange(12))
     # The two halves differ in scale, so that whatever is averaged over the wrong images shows.
     table = 3 * torch.randn(12, CLASSES, generator=numbers) * torch.linspace(0.2, 3, 12)[:, None]
+    check_stages(processes, batch)
     for kind in METHODS:
         check_method(processes, kind, batch, table)
     if processes.share.number == 0:
