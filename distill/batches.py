@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from distill.augment import Draws, draw, views, without_waiting
 from distill.config import Augment
 from distill.errors import UsageError, WorkFailed
 from distill.vision.datasets import Split
@@ -35,11 +36,13 @@ class Batch:
         images: float32 [B, C, H, W] in [0, 1], channels last in memory.
         labels: int64 [B].
         indices: int64 [B], positions in the split.
+        view: which of the kept views the images are; 0 where none are kept.
     """
 
     images: Tensor
     labels: Tensor
     indices: Tensor
+    view: int = 0
 
 
 @dataclass(frozen=True)
@@ -51,8 +54,12 @@ class Share:
 
     def of(self, batch: Tensor) -> Tensor:
         """The part of a tensor [B, ...] that is this process's: [B / count, ...]."""
-        size = len(batch) // self.count
-        return batch[self.number * size : (self.number + 1) * size]
+        return batch[self.within(len(batch))]
+
+    def within(self, batch_size: int) -> slice:
+        """Where this process's part of a batch is."""
+        size = batch_size // self.count
+        return slice(self.number * size, (self.number + 1) * size)
 
     def check(self, batch_size: int) -> None:
         """Raises UsageError if a batch cannot be divided evenly (the parts' mean would not be the batch's)."""
@@ -66,6 +73,9 @@ class Share:
 
 WHOLE = Share()
 """Of a run in one process."""
+
+KEPT_VIEWS = 2**40
+"""Added to the seeds of kept views, which are then none of an epoch's."""
 
 MOST_TURNS = 10_000
 """How often the images held back may come round within one epoch of the run, before two epochs see the same."""
@@ -128,14 +138,35 @@ class Batches:
         order = torch.randperm(len(self.positions), generator=generator)[: len(self) * self.batch_size]
         order = self.positions[order]
         chunks = tuple(self.share.of(chunk) for chunk in order.split(self.batch_size))
-        for indices, pixels in self._pixels(chunks):
-            views = random_views(pixels, self.augment, generator, self.share)
-            yield Batch(to_unit_range(views), self.labels[indices], indices)
+        view = number % (self.augment.kept_views or 1)
+        kept = self._kept(view)
+        for chunk, (indices, pixels) in zip(chunks, self._pixels(chunks), strict=True):
+            images = pixels
+            if kept is not None:
+                images = views(pixels, self.augment, kept.of(chunk))
+            elif self.augment.active:
+                drawn = draw(self.augment, len(chunk) * self.share.count, generator)
+                images = views(pixels, self.augment, drawn.of(self.share.within(len(drawn.top))))
+            yield Batch(to_unit_range(images), self.labels[indices], indices, view)
 
-    def in_order(self) -> Iterator[Batch]:
-        """Every image once, in the split's order, without augmentation; the last batch may be smaller."""
-        for indices, pixels in self._pixels(self.positions.split(self.batch_size)):
-            yield Batch(to_unit_range(pixels), self.labels[indices], indices)
+    def in_order(self, view: int | None = None) -> Iterator[Batch]:
+        """Every image once, in the split's order; the last batch may be smaller.
+
+        Args:
+            view: which of the kept views to show; None = without augmentation.
+        """
+        kept = None if view is None else self._kept(view)
+        chunks = self.positions.split(self.batch_size)
+        for chunk, (indices, pixels) in zip(chunks, self._pixels(chunks), strict=True):
+            images = pixels if kept is None else views(pixels, self.augment, kept.of(chunk))
+            yield Batch(to_unit_range(images), self.labels[indices], indices, view or 0)
+
+    def _kept(self, view: int) -> Draws | None:
+        """What a kept view of every image of the split is made of; None if there are no such views."""
+        if self.augment.kept_views is None or not self.augment.active:
+            return None
+        generator = torch.Generator().manual_seed(KEPT_VIEWS + self.seed * 1_000_003 + view)
+        return draw(self.augment, len(self.split), generator)
 
     def _pixels(self, chunks: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, Tensor]]:
         if self.images is not None:
@@ -191,30 +222,3 @@ class EndlessBatches(Iterator[Batch]):
 def to_unit_range(pixels: Tensor) -> Tensor:
     """uint8 [B, H, W, C] -> float32 [B, C, H, W] in [0, 1], channels last in memory."""
     return pixels.permute(0, 3, 1, 2).to(torch.float32).div_(255)
-
-
-def random_views(pixels: Tensor, augment: Augment, generator: torch.Generator, share: Share = WHOLE) -> Tensor:
-    """Random crops and mirror images of uint8 [B, H, W, C], one gather for the whole batch.
-
-    The random numbers are drawn on the CPU and for the batch of all processes, so a run sees the same views on every
-    device and on any number of them.
-    """
-    if not augment.active:
-        return pixels
-    batch, height, width, _ = pixels.shape
-    device, padding = pixels.device, augment.crop_padding_px
-    top, left = torch.randint(0, 2 * padding + 1, (2, batch * share.count, 1), generator=generator)
-    columns = torch.arange(width, device=device).expand(batch, width)
-    if augment.horizontal_flip:
-        mirrored = torch.rand(batch * share.count, 1, generator=generator) < 0.5
-        columns = torch.where(without_waiting(share.of(mirrored), device), width - 1 - columns, columns)
-    rows = torch.arange(height, device=device) + without_waiting(share.of(top), device)
-    columns = columns + without_waiting(share.of(left), device)
-    padded = torch.nn.functional.pad(pixels, (0, 0, padding, padding, padding, padding))
-    samples = torch.arange(batch, device=device)
-    return padded[samples[:, None, None], rows[:, :, None], columns[:, None, :]]
-
-
-def without_waiting(tensor: Tensor, device: torch.device) -> Tensor:
-    """A CPU tensor on the device; a copy to a GPU starts from pinned memory, so that the host goes on at once."""
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)

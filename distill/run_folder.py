@@ -23,8 +23,8 @@ METRICS_FILE = "metrics.jsonl"
 STATE_FILE = "resume.pt"
 
 STATE_FIELDS = ("epoch", "model", "method", "optimizer", "stale_epochs")
-LATER_STATE_FIELDS = ("stage", "stepper")
-"""Not in states that were written when every method had one stage and the plain step."""
+LATER_STATE_FIELDS = ("stage", "stepper", "averages")
+"""Not in states that were written when every method had one stage and the plain step, and no weights were averaged."""
 
 
 @dataclass
@@ -34,7 +34,7 @@ class State:
     Attributes:
         epoch: epochs finished.
         stage: name of the method's stage that the last of them belonged to.
-        model, method, optimizer, stepper: their state dicts, on the CPU.
+        model, method, optimizer, stepper, averages: their state dicts, on the CPU.
         history: one row per finished epoch, as in `metrics.jsonl`.
         best, last: metrics; None before the first epoch.
         stale_epochs: epochs since the best one.
@@ -46,6 +46,7 @@ class State:
     method: dict[str, Any] = field(default_factory=dict)
     optimizer: dict[str, Any] = field(default_factory=dict)
     stepper: dict[str, Any] = field(default_factory=dict)
+    averages: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     best: Metrics | None = None
     last: Metrics | None = None

@@ -123,7 +123,7 @@ def start(
     """
     choose_trained(objective, span.stage)
     wrapped, optimizer = fabric.setup(objective, make_optimizer(config.training, objective))
-    step = Step(fabric, wrapped, optimizer, answers, config.image.size_px)
+    step = Step(fabric, wrapped, optimizer, answers, config.image.size_px, config.training.clip_norm)
     stepper = objective.method.stepper(step, held_back)
     if state.epoch > span.first:
         if state.stage != span.stage.name:

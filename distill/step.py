@@ -58,6 +58,7 @@ class Step:
     Attributes:
         answers: what the teacher says of a batch.
         size_px: what the students see; batches may carry larger images for the teacher.
+        clip_norm: a longer gradient is shortened to this; None = never.
     """
 
     fabric: Fabric
@@ -65,6 +66,7 @@ class Step:
     optimizer: torch.optim.Optimizer
     answers: Callable[[Batch], Outputs | None]
     size_px: int
+    clip_norm: float | None = None
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
         """Take the step; returns the named losses before it, detached and still on the device."""
@@ -81,6 +83,11 @@ class Step:
         """One step of the optimizer down the sum of these losses; returns them detached."""
         self.optimizer.zero_grad()
         self.fabric.backward(torch.stack(list(losses.values())).sum())
+        if self.clip_norm is not None:
+            # To ask whether the norm is finite would make a GPU wait; the loop watches the losses.
+            self.fabric.clip_gradients(
+                self.objective, self.optimizer, max_norm=self.clip_norm, error_if_nonfinite=False
+            )
         self.optimizer.step()
         return {name: loss.detach() for name, loss in losses.items()}
 

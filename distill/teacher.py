@@ -7,6 +7,7 @@ epoch, a network is asked once and becomes such a table, which is kept for later
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from distill.methods import Outputs
 from distill.taps import Taps
 from distill.terminal import progress
 from distill.vision.cache import cache_folder, cached_array
+from distill.vision.datasets import Split
 from distill.vision.models import ImageClassifier, build
 from distill.vision.preprocess import Preprocess
 from distill.vision.weights import fill, read_weights
@@ -86,6 +88,7 @@ class TeacherAnswers:
     """Says what the teacher says of a batch: from a table if its view of an image never changes, else by asking.
 
     Attributes:
+        table: float32 [kept views, N, classes]; None where the teacher is asked in every step.
         taps: of the model; None where nothing of it is tapped.
     """
 
@@ -100,14 +103,16 @@ class TeacherAnswers:
         if asked_every_step(config):
             self.model = _to_device(_model_for_views(config, teacher), fabric.device)
             self.size_px = view_px(config, teacher, of_teacher=True)
+        elif shares_views(config):
+            self.table = _table_of_views(config, data, teacher, fabric.device)
         else:
-            self.table = _table(config, data, teacher, fabric.device)
+            self.table = _table(config, data, teacher, fabric.device)[None]
 
     @torch.no_grad()
     def __call__(self, batch: Batch) -> Outputs | None:
         """The teacher's outputs, or None without a teacher."""
         if self.table is not None:
-            return Outputs(self.table[batch.indices])
+            return Outputs(self.table[batch.view, batch.indices])
         if self.model is not None:
             with self.autocast():
                 logits = self.model(resized(batch.images, self.size_px)).float()
@@ -117,15 +122,21 @@ class TeacherAnswers:
 
 def asked_every_step(config: RunConfig) -> bool:
     """True if an image looks different in every epoch, or more than logits is read: only they are kept."""
-    return config.training.augment.active or config.method.needs.teacher == "taps"
+    augment = config.training.augment
+    return (augment.active and augment.kept_views is None) or config.method.needs.teacher == "taps"
+
+
+def shares_views(config: RunConfig) -> bool:
+    """True if the teacher must see the very view that the student sees, and not a plain picture of its own."""
+    return config.training.augment.active or asked_every_step(config)
 
 
 def view_px(config: RunConfig, teacher: Teacher | None, *, of_teacher: bool = False) -> int:
     """Side of the images that batches carry: large enough for student and teacher (or just what the teacher sees).
 
-    Only a teacher that is asked in every step matters; otherwise its answers come from its own copy of the data.
+    Only a teacher that sees the student's views matters; otherwise its answers come from its own copy of the data.
     """
-    if teacher is None or teacher.preprocess is None or not asked_every_step(config):
+    if teacher is None or teacher.preprocess is None or not shares_views(config):
         return config.image.size_px
     theirs = teacher.preprocess.size_px
     return theirs if of_teacher else max(theirs, config.image.size_px)
@@ -148,8 +159,8 @@ def _model_for_views(config: RunConfig, teacher: Teacher) -> ImageClassifier:
     if (ours.resize, ours.channels) != (theirs.resize, theirs.channels):
         raise UsageError(
             f"the teacher sees {theirs.channels} channel(s) ({theirs.resize}), the student {ours.channels} "
-            f"({ours.resize}). A teacher that is asked in every step, for its taps or because of training.augment, "
-            "must see the student's view, at any size."
+            f"({ours.resize}). A teacher whose taps are read, or that teaches with training.augment, must see the "
+            "student's view, at any size."
         )
     return teacher.model
 
@@ -165,23 +176,13 @@ def _table(config: RunConfig, data: Data, teacher: Teacher, device: torch.device
         table = teacher.logits
     else:
         model, preprocess = _to_device(teacher.model, device), teacher.preprocess
-        key = sha256_of_json(
-            [
-                teacher.sha256,
-                teacher.model.temperature,
-                preprocess.model_dump(mode="json"),
-                data.train_sha256,
-                device.type,
-                torch.__version__,
-            ]
-        )
 
         def ask() -> NDArray[np.float32]:
             same_view = preprocess.input_shape == config.preprocess.input_shape
             split = data.train if same_view else config.dataset.load("train", preprocess)
             return _ask(model, Batches(split, batch_size=256, device=device))
 
-        table = torch.from_numpy(cached_array(cache_folder() / f"teacher-logits-{key[:16]}.array", ask))
+        table = torch.from_numpy(cached_array(_kept_at(_asked(teacher, data, device)), ask))
     expected = (len(data.train), len(data.train.class_names))
     if tuple(table.shape) != expected:
         raise UsageError(
@@ -191,13 +192,63 @@ def _table(config: RunConfig, data: Data, teacher: Teacher, device: torch.device
     return table.to(device)
 
 
+def _table_of_views(config: RunConfig, data: Data, teacher: Teacher, device: torch.device) -> Tensor:
+    """The teacher's answers to every kept view of every training image, float32 [views, N, classes].
+
+    They are kept on disk as plain images' are, under what the views are made of as well.
+    """
+    model, augment = _to_device(_model_for_views(config, teacher), device), config.training.augment
+    size_px = view_px(config, teacher)
+    drawn = [augment.model_dump(mode="json"), config.seed, size_px]
+    path = _kept_at([*_asked(teacher, data, device), *drawn])
+
+    def ask() -> NDArray[np.float32]:
+        split = training_views(config, data, teacher)
+        batches = Batches(split, batch_size=256, device=device, augment=augment, seed=config.seed)
+        theirs = view_px(config, teacher, of_teacher=True)
+        return np.stack([_ask(model, batches, size_px=theirs, view=view) for view in range(augment.kept_views or 1)])
+
+    return torch.from_numpy(cached_array(path, ask)).to(device)
+
+
+def training_views(config: RunConfig, data: Data, teacher: Teacher | None) -> Split:
+    """The training images at a size that serves student and teacher."""
+    size_px = view_px(config, teacher)
+    if size_px == config.image.size_px:
+        return data.train
+    return config.dataset.load("train", config.preprocess.model_copy(update={"size_px": size_px}))
+
+
+def _asked(teacher: Teacher, data: Data, device: torch.device) -> list[Any]:
+    """What decides the answers of a network to the plain training images."""
+    assert teacher.model is not None
+    assert teacher.preprocess is not None
+    return [
+        teacher.sha256,
+        teacher.model.temperature,
+        teacher.preprocess.model_dump(mode="json"),
+        data.train_sha256,
+        device.type,
+        torch.__version__,
+    ]
+
+
+def _kept_at(identity: list[Any]) -> Path:
+    return cache_folder() / f"teacher-logits-{sha256_of_json(identity)[:16]}.array"
+
+
 @torch.inference_mode()
-def _ask(model: nn.Module, batches: Batches) -> NDArray[np.float32]:
+def _ask(
+    model: nn.Module, batches: Batches, *, size_px: int | None = None, view: int | None = None
+) -> NDArray[np.float32]:
+    """Logits float32 [N, classes] of every image in the split's order, of a kept view or plain."""
     answers: list[Tensor] = []
+    title = "asking the teacher once" if view is None else f"asking the teacher once, view {view + 1}"
     with progress() as display:
-        task = display.add_task("asking the teacher once", total=len(batches.split), note="")
-        for batch in batches.in_order():
-            answers.append(model(batch.images).float().cpu())
+        task = display.add_task(title, total=len(batches.split), note="")
+        for batch in batches.in_order(view):
+            images = batch.images if size_px is None else resized(batch.images, size_px)
+            answers.append(model(images).float().cpu())
             display.advance(task, len(batch.labels))
     return torch.cat(answers).numpy()
 

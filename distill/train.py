@@ -28,6 +28,7 @@ from distill.config import (
     TrainTeacher,
 )
 from distill.data import Data, load_data
+from distill.depthwise import quicken
 from distill.dry_run import dry_run
 from distill.errors import UsageError
 from distill.loss_watch import LossWatch, Meter
@@ -38,9 +39,9 @@ from distill.step import Objective
 from distill.step_clock import StepClock
 from distill.teacher import Teacher, TeacherAnswers
 from distill.terminal import progress, say
-from distill.vision.datasets import Split
 from distill.vision.models import ImageClassifier, build, builder
 from distill.vision.preprocess import Preprocess
+from distill.weight_averaging import AveragedWeights
 
 
 def train(config: RunConfig, path: Path, *, resume: bool = False, restart: bool = False) -> Card:
@@ -66,17 +67,19 @@ def train(config: RunConfig, path: Path, *, resume: bool = False, restart: bool 
     teacher = prepare_teacher(config, data, path, processes)
     with processes.first_goes_ahead():
         answers = TeacherAnswers(config, data, teacher, fabric)
-        views = views_for_training(config, data, teacher)
+        views = teachers.training_views(config, data, teacher)
 
     torch.manual_seed(config.seed)
     students = build_students(config, config.method.needs.students, len(data.train.class_names))
     trained = quantization_aware.prepare(students, config, data.train.class_names)
+    averaged = averages(config, students, fabric.device)
+    judged = students if averaged is None else averaged.networks
     built = dry_run(config, data, students, answers.model, teacher_px=answers.size_px, trained=trained)
     answers.taps = built.teacher
     objective = Objective(nn.ModuleList(trained), built.method, built.students)
     processes.share_statistics([*students, built.method])
     phases = spans(built.method.stages(), config.training.epochs, kind=config.method.kind)
-    restore(state, objective)
+    restore(state, objective, averaged)
 
     settings = config.training
     batches = Batches(
@@ -102,22 +105,22 @@ def train(config: RunConfig, path: Path, *, resume: bool = False, restart: bool 
             started = time.perf_counter()
             clock = StepClock(fabric.device)
             with built.tapped():
-                losses = train_epoch(stage, batches, config, state.epoch, Meter(display, bar), clock)
+                losses = train_epoch(stage, averaged, batches, config, state.epoch, Meter(display, bar), clock)
             batch_ms = clock.median_ms()
             seconds = time.perf_counter() - started
             rate = len(batches) * batches.batch_size / seconds
-            found = processes.first(measure, students, validation, state.epoch + 1)
+            found = processes.first(measure, judged, validation, state.epoch + 1)
             leader = leading(found)
             row = {"losses": losses, **built.method.scalars(), "seconds": seconds, "images_per_s": rate}
             row["median_batch_ms"] = batch_ms
             row |= quantization_aware.rounded_accuracy(trained, validation)
             row |= {"stage": stage.span.stage.name, "judged": stage.span.stage.judged} if len(phases) > 1 else {}
             advance(state, found[leader], row)
-            capture(state, stage)
-            processes.first(keep, folder, config, data, teacher, state, students[leader])
+            capture(state, stage, averaged)
+            processes.first(keep, folder, config, data, teacher, state, judged[leader])
             say(epoch_line(config, state))
 
-    return processes.first(finish, folder, config, data, teacher, state, students, validation)
+    return processes.first(finish, folder, config, data, teacher, state, judged, validation)
 
 
 def measure(students: list[ImageClassifier], validation: Batches, epoch: int) -> list[Metrics]:
@@ -160,7 +163,13 @@ def leading(cohort: list[Metrics]) -> int:
 
 
 def train_epoch(
-    stage: Underway, batches: Batches, config: RunConfig, epoch: int, meter: Meter, clock: StepClock
+    stage: Underway,
+    averaged: AveragedWeights | None,
+    batches: Batches,
+    config: RunConfig,
+    epoch: int,
+    meter: Meter,
+    clock: StepClock,
 ) -> dict[str, float]:
     """One pass over the training images; returns the mean of each named loss.
 
@@ -174,6 +183,8 @@ def train_epoch(
     for index, batch in enumerate(batches.epoch(epoch)):
         stage.start_step(epoch + index / len(batches), config.training)
         watch.add(index, stage.stepper(batch))
+        if averaged is not None:
+            averaged.update(epoch * len(batches) + index)
         clock.tick()
         if watch.due(index, len(batches)):
             meter.show(watch.check(), (index + 1) * batches.batch_size, index + 1)
@@ -186,6 +197,11 @@ def check(config: RunConfig, share: Share) -> None:
     share.check(config.training.batch_size)
     if config.quantization_aware and share.count > 1:
         raise UsageError("a quantization-aware run keeps its ranges in one process; start it without torchrun.")
+    if config.quantization_aware and config.training.weight_averaging:
+        raise UsageError(
+            "a quantization-aware run judges and keeps the weights that it rounds; an average of them was never "
+            "rounded in training. Set training.weight_averaging=null."
+        )
     if isinstance(config.teacher, TrainTeacher):
         builder(config.teacher.model)
         share.check(config.teacher.training.batch_size)
@@ -251,12 +267,10 @@ def check_views(config: RunConfig, teacher: ImageSettings | Preprocess | None) -
         )
 
 
-def views_for_training(config: RunConfig, data: Data, teacher: Teacher | None) -> Split:
-    """The training images at a size that serves student and teacher."""
-    size_px = teachers.view_px(config, teacher)
-    if size_px == config.image.size_px:
-        return data.train
-    return config.dataset.load("train", config.preprocess.model_copy(update={"size_px": size_px}))
+def averages(config: RunConfig, students: list[ImageClassifier], device: torch.device) -> AveragedWeights | None:
+    """The moving averages of the students' weights, if the run wants them."""
+    settings = config.training.weight_averaging
+    return None if settings is None else AveragedWeights(settings, students, device)
 
 
 def hold_back(batches: Batches, config: RunConfig) -> tuple[Batches, EndlessBatches | None]:
@@ -282,6 +296,8 @@ def build_students(config: RunConfig, count: int, num_classes: int) -> list[Imag
     students = [build(config.model, num_classes=num_classes, preprocess=config.preprocess) for _ in range(count)]
     for student in students:
         student.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        if config.quantization_aware is None:
+            quicken(student)
     return students
 
 
@@ -293,19 +309,22 @@ def link_teacher(path: Path, teacher_path: Path) -> None:
     link.symlink_to(Path("..") / teacher_path.name)
 
 
-def capture(state: State, stage: Underway) -> None:
+def capture(state: State, stage: Underway, averaged: AveragedWeights | None) -> None:
     """Copy everything trainable into the state."""
     state.stage = stage.span.stage.name
     state.model = to_cpu(dict(stage.objective.students.state_dict()))
     state.method = to_cpu(dict(stage.objective.method.state_dict()))
     state.optimizer, state.stepper = to_cpu(stage.optimizer.state_dict()), to_cpu(stage.stepper.state_dict())
+    state.averages = {} if averaged is None else to_cpu(averaged.state_dict())
 
 
-def restore(state: State, objective: Objective) -> None:
+def restore(state: State, objective: Objective, averaged: AveragedWeights | None) -> None:
     """Put the weights of an earlier session back, if there is one; the optimizer's state follows in `stages.start`."""
     if state.epoch:
         objective.students.load_state_dict(state.model)
         objective.method.load_state_dict(state.method)
+        if averaged is not None:
+            averaged.load_state_dict(state.averages)
 
 
 def stale(state: State, settings: TrainingSettings) -> bool:

@@ -3,7 +3,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from distill.batches import Batches, Share, random_views, to_unit_range
+from distill.batches import Batches, Share, to_unit_range
 from distill.config import Augment
 from distill.errors import UsageError
 from distill.vision.datasets import Split
@@ -77,33 +77,38 @@ def test_the_unit_range_is_exact_at_its_ends_and_channels_last_in_memory() -> No
     assert images.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_views_are_crops_of_the_padded_picture_or_of_its_mirror_image() -> None:
-    picture = torch.randint(1, 256, (1, 6, 6, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    padded = torch.nn.functional.pad(picture[0], (0, 0, 2, 2, 2, 2))
-    windows = [padded[y : y + 6, x : x + 6] for y in range(5) for x in range(5)]
-    mirrored = torch.nn.functional.pad(picture[0].flip(1), (0, 0, 2, 2, 2, 2))
-    windows += [mirrored[y : y + 6, x : x + 6] for y in range(5) for x in range(5)]
-    seen = set()
-    augment = Augment(crop_padding_px=2, horizontal_flip=True)
-    views = random_views(picture.expand(400, 6, 6, 3), augment, torch.Generator().manual_seed(1))
-    for view in views:
-        matches = [index for index, window in enumerate(windows) if torch.equal(view, window)]
-        assert matches
-        seen.add(matches[0])
-    assert len(seen) > 45
+def test_kept_views_come_round_and_are_the_same_whatever_the_epoch_and_the_batch() -> None:
+    split = Split(
+        np.random.default_rng(0).integers(0, 256, (10, 6, 6, 1), dtype=np.uint8), np.arange(10), tuple("0123456789")
+    )
+
+    def by_image(batches: Batches, epoch: int) -> dict[int, torch.Tensor]:
+        pairs = (zip(batch.indices, batch.images, strict=True) for batch in batches.epoch(epoch))
+        return {int(index): image for pair in pairs for index, image in pair}
+
+    augment = Augment(crop_padding_px=2, horizontal_flip=True, kept_views=3)
+    pairs = Batches(split, batch_size=2, device=CPU, augment=augment, seed=4)
+    fives = Batches(split, batch_size=5, device=CPU, augment=augment, seed=4)
+    first, second, fourth = by_image(pairs, 0), by_image(pairs, 1), by_image(fives, 3)
+    assert all(torch.equal(first[image], fourth[image]) for image in range(10))
+    assert sum(torch.equal(first[image], second[image]) for image in range(10)) < 3
+    assert [batch.view for batch in pairs.epoch(4)] == [1] * 5
+    for view in range(3):
+        shown = torch.cat([batch.images for batch in pairs.in_order(view)])
+        assert torch.equal(shown, torch.stack([by_image(pairs, view)[image] for image in range(10)]))
+    other_seed = by_image(Batches(split, batch_size=2, device=CPU, augment=augment, seed=5), 0)
+    assert not all(torch.equal(first[image], other_seed[image]) for image in range(10))
+    plain = torch.cat([batch.images for batch in pairs.in_order()])
+    assert torch.equal(plain, to_unit_range(torch.from_numpy(split.images)))
 
 
-def test_without_augmentation_the_pixels_are_not_touched() -> None:
-    pixels = torch.randint(0, 256, (4, 6, 6, 1), dtype=torch.uint8)
-    assert random_views(pixels, Augment(), torch.Generator()) is pixels
-
-
+@pytest.mark.parametrize("kept_views", [None, 2])
 @pytest.mark.parametrize("streamed", [False, True])
-def test_the_shares_of_several_processes_are_together_the_batch_of_one(streamed: bool) -> None:
+def test_the_shares_of_several_processes_are_together_the_batch_of_one(streamed: bool, kept_views: int | None) -> None:
     split = numbered(20)
     if streamed:
         split = Split(OnDemand(split.images[np.arange(20)]), split.labels, split.class_names)
-    augment = Augment(crop_padding_px=1, horizontal_flip=True)
+    augment = Augment(crop_padding_px=1, horizontal_flip=True, kept_views=kept_views)
 
     def epoch(share: Share) -> Batches:
         return Batches(split, batch_size=6, device=CPU, augment=augment, share=share)

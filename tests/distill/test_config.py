@@ -1,6 +1,6 @@
 import pytest
 
-from distill.config import Cosine, Steps, differences, parse, with_overrides
+from distill.config import Cosine, OneCycle, Steps, differences, parse, with_overrides
 from distill.errors import UsageError
 from distill.recipes import RECIPES, demo, recipe
 
@@ -80,3 +80,30 @@ def test_the_cosine_rises_in_warm_up_and_ends_at_zero() -> None:
 def test_steps_fall_at_the_start_of_the_named_epochs() -> None:
     steps = Steps(epochs=(3, 5))
     assert [round(steps.factor(e, 9), 4) for e in (0, 2.99, 3, 4.9, 5, 8)] == [1, 1, 0.1, 0.1, 0.01, 0.01]
+
+
+def test_one_cycle_rises_to_the_full_rate_and_falls_to_none() -> None:
+    one_cycle = OneCycle(rise=0.25, start=0.1)
+    assert one_cycle.factor(0, 8) == pytest.approx(0.1)
+    assert one_cycle.factor(1, 8) == pytest.approx(0.55)
+    assert one_cycle.factor(2, 8) == pytest.approx(1)
+    assert one_cycle.factor(5, 8) == pytest.approx(0.5)
+    assert one_cycle.factor(8, 8) == pytest.approx(0)
+
+
+@pytest.mark.parametrize(
+    "assignment",
+    [
+        "training.weight_averaging.decay=0.99",
+        "training.clip_norm=1.0",
+        "training.augment.kept_views=3",
+        "teacher.training.clip_norm=1.0",
+        "quantization_aware.from_run=here",
+    ],
+)
+def test_a_later_setting_counts_in_the_identity_only_where_it_is_used(assignment: str) -> None:
+    path = assignment.partition("=")[0]
+    group = path if path.endswith(("clip_norm", "kept_views")) else path.rpartition(".")[0]
+    used = with_overrides(demo(), [assignment])
+    assert used.identity() != demo().identity()
+    assert with_overrides(used, [f"{group}=null"]).identity() == demo().identity()

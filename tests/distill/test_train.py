@@ -9,18 +9,24 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from lightning_fabric import Fabric
 
-from distill import calibration, checkpoint, terminal
+from distill import calibration, checkpoint, evaluate, terminal
+from distill import teacher as teachers
 from distill.__main__ import app
+from distill.batches import Batches
 from distill.config import CheckpointTeacher, LogitsTeacher, RunConfig, parse, with_overrides
 from distill.contract import sha256_of_file
+from distill.data import load_data
 from distill.errors import UsageError, WorkFailed
 from distill.recipes import demo, demo_scratch
 from distill.run_folder import RunFolder, State
+from distill.teacher import Teacher
 from distill.train import train
 from distill.vision import cache
 
@@ -176,6 +182,98 @@ def test_a_learned_temperature_moves_is_recorded_and_survives_a_resume(tmp_path:
             train(folder.config, folder.path)
     train(folder.config, folder.path, resume=True)
     assert weights(tmp_path / "half") == weights(tmp_path / "whole")
+
+
+RECIPES_OF_TODAY = [
+    [
+        "training.weight_averaging.decay=0.9",
+        "training.clip_norm=0.5",
+        "training.schedule.kind=one_cycle",
+        "training.augment.crop_padding_px=2",
+    ],
+    ["training.weight_averaging.decay=0.9", "training.augment.crop_padding_px=2", "training.augment.kept_views=2"],
+]
+
+
+@pytest.mark.parametrize("settings", RECIPES_OF_TODAY)
+def test_averages_clipped_gradients_and_views_resume_to_the_same_bits(tmp_path: Path, settings: list[str]) -> None:
+    whole = train(tiny_kd(*settings), tmp_path / "whole")
+    folder = RunFolder(tmp_path / "half", tiny_kd(*settings))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunFolder, "save_state", stop_after_second_epoch(RunFolder.save_state))
+        with pytest.raises(KeyboardInterrupt):
+            train(folder.config, folder.path)
+    half = train(folder.config, folder.path, resume=True)
+    assert weights(tmp_path / "half") == weights(tmp_path / "whole")
+    assert whole.training
+    assert half.training
+    assert whole.training.last == half.training.last
+
+
+def test_the_average_is_what_is_judged_and_kept(tmp_path: Path) -> None:
+    config = tiny_scratch("training.weight_averaging.decay=0.97")
+    card = train(config, tmp_path / "averaged")
+    train(tiny_scratch(), tmp_path / "plain")
+    averaged, plain = (checkpoint.load(tmp_path / name / "last").model for name in ("averaged", "plain"))
+    assert not torch.equal(averaged.state_dict()["network.fc.weight"], plain.state_dict()["network.fc.weight"])
+    validation = Batches(
+        config.dataset.load("validation", config.preprocess), batch_size=64, device=torch.device("cpu")
+    )
+    assert card.training
+    assert evaluate.evaluate(averaged, validation, epoch=3).loss == pytest.approx(card.training.last.loss, rel=1e-4)
+
+
+def test_a_shorter_gradient_trains_other_weights(tmp_path: Path) -> None:
+    slow = ["training.epochs=1", "training.optimizer.kind=sgd"]
+    train(tiny_scratch(*slow), tmp_path / "free")
+    train(tiny_scratch(*slow, "training.clip_norm=1000"), tmp_path / "never")
+    train(tiny_scratch(*slow, "training.clip_norm=0.01"), tmp_path / "always")
+    assert weights(tmp_path / "free") == weights(tmp_path / "never") != weights(tmp_path / "always")
+
+
+def test_a_teacher_is_asked_once_for_each_kept_view(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train(tiny_scratch("training.epochs=1"), tmp_path / "teacher")
+    views = ["training.epochs=5", "training.augment.crop_padding_px=2", "training.augment.kept_views=2"]
+    base = tiny_kd(*views).model_copy(update={"teacher": CheckpointTeacher(path=str(tmp_path / "teacher"))})
+    asked: list[tuple[int, ...]] = []
+
+    def load(*arguments: Any, **named: Any) -> Teacher:
+        found = load_teacher(*arguments, **named)
+        assert found.model
+        found.model.register_forward_pre_hook(lambda _module, inputs: asked.append(tuple(inputs[0].shape)))
+        return found
+
+    load_teacher = teachers.load
+    monkeypatch.setattr(teachers, "load", load)
+    train(base, tmp_path / "one")
+    images = 8 * 20
+    assert sum(shape[0] for shape in asked) == 2 * images
+    asked.clear()
+    train(with_overrides(base, ["training.epochs=1"]), tmp_path / "again")
+    assert not asked
+    train(with_overrides(base, ["training.epochs=1", "seed=1"]), tmp_path / "other-views")
+    assert sum(shape[0] for shape in asked) == 2 * images
+
+
+def test_answers_to_kept_views_are_those_of_a_teacher_that_is_asked_in_every_step(tmp_path: Path) -> None:
+    train(tiny_scratch("training.epochs=1", "image.size_px=48"), tmp_path / "teacher")
+    views = ["training.augment.crop_padding_px=3", "training.augment.kept_views=2"]
+    config = tiny_kd(*views).model_copy(update={"teacher": CheckpointTeacher(path=str(tmp_path / "teacher"))})
+    data, fabric = load_data(config), Fabric(accelerator="cpu", devices=1)
+    teacher = teachers.load(config.teacher, channels=1, class_names=data.train.class_names)  # type: ignore[arg-type]
+    split = teachers.training_views(config, data, teacher)
+    assert split.images.shape[1] == 48
+    kept = teachers.TeacherAnswers(config, data, teacher, fabric)
+    always = teachers.TeacherAnswers(
+        with_overrides(config, ["training.augment.kept_views=null"]), data, teacher, fabric
+    )
+    batches = Batches(split, batch_size=40, device=fabric.device, augment=config.training.augment, seed=config.seed)
+    for epoch in range(3):
+        for batch in batches.epoch(epoch):
+            told, asked = kept(batch), always(batch)
+            assert told
+            assert asked
+            torch.testing.assert_close(told.logits, asked.logits, atol=1e-4, rtol=1e-4)
 
 
 def stop_after_second_epoch(save: Callable[[RunFolder, State], None]) -> Callable[[RunFolder, State], None]:
