@@ -49,8 +49,8 @@ app-check: ## build and verify the demo app with Debian's tools alone
 app-test: $(READY) ## the demo app's tests on the JVM
 	PYTHON=$(abspath $(RUN)) android_demo/test.sh
 
-test: $(READY) uv ## run the tests
-	$(RUN) -m pytest
+test: $(READY) uv ## run the tests, in two processes side by side
+	$(RUN) -m pytest --numprocesses 2 --dist worksteal
 
 check: $(READY) ## lint, formatting and types
 	$(RUN) -m ruff check .

@@ -95,13 +95,15 @@ def study(
     from distill.studies import study_recipe
     from distill.study import run_study
     from distill.study_table import MARKDOWN_FILE, NARROW_HEAD, narrow_tables, write_tables
-    from distill.vision.models import builder
 
     recipe = study_recipe(name)
     base = with_overrides(recipe.base(), assignments or [])
     networks = students.split(",") if students else list(recipe.students)
-    for network in networks:
-        builder(network)
+    if students:
+        from distill.vision.models import builder  # takes seconds
+
+        for network in networks:
+            builder(network)
     grid = recipe.grid(name, base, networks, seeds)
     path = out or STUDIES / name
     options = Options(jobs=jobs, address=address, cpus_per_cell=cpus_per_cell, gpus_per_cell=gpus_per_cell)

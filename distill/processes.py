@@ -10,14 +10,12 @@ own share (on CUDA its statistics are those of the whole batch).
 """
 
 import logging
-import os
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import ParamSpec, TypeVar
 
 import torch
-import torch.distributed
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import nn
@@ -26,6 +24,7 @@ from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPriva
 from distill.batches import Share
 from distill.config import RunConfig
 from distill.errors import ToolError, UsageError
+from distill.system import started_by_torchrun
 from distill.terminal import say
 
 LONGEST_WAIT = timedelta(hours=12)
@@ -124,10 +123,3 @@ def start_processes(config: RunConfig) -> Processes:
     )
     fabric.launch()
     return Processes(fabric)
-
-
-def started_by_torchrun() -> tuple[int, int]:
-    """How many processes there are, and how many of them on this machine: 1 and 1 without torchrun."""
-    if not torch.distributed.is_torchelastic_launched():
-        return 1, 1
-    return int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_WORLD_SIZE"])

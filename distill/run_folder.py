@@ -5,7 +5,7 @@ import json
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -16,7 +16,9 @@ from distill.config import RunConfig, differences, parse
 from distill.contract import write_whole
 from distill.errors import UsageError
 from distill.methods.method import WHOLE
-from distill.vision.models import ImageClassifier
+
+if TYPE_CHECKING:  # a study looks into its runs' folders, and builds no network
+    from distill.vision.models import ImageClassifier
 
 CONFIG_FILE = "config.json"
 METRICS_FILE = "metrics.jsonl"
@@ -122,7 +124,7 @@ class RunFolder:
         write_whole(self.path / METRICS_FILE, lines.encode())
 
     def save_checkpoint(
-        self, folder: Path, model: ImageClassifier, class_names: tuple[str, ...], training: Training
+        self, folder: Path, model: "ImageClassifier", class_names: tuple[str, ...], training: Training
     ) -> None:
         """Write `best/` or `last/`."""
         checkpoint.save(

@@ -17,10 +17,10 @@ from distill.config import CheckpointTeacher, RunConfig, TrainTeacher
 from distill.contract import Contract, Strict, write_whole
 from distill.engines import OWN_CHOICE, Ended, Engine, Options, Started, open_engine
 from distill.errors import UsageError
-from distill.processes import started_by_torchrun
 from distill.run_folder import CONFIG_FILE, RunFolder
 from distill.study_progress import StudyProgress
 from distill.study_times import Times, read_times
+from distill.system import started_by_torchrun
 from distill.terminal import progress, say
 
 STUDY_FILE = "study.json"

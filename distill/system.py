@@ -39,6 +39,13 @@ def child_environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path}
 
 
+def started_by_torchrun() -> tuple[int, int]:
+    """How many processes share a run, and how many of them on this machine: 1 and 1 without torchrun."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return 1, 1
+    return int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_WORLD_SIZE"])
+
+
 def signal_name(number: int) -> str:
     """E.g. "SIGSEGV"; "signal 99" where the system has no name for it."""
     try:

@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -54,6 +55,14 @@ def weights(run: Path, which: str = "last") -> str:
     return sha256_of_file(run / which / checkpoint.WEIGHTS_FILE)
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of `tiny_scratch()`. Do not write into it."""
+    path = tmp_path_factory.mktemp("finished") / "run"
+    train(tiny_scratch(), path)
+    return path
+
+
 def test_a_run_learns_and_says_everything_of_itself(tmp_path: Path) -> None:
     config = tiny_scratch("training.epochs=6", "training.optimizer.lr=0.005", "dataset.train_patients=16")
     card = train(config, tmp_path / "run")
@@ -68,24 +77,21 @@ def test_a_run_learns_and_says_everything_of_itself(tmp_path: Path) -> None:
     assert not (tmp_path / "run" / "resume.pt").exists()
 
 
-def test_a_run_is_repeated_exactly_from_its_own_config(tmp_path: Path) -> None:
-    train(tiny_scratch(), tmp_path / "one")
-    config = parse((tmp_path / "one" / "config.json").read_bytes(), source="config.json")
-    train(config, tmp_path / "two")
-    assert weights(tmp_path / "one") == weights(tmp_path / "two")
+def test_a_run_is_repeated_exactly_from_its_own_config(finished: Path, tmp_path: Path) -> None:
+    config = parse((finished / "config.json").read_bytes(), source="config.json")
+    train(config, tmp_path / "again")
+    assert weights(finished) == weights(tmp_path / "again")
 
 
-def test_a_finished_run_is_not_repeated(tmp_path: Path) -> None:
-    train(tiny_scratch(), tmp_path / "run")
-    before = (tmp_path / "run" / "best" / "card.json").stat().st_mtime_ns
-    train(tiny_scratch(), tmp_path / "run")
-    assert (tmp_path / "run" / "best" / "card.json").stat().st_mtime_ns == before
+def test_a_finished_run_is_not_repeated(finished: Path) -> None:
+    before = (finished / "best" / "card.json").stat().st_mtime_ns
+    train(tiny_scratch(), finished)
+    assert (finished / "best" / "card.json").stat().st_mtime_ns == before
 
 
-def test_a_folder_with_another_run_is_refused_and_the_difference_named(tmp_path: Path) -> None:
-    train(tiny_scratch(), tmp_path / "run")
+def test_a_folder_with_another_run_is_refused_and_the_difference_named(finished: Path) -> None:
     with pytest.raises(UsageError, match=r"training\.epochs: 3 -> 4"):
-        train(tiny_scratch("training.epochs=4"), tmp_path / "run")
+        train(tiny_scratch("training.epochs=4"), finished)
 
 
 def test_the_teacher_is_trained_once_and_its_bytes_stay_the_same(tmp_path: Path) -> None:
@@ -102,18 +108,17 @@ def test_the_teacher_is_trained_once_and_its_bytes_stay_the_same(tmp_path: Path)
 
 @pytest.mark.parametrize("padding", [0, 2])
 def test_the_teacher_in_memory_is_unchanged_by_training(
-    tmp_path: Path, padding: int, monkeypatch: pytest.MonkeyPatch
+    finished: Path, tmp_path: Path, padding: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Asked once (no augmentation) or at every step: parameters and batch-norm statistics stay bit-identical."""
-    train(tiny_scratch(), tmp_path / "teacher")
     loaded: list[torch.nn.Module] = []
     load = checkpoint.load
     monkeypatch.setattr(checkpoint, "load", lambda path: loaded.append(load(path).model) or _again(load(path), loaded))
     config = tiny_kd(f"training.augment.crop_padding_px={padding}").model_copy(
-        update={"teacher": CheckpointTeacher(path=str(tmp_path / "teacher"))}
+        update={"teacher": CheckpointTeacher(path=str(finished))}
     )
     train(config, tmp_path / "student")
-    fresh = load(tmp_path / "teacher").model.state_dict()
+    fresh = load(finished).model.state_dict()
     used = loaded[0].state_dict()
     assert all(torch.equal(used[key], fresh[key]) for key in fresh)
     assert not any(module.training for module in loaded[0].modules())
@@ -285,10 +290,10 @@ def stop_after_second_epoch(save: Callable[[RunFolder, State], None]) -> Callabl
     return save_and_stop
 
 
-def test_a_calibrated_model_divides_its_logits_inside_the_graph(tmp_path: Path) -> None:
-    train(tiny_scratch(), tmp_path / "run")
-    folder, found = calibration.calibrate(tmp_path / "run")
-    plain, calibrated = checkpoint.load(tmp_path / "run"), checkpoint.load(folder)
+def test_a_calibrated_model_divides_its_logits_inside_the_graph(finished: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(finished, tmp_path / "run")
+    folder, found = calibration.calibrate(run)
+    plain, calibrated = checkpoint.load(run), checkpoint.load(folder)
     images = torch.rand(3, 1, 32, 32)
     with torch.inference_mode():
         assert torch.allclose(calibrated.model(images) * found.temperature, plain.model(images), atol=1e-5)
@@ -310,11 +315,10 @@ def test_a_teacher_is_asked_once_for_all_students(tmp_path: Path) -> None:
     assert kept
 
 
-def test_logits_from_a_file_train_the_same_student_as_the_teacher_itself(tmp_path: Path) -> None:
-    train(tiny_scratch(), tmp_path / "teacher")
-    base = tiny_kd().model_copy(update={"teacher": CheckpointTeacher(path=str(tmp_path / "teacher"))})
+def test_logits_from_a_file_train_the_same_student_as_the_teacher_itself(finished: Path, tmp_path: Path) -> None:
+    base = tiny_kd().model_copy(update={"teacher": CheckpointTeacher(path=str(finished))})
     train(base, tmp_path / "asked")
-    model = checkpoint.load(tmp_path / "teacher").model.to(memory_format=torch.channels_last)
+    model = checkpoint.load(finished).model.to(memory_format=torch.channels_last)
     split = base.dataset.load("train", base.preprocess)
     images = torch.from_numpy(np.asarray(split.images)).permute(0, 3, 1, 2).to(torch.float32).div_(255)
     with torch.inference_mode():

@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from export.__main__ import app
 from export.artifact.manifest import Delegation, read_artifact
 from export.run import hosts, pool, processes
 from export.run.making import fall_back
+from tests.conftest import MakeOnce
 
 BROKEN_WORKER = (sys.executable, str(Path(__file__).with_name("broken_worker.py")))
 NO_WORKER = ("/no/worker/may/start",)
@@ -199,10 +201,19 @@ def test_an_allowed_loss_is_put_in_place_and_marked(
     assert not list(tmp_path.glob("*.refused.json"))
 
 
-def test_a_second_run_makes_nothing_again_and_needs_no_torch(tmp_path: Path, checkpoint_folder: Path) -> None:
-    arguments = [str(checkpoint_folder), "--format", "eager", "--out", str(tmp_path), "--json"]
-    assert run(*arguments) == 0
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+@pytest.fixture
+def exported(tmp_path: Path, checkpoint_folder: Path, make_once: MakeOnce) -> Path:
+    """A copy of what `--format eager` has made once."""
+
+    def export(out: Path) -> None:
+        assert run(checkpoint_folder, "--format", "eager", "--out", out) == 0
+
+    return shutil.copytree(make_once("eager", export), tmp_path / "out")
+
+
+def test_a_second_run_makes_nothing_again_and_needs_no_torch(exported: Path, checkpoint_folder: Path) -> None:
+    arguments = [str(checkpoint_folder), "--format", "eager", "--out", str(exported), "--json"]
+    before = {path: path.stat().st_mtime_ns for path in exported.rglob("*")}
     code = (
         "import sys\nfrom distill import terminal\nfrom export.__main__ import app\n"
         "try: terminal.run(app)\nfinally: print([name for name in ('torch', 'onnx') if name in sys.modules])"
@@ -211,24 +222,23 @@ def test_a_second_run_makes_nothing_again_and_needs_no_torch(tmp_path: Path, che
     *records, modules = second.stdout.splitlines()
     assert [record["status"] for record in json.loads("".join(records))] == ["unchanged"]
     assert modules == "[]"
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+    assert {path: path.stat().st_mtime_ns for path in exported.rglob("*")} == before
 
 
 @pytest.mark.parametrize("change", ["force", "images", "temperature", "tampered"])
 def test_what_has_changed_is_made_again(
-    tmp_path: Path, checkpoint_folder: Path, capsys: pytest.CaptureFixture[str], change: str
+    exported: Path, checkpoint_folder: Path, capsys: pytest.CaptureFixture[str], change: str
 ) -> None:
-    arguments = [checkpoint_folder, "--format", "eager", "--out", tmp_path, "--json"]
-    assert run(*arguments) == 0
-    first = read_artifact(tmp_path / "eager-fp32").inputs_sha256
+    arguments = [checkpoint_folder, "--format", "eager", "--out", exported, "--json"]
+    first = read_artifact(exported / "eager-fp32").inputs_sha256
     options = {"force": ["--force"], "images": ["--parity-images", 20], "temperature": ["--temperature", 2.5]}
     if change == "tampered":
-        (tmp_path / "eager-fp32" / "card.json").write_text("{}")
+        (exported / "eager-fp32" / "card.json").write_text("{}")
     capsys.readouterr()
     assert run(*arguments, *options.get(change, [])) == 0
     (record,) = json.loads(capsys.readouterr().out)
     assert record["status"] == "made"
-    second = read_artifact(tmp_path / "eager-fp32")
+    second = read_artifact(exported / "eager-fp32")
     assert (second.inputs_sha256 == first) == (change in ("force", "tampered"))
     assert second.temperature == (2.5 if change == "temperature" else 1.0)
 

@@ -10,13 +10,14 @@ from distill import checkpoint as checkpoints
 from distill import terminal
 from distill.checkpoint import Checkpoint
 from export.__main__ import app
-from export.artifact.manifest import Manifest, read_artifact
+from export.artifact.manifest import read_artifact
 from export.doctor import process
 from export.doctor.record import DIAGNOSIS_FILE, Diagnosis, FormatDiagnosis, Step
 from export.doctor.verdict import advice, conclude
 from export.doctor.words import recipe_in_words, step_line
 from export.doctor.worker import BrokeDown, Chosen
 from export.quantize.recipe import QuantizationRecipe
+from tests.export.conftest import MakeArtifact
 
 IMAGES = ("--images", 60, "--calibration-images", 40)
 CRASH = (sys.executable, "-c", "import os; os.abort()")
@@ -88,25 +89,24 @@ def test_the_export_command_of_the_diagnosis_makes_what_was_measured(
     assert manifest.parity == onnx.reported
 
 
-def test_a_recipe_with_corrections_goes_through_the_export(checkpoint_folder: Path, tmp_path: Path) -> None:
+def test_a_recipe_with_corrections_goes_through_the_export(
+    checkpoint_folder: Path, artifact: MakeArtifact, tmp_path: Path
+) -> None:
     recipe = QuantizationRecipe(calibrator="mse", equalise=True, correct_bias=True)
     (tmp_path / "recipe.json").write_text(recipe.model_dump_json())
     both = ("--format", "onnx", "--precision", "int8,fp32", "--calibration-images", 40, "--allow-loss")
-    assert run(checkpoint_folder, *both, "--out", tmp_path / "plain") == 0
-    assert run(checkpoint_folder, *both, "--recipe", tmp_path / "recipe.json", "--out", tmp_path / "corrected") == 0
+    assert run(checkpoint_folder, *both, "--recipe", tmp_path / "recipe.json", "--out", tmp_path) == 0
 
-    def content(folder: str, precision: str) -> tuple[Manifest, bytes]:
-        artifact = tmp_path / folder / f"onnx-{precision}"
-        manifest = read_artifact(artifact)
-        return manifest, (artifact / manifest.file("model")).read_bytes()
+    def content(folder: Path) -> bytes:
+        return (folder / read_artifact(folder).file("model")).read_bytes()
 
-    manifest, corrected = content("corrected", "int8")
+    manifest = read_artifact(tmp_path / "onnx-int8")
     assert manifest.recipe is not None
     assert manifest.recipe["correct_bias"] is True
     assert manifest.parity.accuracy is not None
     assert manifest.parity.accuracy > 0.8
-    assert corrected != content("plain", "int8")[1]
-    assert content("corrected", "fp32")[1] == content("plain", "fp32")[1]
+    assert content(tmp_path / "onnx-int8") != content(artifact("onnx", "int8")[0])
+    assert content(tmp_path / "onnx-fp32") == content(artifact("onnx", "fp32")[0])
 
 
 def test_a_toolchain_that_crashes_is_a_verdict(
