@@ -17,8 +17,8 @@ def choices(shown: Sequence[Measurement], conditions: Sequence[str]) -> list[dic
     Returns:
         Of each row: `candidate`, None if it cannot be chosen, with its accuracy, the ends of its latency's interval,
         whether it is on the Pareto front, the places in `shown` of those whose accuracy is not shown to differ from its
-        own, and of those among them that overtake it though the upper end of their latency is higher; and `excluded`, why
-        it cannot be chosen.
+        own, and of those that overtake it though the upper end of their latency is higher; and `excluded`, why it
+        cannot be chosen.
     """
     place_of = {id(row): place for place, row in enumerate(shown)}
     told: list[dict[str, Any]] = [{"candidate": None, "excluded": None} for _ in shown]
