@@ -2,23 +2,35 @@
 
 Inside the budget accuracy decides. Candidates whose accuracies are not shown to differ from the best one's count as
 tied, and of those the fastest wins.
+
+A label does one of two things. A row that is *wrong* (failed, throttled, of an emulated device) is no candidate. A row
+that is known badly (noisy, drifting, of one launch) is one, with a wide interval: it is inside a limit if the upper end
+is, and among equals the lowest upper end wins, unless another overtakes it: by their ratio where both were measured in
+turn, which restless neighbours hardly touch, or because it is shown to be faster. Where an interval leaves open who
+wins, the other is a contender, and named.
 """
 
 import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from statistics import median
 
 from bench.compare.conditions import conditions_asked
 from bench.compare.speed_up import teachers_of
-from bench.record import Measurement
+from bench.record import WIDE, Measurement
 from bench.timing.intervals import Interval, Z, median_interval
-from bench.timing.ratio import ratio_of
+from bench.timing.ratio import ratio_of, ratios_by_turn
 
-EMULATED = "emulated device: its times say nothing of any product"
 BASE_ONLY = "eager PyTorch is the base of comparisons, not a product"
-ONLY_NOISY = ("noisy", "drifting")
 NO_ACCURACY = "no accuracy is known: untrained, or brought without data"
+
+UNSEEN_LAUNCHES = 0.12
+"""Standard deviation of the logarithms of launches' medians that a row of one launch is taken to hide: what launches of
+the most restless machine in results/ have."""
+
+ENOUGH_LAUNCHES = 5
+"""From so many on, more launches narrow an interval slowly: only by their square root."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +55,7 @@ class Candidate:
     """An artifact with a row to choose it by.
 
     Attributes:
-        latency_ms: median per call.
+        latency_ms: median per call, with an interval that covers other launches, too.
         accuracy: measured where it was timed, unless the export measured it on more images.
         relative_accuracy: accuracy / the reference's accuracy.
         memory_bytes: peak of a measuring process, runtime included; None if that was not measured.
@@ -85,26 +97,34 @@ class Limit:
     Attributes:
         option: as on the command line.
         value: in the option's unit.
-        of: the same figure of a candidate; None if it is not known.
+        of: the same figure of a candidate, at the end of its interval that is worse; None if it is not known.
+        at_best: the same at the better end.
         is_least: True if the figure must not be below the value, False if it must not be above.
     """
 
     option: str
     value: float
     of: Callable[[Candidate], float | None]
+    at_best: Callable[[Candidate], float | None]
     is_least: bool = False
 
     def looser(self, candidate: Candidate) -> float:
         """How many times looser the limit would have to be for a candidate: 1 if it is kept, infinite if unknown."""
-        found = self.of(candidate)
-        if found is None:
-            return math.inf
-        excess = (self.value, found) if self.is_least else (found, self.value)
-        return max(1.0, excess[0] / excess[1]) if excess[1] else (1.0 if not excess[0] else math.inf)
+        return self._excess(self.of(candidate))
 
     def keeps(self, candidate: Candidate) -> bool:
-        """Whether a candidate is inside."""
+        """Whether a candidate is shown to be inside."""
         return self.looser(candidate) == 1
+
+    def may_keep(self, candidate: Candidate) -> bool:
+        """Whether a candidate is not shown to be outside."""
+        return self._excess(self.at_best(candidate)) == 1
+
+    def _excess(self, figure: float | None) -> float:
+        if figure is None:
+            return math.inf
+        above, below = (self.value, figure) if self.is_least else (figure, self.value)
+        return max(1.0, above / below) if below else (1.0 if not above else math.inf)
 
 
 @dataclass(frozen=True)
@@ -126,12 +146,16 @@ class Budget:
     def limits(self) -> tuple[Limit, ...]:
         """What is asked, one by one."""
         asked = (
-            ("--max-latency-ms", self.max_latency_ms, lambda one: one.latency_ms.high, False),
-            ("--max-size-mb", self.max_size_mb, lambda one: one.size_bytes / 1e6, False),
-            ("--min-relative-accuracy", self.min_relative_accuracy, lambda one: one.relative_accuracy, True),
-            ("--max-memory-mb", self.max_memory_mb, _memory_mb, False),
+            ("--max-latency-ms", self.max_latency_ms, _latest_ms, _soonest_ms, False),
+            ("--max-size-mb", self.max_size_mb, _size_mb, _size_mb, False),
+            ("--min-relative-accuracy", self.min_relative_accuracy, _relative_accuracy, _relative_accuracy, True),
+            ("--max-memory-mb", self.max_memory_mb, _memory_mb, _memory_mb, False),
         )
-        return tuple(Limit(option, value, of, least) for option, value, of, least in asked if value is not None)
+        return tuple(
+            Limit(option, value, of, at_best, is_least)
+            for option, value, of, at_best, is_least in asked
+            if value is not None
+        )
 
 
 @dataclass(frozen=True)
@@ -171,6 +195,18 @@ class Trade:
 
 
 @dataclass(frozen=True)
+class Contender:
+    """A candidate that might be the winner, were its latency known better.
+
+    Attributes:
+        open_limits: that its interval lies across; empty if it is inside and not shown to be slower than the winner.
+    """
+
+    candidate: Candidate
+    open_limits: tuple[Limit, ...]
+
+
+@dataclass(frozen=True)
 class Kill:
     """What one limit does where nothing fits.
 
@@ -197,6 +233,7 @@ class Choice:
         fitting: those inside the budget.
         tied: those that fit and are not shown to differ in accuracy from the most accurate that fits, the winner first.
         runner_up: the winner if there were no winner.
+        contenders: who might win as well or instead, as far as the intervals tell.
         trades: the winner against the most accurate of all candidates and against the runner-up.
         kills: if nothing fits: every limit, the one that most candidates break first; else empty.
         nearest_miss: if nothing fits: the candidate whose worst limit needs the least loosening.
@@ -211,30 +248,28 @@ class Choice:
     tied: tuple[Candidate, ...]
     winner: Candidate | None
     runner_up: Candidate | None
+    contenders: tuple[Contender, ...]
     trades: tuple[Trade, ...]
     kills: tuple[Kill, ...]
     nearest_miss: Candidate | None
 
 
-def choose(
-    rows: Iterable[Measurement], budget: Budget, *, journal: Sequence[Measurement] = (), allow_noisy: bool = False
-) -> Choice:
+def choose(rows: Iterable[Measurement], budget: Budget, *, journal: Sequence[Measurement] = ()) -> Choice:
     """Choose among rows of one device, batch and thread count.
 
     Args:
-        rows: in the order measured; of every artifact the newest valid row counts.
+        rows: in the order measured; of every artifact the newest valid row counts, or else the newest that is not
+            wrong.
         budget: the limits.
         journal: where the teacher's accuracy is looked for beside `rows`; accuracy knows no device.
-        allow_noisy: whether a noisy or drifting row counts where an artifact has no valid one. Its interval says how
-            badly it is known, and a latency limit holds for the interval's upper end.
     """
     rows = list(rows)
-    candidates, excluded, reference = _candidates(rows, [*journal, *rows], allow_noisy=allow_noisy)
+    candidates, excluded, reference = candidates_among(rows, [*journal, *rows])
     limits = budget.limits()
-    fitting = [one for one in candidates if all(limit.keeps(one) for limit in limits)]
-    tied = _ranked(fitting)
-    winner = tied[0] if tied else None
-    others = _ranked([one for one in fitting if one is not winner])
+    fitting = [candidate for candidate in candidates if all(limit.keeps(candidate) for limit in limits)]
+    ranked = _ranked(fitting)
+    winner = ranked[0] if ranked else None
+    others = _ranked([candidate for candidate in fitting if candidate is not winner])
     runner_up = others[0] if others else None
     nothing_fits = bool(candidates) and winner is None
     return Choice(
@@ -244,31 +279,58 @@ def choose(
         excluded=tuple(excluded),
         front=tuple(pareto_front(candidates)),
         fitting=tuple(fitting),
-        tied=tuple(tied),
+        tied=tuple(ranked),
         winner=winner,
         runner_up=runner_up,
+        contenders=tuple(_contenders(candidates, fitting, winner, limits)),
         trades=tuple(_trades(winner, candidates, runner_up)) if winner else (),
         kills=tuple(_kills(candidates, limits)) if nothing_fits else (),
-        nearest_miss=min(candidates, key=lambda one: _loosening(one, limits)) if nothing_fits else None,
+        nearest_miss=min(candidates, key=lambda candidate: _loosening(candidate, limits)) if nothing_fits else None,
     )
 
 
 def pareto_front(candidates: Sequence[Candidate]) -> list[Candidate]:
     """Those that no other candidate equals or beats in latency, size and accuracy, and beats in one of them."""
-    return [one for one in candidates if not any(_beats(other, one) for other in candidates)]
+    return [candidate for candidate in candidates if not any(_beats(other, candidate) for other in candidates)]
 
 
-def accuracy_gap(one: Candidate, other: Candidate) -> Gap:
+def is_shown_faster(candidate: Candidate, other: Candidate) -> bool:
+    """Whether a candidate is shown to be faster than another, in turn where both were measured so."""
+    if candidate.latency_ms.value >= other.latency_ms.value:
+        return False
+    return candidate.latency_ms.high < other.latency_ms.low or ratio_of(other.row, candidate.row).high < 1
+
+
+def overtakes(candidate: Candidate, other: Candidate) -> bool:
+    """Whether a candidate counts as faster than another whose latency has the lower upper end."""
+    if candidate.latency_ms.value >= other.latency_ms.value:
+        return False
+    turns = ratios_by_turn(other.row, candidate.row)
+    if turns is None:
+        return is_shown_faster(candidate, other)
+    return median(ratio for launch in turns for ratio in launch) < 1
+
+
+def remedy(contenders: Iterable[Candidate]) -> str:
+    """What would narrow the intervals of candidates, in words."""
+    rows = [candidate.row for candidate in contenders]
+    fewest = min(len(row.launches) for row in rows)
+    launches = ENOUGH_LAUNCHES if fewest < ENOUGH_LAUNCHES else 2 * fewest
+    quieter = ", on a quieter machine" if any(row.validity in WIDE for row in rows) else ""
+    return f"measure again with --launches {launches}{quieter}"
+
+
+def accuracy_gap(candidate: Candidate, other: Candidate) -> Gap:
     """The difference of two accuracies with its 95 % interval.
 
     Independent proportions after Agresti and Caffo (2000), paired ones after Agresti and Min (2005): a few
     pseudo-observations keep the interval from vanishing at the ends.
     """
-    value = one.accuracy.share - other.accuracy.share
-    variance = _variance(one.accuracy) + _variance(other.accuracy)
-    discordant = _discordant(one, other)
+    value = candidate.accuracy.share - other.accuracy.share
+    variance = _variance(candidate.accuracy) + _variance(other.accuracy)
+    discordant = _discordant(candidate, other)
     if discordant is not None:
-        images = one.accuracy.images
+        images = candidate.accuracy.images
         paired = (discordant * images + 1) / (images + 2) ** 2
         if paired < variance:
             return Gap(value, Z * math.sqrt(paired), is_paired=True)
@@ -285,14 +347,14 @@ def accuracy_of(row: Measurement) -> Accuracy | None:
     return None
 
 
-def _candidates(
-    rows: Sequence[Measurement], journal: Sequence[Measurement], *, allow_noisy: bool
+def candidates_among(
+    rows: Sequence[Measurement], journal: Sequence[Measurement]
 ) -> tuple[list[Candidate], list[Excluded], str]:
     """(candidates, the fastest first; what is left out; name of the reference of their relative accuracy)."""
     excluded: list[Excluded] = []
     eligible: list[tuple[Measurement, Accuracy]] = []
-    for row in _newest_valid(rows):
-        accuracy, reason = accuracy_of(row), _ineligible(row, allow_noisy=allow_noisy)
+    for row in _best_known(rows):
+        accuracy, reason = accuracy_of(row), _ineligible(row)
         if reason is None and accuracy is not None:
             eligible.append((row, accuracy))
         else:
@@ -303,7 +365,7 @@ def _candidates(
     candidates = [
         Candidate(
             row=row,
-            latency_ms=median_interval(row.samples_by_launch),
+            latency_ms=latency_of(row),
             accuracy=accuracy,
             relative_accuracy=_share(accuracy.share, _reference(row, teachers, best)),
             memory_bytes=row.peak_memory_bytes,
@@ -314,21 +376,36 @@ def _candidates(
     return sorted(candidates, key=_speed), excluded, " or ".join(sorted(references))
 
 
-def _newest_valid(rows: Iterable[Measurement]) -> list[Measurement]:
-    """Of every artifact and accelerator the last valid row, or else the last row."""
-    found: dict[Hashable, Measurement] = {}
+def latency_of(row: Measurement) -> Interval:
+    """The median per call with its interval; of one launch widened by what others may be off (`UNSEEN_LAUNCHES`).
+
+    Raises:
+        ValueError: no samples.
+    """
+    seen = median_interval(row.samples_by_launch)
+    if seen.knows_launches:
+        return seen
+    factor = math.exp(math.hypot(math.log1p(seen.half_width), Z * UNSEEN_LAUNCHES))
+    return replace(seen, low=seen.value / factor, high=seen.value * factor)
+
+
+def _best_known(rows: Iterable[Measurement]) -> list[Measurement]:
+    """Of every artifact and accelerator the last valid row, or else the last that is not wrong, or else the last."""
+    chosen: dict[Hashable, Measurement] = {}
     for row in rows:
         key = (row.subject.manifest_sha256, conditions_asked(row))
-        if row.validity == "valid" or key not in found or found[key].validity != "valid":
-            found[key] = row
-    return list(found.values())
+        if key not in chosen or _trust(row) >= _trust(chosen[key]):
+            chosen[key] = row
+    return list(chosen.values())
 
 
-def _ineligible(row: Measurement, *, allow_noisy: bool) -> str | None:
-    if row.device.emulated:
-        return EMULATED
-    if row.validity != "valid" and not (allow_noisy and row.validity in ONLY_NOISY):
-        return f"its newest row is {row.validity}, not valid"
+def _trust(row: Measurement) -> int:
+    return 0 if row.wrong else 1 if row.validity in WIDE else 2
+
+
+def _ineligible(row: Measurement) -> str | None:
+    if row.wrong:
+        return row.wrong
     if row.subject.format == "eager" and row.device.kind != "cuda":
         return BASE_ONLY
     return None
@@ -336,18 +413,19 @@ def _ineligible(row: Measurement, *, allow_noisy: bool) -> str | None:
 
 def _teachers(journal: Sequence[Measurement]) -> dict[str, tuple[str, float]]:
     """(name, accuracy) of every measured teacher; names that two share end in a piece of the checkpoint's hash."""
-    found = {sha: teacher for sha in teachers_of(journal) if (teacher := _teacher(sha, journal)) is not None}
-    counts = Counter(name for name, _ in found.values())
+    teachers = {sha: teacher for sha in teachers_of(journal) if (teacher := _teacher(sha, journal)) is not None}
+    counts = Counter(name for name, _ in teachers.values())
     return {
-        sha: (name if counts[name] == 1 else f"{name} ({sha[:6]})", accuracy) for sha, (name, accuracy) in found.items()
+        sha: (name if counts[name] == 1 else f"{name} ({sha[:6]})", accuracy)
+        for sha, (name, accuracy) in teachers.items()
     }
 
 
 def _teacher(sha: str, journal: Sequence[Measurement]) -> tuple[str, float] | None:
     """(name, accuracy) of a checkpoint, as its eager row says or else its newest."""
-    found = [row for row in journal if row.subject.checkpoint_sha256 == sha and accuracy_of(row)]
-    eager = [row for row in found if row.subject.format == "eager"]
-    for row in reversed(eager or found):
+    known = [row for row in journal if row.subject.checkpoint_sha256 == sha and accuracy_of(row)]
+    eager = [row for row in known if row.subject.format == "eager"]
+    for row in reversed(eager or known):
         accuracy = accuracy_of(row)
         if accuracy is not None and accuracy.share > 0:
             return f"the teacher {row.subject.name}", accuracy.share
@@ -374,16 +452,44 @@ def _reference_name(row: Measurement, teachers: dict[str, tuple[str, float]]) ->
 
 
 def _ranked(fitting: Sequence[Candidate]) -> list[Candidate]:
-    """Those tied with the most accurate, the fastest first."""
-    if not fitting:
+    """Those tied with the most accurate: the winner, then the others by the upper end of their latency."""
+    tied = sorted(_tied(fitting), key=_at_latest)
+    if not tied:
         return []
-    best = max(fitting, key=lambda one: one.accuracy.share)
-    return sorted((one for one in fitting if not accuracy_gap(best, one).is_shown), key=_speed)
+    winner = tied[0]
+    for candidate in tied:
+        if overtakes(candidate, winner):
+            winner = candidate
+    return [winner, *(candidate for candidate in tied if candidate is not winner)]
+
+
+def _tied(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """The most accurate and those whose accuracy is not shown to differ from it."""
+    if not candidates:
+        return []
+    best = max(candidates, key=lambda candidate: candidate.accuracy.share)
+    return [candidate for candidate in candidates if not accuracy_gap(best, candidate).is_shown]
+
+
+def _contenders(
+    candidates: Sequence[Candidate], fitting: Sequence[Candidate], winner: Candidate | None, limits: Sequence[Limit]
+) -> list[Contender]:
+    """Who is not shown to be outside and, if inside, not shown to lose; those that are inside first."""
+    contenders: list[Contender] = []
+    tied_inside = _tied(fitting)
+    for candidate in sorted(candidates, key=lambda candidate: candidate not in fitting):
+        if candidate is winner or not all(limit.may_keep(candidate) for limit in limits):
+            continue
+        tied = tied_inside if candidate in fitting else _tied([*fitting, candidate])
+        if candidate not in tied or (winner in tied and winner is not None and is_shown_faster(winner, candidate)):
+            continue
+        contenders.append(Contender(candidate, tuple(limit for limit in limits if not limit.keeps(candidate))))
+    return contenders
 
 
 def _trades(winner: Candidate, candidates: Sequence[Candidate], runner_up: Candidate | None) -> list[Trade]:
     # Of several equally accurate ones the fastest, as the candidates come.
-    most_accurate = max(candidates, key=lambda one: one.accuracy.share)
+    most_accurate = max(candidates, key=lambda candidate: candidate.accuracy.share)
     others = [most_accurate] if runner_up is None or runner_up is most_accurate else [most_accurate, runner_up]
     return [_trade(winner, other) for other in others if other is not winner]
 
@@ -401,10 +507,10 @@ def _kills(candidates: Sequence[Candidate], limits: Sequence[Limit]) -> list[Kil
     kills: list[Kill] = []
     for limit in limits:
         rest = [other for other in limits if other is not limit]
-        inside = [one for one in candidates if all(other.keeps(one) for other in rest)]
+        inside = [candidate for candidate in candidates if all(other.keeps(candidate) for other in rest)]
         nearest = min(inside, key=limit.looser, default=None)
         needed = limit.of(nearest) if nearest else None
-        breaking = sum(not limit.keeps(one) for one in candidates)
+        breaking = sum(not limit.keeps(candidate) for candidate in candidates)
         kills.append(Kill(limit, breaking, needed, nearest if needed is not None else None))
     return sorted(kills, key=lambda kill: -kill.breaking)
 
@@ -415,17 +521,17 @@ def _loosening(candidate: Candidate, limits: Sequence[Limit]) -> tuple[float, fl
     return max(factors), math.prod(factors)
 
 
-def _beats(one: Candidate, other: Candidate) -> bool:
-    ours = (one.latency_ms.value, one.size_bytes, -one.accuracy.share)
+def _beats(candidate: Candidate, other: Candidate) -> bool:
+    ours = (candidate.latency_ms.value, candidate.size_bytes, -candidate.accuracy.share)
     theirs = (other.latency_ms.value, other.size_bytes, -other.accuracy.share)
     return ours != theirs and all(mine <= its for mine, its in zip(ours, theirs, strict=True))
 
 
-def _discordant(one: Candidate, other: Candidate) -> float | None:
+def _discordant(candidate: Candidate, other: Candidate) -> float | None:
     """The largest share of images on which two exports of one checkpoint can differ: each may leave eager elsewhere."""
-    ours, its = one.accuracy, other.accuracy
+    ours, its = candidate.accuracy, other.accuracy
     same_images = (ours.images, ours.is_measured) == (its.images, its.is_measured)
-    same_checkpoint = one.row.subject.checkpoint_sha256 == other.row.subject.checkpoint_sha256
+    same_checkpoint = candidate.row.subject.checkpoint_sha256 == other.row.subject.checkpoint_sha256
     if not (same_images and same_checkpoint) or ours.agreement is None or its.agreement is None:
         return None
     return (1 - ours.agreement) + (1 - its.agreement)
@@ -438,6 +544,26 @@ def _variance(accuracy: Accuracy) -> float:
 
 def _speed(candidate: Candidate) -> tuple[float, int, str]:
     return candidate.latency_ms.value, candidate.size_bytes, candidate.name
+
+
+def _at_latest(candidate: Candidate) -> tuple[float, int, str]:
+    return candidate.latency_ms.high, candidate.size_bytes, candidate.name
+
+
+def _latest_ms(candidate: Candidate) -> float:
+    return candidate.latency_ms.high
+
+
+def _soonest_ms(candidate: Candidate) -> float:
+    return candidate.latency_ms.low
+
+
+def _size_mb(candidate: Candidate) -> float:
+    return candidate.size_bytes / 1e6
+
+
+def _relative_accuracy(candidate: Candidate) -> float:
+    return candidate.relative_accuracy
 
 
 def _memory_mb(candidate: Candidate) -> float | None:

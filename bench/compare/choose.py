@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from bench.compare.choice import ONLY_NOISY, Budget, Candidate, Choice, Kill, Limit, Trade, choose
+from bench.compare.choice import Budget, Candidate, Choice, Contender, Kill, Limit, Trade, choose, remedy
 from bench.compare.compare import ratio_in_words
 from bench.compare.conditions import device_of, what
 from bench.compare.tables import MISSING, show_compactly
@@ -46,19 +46,17 @@ def choose_command(
         list[Path] | None,
         typer.Option(help="Choose only among artifacts in this folder; may be repeated.", show_default="all measured"),
     ] = None,
-    allow_noisy: Annotated[
-        bool, typer.Option("--allow-noisy", help="Noisy and drifting rows count, by the upper end of their interval.")
-    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> int:
     """Choose the model to ship from what was measured, inside a budget.
 
     The most accurate candidate inside the budget wins. Those whose accuracy is not shown to differ from the best (95 %
     interval of the difference on the held-out images; paired for exports of one checkpoint) are tied, and of those the
-    fastest wins. Of every artifact the newest valid row counts; failed, noisy, emulated and untrained ones are left
-    out and counted. With --allow-noisy a noisy row counts where there is no valid one.
+    fastest wins. Of every artifact the newest valid row counts, or else the newest noisy or drifting one: it is known
+    within a wider interval, of which the upper end has to keep the limit. Failed, throttled, emulated and untrained
+    ones are left out and counted. Who might win if latencies were known better is named, with what would tell.
 
-    Exit code 1 if nothing fits; then the limit that stands most in the way and the nearest miss are named.
+    Exit code 1 if nothing is shown to fit; then the limit that stands most in the way and the nearest miss are named.
     """
     budget = Budget(max_latency_ms, max_size_mb, min_relative_accuracy, max_memory_mb)
     if not budget.limits():
@@ -70,15 +68,15 @@ def choose_command(
     folders = _folders(artifacts) if artifacts else {}
     if artifacts:
         rows = [row for row in rows if row.subject.manifest_sha256 in folders]
-    found = choose(rows, budget, journal=journal, allow_noisy=allow_noisy)
-    if not found.candidates:
-        raise UsageError(f"there is nothing to choose from. {_counted(found)}{_way_out(found)}")
-    winner = found.winner
+    choice = choose(rows, budget, journal=journal)
+    if not choice.candidates:
+        raise UsageError(f"there is nothing to choose from. {_counted(choice)}")
+    winner = choice.winner
     folder = _folder_of(winner, folders) if winner else None
     if as_json:
-        answer(json.dumps(as_document(found, rows[0].device, folder), indent=2))
+        answer(json.dumps(as_document(choice, rows[0].device, folder), indent=2))
     else:
-        show(found, f"{device}: {rows[0].device.name}, batch {batch}, threads {threads}")
+        show(choice, f"{device}: {rows[0].device.name}, batch {batch}, threads {threads}")
         if winner:
             _tell_next(winner, folder)
     return 0 if winner else 1
@@ -108,45 +106,43 @@ def of_one_device(rows: Sequence[Measurement], on: str | None) -> list[Measureme
     )
 
 
-def show(found: Choice, title: str) -> None:
+def show(choice: Choice, title: str) -> None:
     """Print the front, the winner and why, or why nothing fits, on stderr."""
-    special = [one for one in (found.winner, found.runner_up, found.nearest_miss) if one is not None]
-    shown = [one for one in found.candidates if one in found.front or one in special]
+    special = [choice.winner, choice.runner_up, choice.nearest_miss, *(rival.candidate for rival in choice.contenders)]
+    shown = [candidate for candidate in choice.candidates if candidate in choice.front or candidate in special]
     columns = ["candidate", "median ms [95 %]", "MB", "acc. %", "relative", "peak MB", "front", "budget"]
-    show_compactly(table(escape(title), columns, [_cells(one, found) for one in shown]))
-    hidden = len(found.candidates) - len(shown)
+    show_compactly(table(escape(title), columns, [_cells(candidate, choice) for candidate in shown]))
+    hidden = len(choice.candidates) - len(shown)
     if hidden:
         say(f"[dim]{hidden} more candidates are beaten by another in latency, size and accuracy at once[/]")
-    doubtful = sum(one.row.validity != "valid" for one in found.candidates)
-    if doubtful:
-        of_all = f"{doubtful} of {len(found.candidates)} rows"
-        say(f"[yellow]caution:[/] {of_all} are noisy or drifting, as --allow-noisy allows")
-    if found.excluded:
-        say(f"[yellow]left out:[/] {escape(_counted(found))}")
-    say(f"[dim]relative accuracy: to {escape(found.reference)}[/]")
-    if " or the teacher " in found.reference:
+    if choice.excluded:
+        say(f"[yellow]left out:[/] {escape(_counted(choice))}")
+    say(f"[dim]relative accuracy: to {escape(choice.reference)}[/]")
+    if " or the teacher " in choice.reference:
         say("[yellow]caution:[/] several teachers; if their data differ, choose among some with --artifacts FOLDER")
-    if found.winner:
-        _tell_winner(found, found.winner)
+    if choice.winner:
+        _tell_winner(choice, choice.winner)
     else:
-        _tell_nothing_fits(found)
+        _tell_nothing_fits(choice)
+    _tell_contenders(choice)
 
 
-def as_document(found: Choice, device: Device, folder: Path | None) -> dict[str, Any]:
+def as_document(choice: Choice, device: Device, folder: Path | None) -> dict[str, Any]:
     """The choice as one JSON document."""
     return {
         "device": device.model_dump(mode="json"),
-        "budget": {limit.option: limit.value for limit in found.limits},
-        "reference": found.reference,
-        "winner": found.winner and _record(found.winner, found),
+        "budget": {limit.option: limit.value for limit in choice.limits},
+        "reference": choice.reference,
+        "winner": choice.winner and _record(choice.winner, choice),
         "winner_folder": None if folder is None else str(folder),
-        "runner_up": found.runner_up and _record(found.runner_up, found),
-        "tied": [one.name for one in found.tied],
-        "trades": [_trade_record(one) for one in found.trades],
-        "candidates": [_record(one, found) for one in found.candidates],
-        "excluded": [{"what": what(one.row), "reason": one.reason} for one in found.excluded],
-        "kills": [_kill_record(one) for one in found.kills],
-        "nearest_miss": found.nearest_miss and _record(found.nearest_miss, found),
+        "runner_up": choice.runner_up and _record(choice.runner_up, choice),
+        "tied": [candidate.name for candidate in choice.tied],
+        "contenders": [_contender_record(contender) for contender in choice.contenders],
+        "trades": [_trade_record(trade) for trade in choice.trades],
+        "candidates": [_record(candidate, choice) for candidate in choice.candidates],
+        "excluded": [{"what": what(excluded.row), "reason": excluded.reason} for excluded in choice.excluded],
+        "kills": [_kill_record(kill) for kill in choice.kills],
+        "nearest_miss": choice.nearest_miss and _record(choice.nearest_miss, choice),
     }
 
 
@@ -193,44 +189,70 @@ def _tell_next(winner: Candidate, folder: Path | None) -> None:
         product(folder, f"python -m export bundle {escape(str(folder))}, then make app: the demo app carries it")
 
 
-def _cells(one: Candidate, found: Choice) -> list[str]:
+def _cells(candidate: Candidate, choice: Choice) -> list[str]:
     return [
-        escape(one.name) + ("" if one.row.validity == "valid" else f" [yellow]{one.row.validity}[/]"),
-        escape(f"{one.latency_ms.value:.3f} [{one.latency_ms.low:.3f}, {one.latency_ms.high:.3f}]"),
-        f"{one.size_bytes / 1e6:.2f}",
-        f"{100 * one.accuracy.share:.2f}",
-        f"{one.relative_accuracy:.3f}",
-        MISSING if one.memory_bytes is None else f"{one.memory_bytes / 1e6:.0f}",
-        "●" if one in found.front else "",
-        _outcome(one, found),
+        escape(candidate.name) + ("" if candidate.row.validity == "valid" else f" [yellow]{candidate.row.validity}[/]"),
+        escape(f"{candidate.latency_ms.value:.3f} [{candidate.latency_ms.low:.3f}, {candidate.latency_ms.high:.3f}]"),
+        f"{candidate.size_bytes / 1e6:.2f}",
+        f"{100 * candidate.accuracy.share:.2f}",
+        f"{candidate.relative_accuracy:.3f}",
+        MISSING if candidate.memory_bytes is None else f"{candidate.memory_bytes / 1e6:.0f}",
+        "●" if candidate in choice.front else "",
+        _outcome(candidate, choice),
     ]
 
 
-def _outcome(one: Candidate, found: Choice) -> str:
-    if one is found.winner:
+def _outcome(candidate: Candidate, choice: Choice) -> str:
+    if candidate is choice.winner:
         return "[green]winner[/]"
-    if one is found.runner_up:
+    if candidate is choice.runner_up:
         return "runner-up"
-    broken = _broken(one, found.limits)
-    return f"[dim]breaks {', '.join(broken)}[/]" if broken else "inside"
+    broken = [limit for limit in choice.limits if not limit.keeps(candidate)]
+    if not broken:
+        return "inside"
+    options = ", ".join(limit.option for limit in broken)
+    return f"open: {options}" if all(limit.may_keep(candidate) for limit in broken) else f"[dim]breaks {options}[/]"
 
 
-def _broken(one: Candidate, limits: Sequence[Limit]) -> list[str]:
-    return [limit.option for limit in limits if not limit.keeps(one)]
+def _broken(candidate: Candidate, limits: Sequence[Limit]) -> list[str]:
+    return [limit.option for limit in limits if not limit.keeps(candidate)]
 
 
-def _tell_winner(found: Choice, winner: Candidate) -> None:
-    say(f"[green]winner:[/] {escape(winner.name)}, {len(found.fitting)} of {len(found.candidates)} are inside")
-    if len(found.tied) > 1:
+def _tell_winner(choice: Choice, winner: Candidate) -> None:
+    say(f"[green]winner:[/] {escape(winner.name)}, {len(choice.fitting)} of {len(choice.candidates)} are inside")
+    if len(choice.tied) > 1:
         say(
-            f"{len(found.tied)} candidates inside are not shown to differ in accuracy from the best of them on "
+            f"{len(choice.tied)} candidates inside are not shown to differ in accuracy from the best of them on "
             f"{winner.accuracy.images} images; of those it is the fastest"
         )
     else:
         say("it is the most accurate inside the budget")
-    for one in found.trades:
-        role = "runner-up" if one.other is found.runner_up else "most accurate of all"
-        say(f"against the {role}, {escape(one.other.name)}: {escape(_trade_in_words(one))}")
+    for trade in choice.trades:
+        role = "runner-up" if trade.other is choice.runner_up else "most accurate of all"
+        say(f"against the {role}, {escape(trade.other.name)}: {escape(_trade_in_words(trade))}")
+
+
+def _tell_contenders(choice: Choice) -> None:
+    """Who else might win, why that is not known, and what would tell."""
+    inside = [contender.candidate for contender in choice.contenders if not contender.open_limits]
+    if inside and choice.winner:
+        names = "; ".join(escape(candidate.name) for candidate in inside)
+        say(f"[yellow]may be as fast:[/] {names}")
+        say(f"not shown to be slower than the winner; to tell, {remedy([choice.winner, *inside])}")
+    across = [contender for contender in choice.contenders if contender.open_limits]
+    for contender in across:
+        say(f"[yellow]may win:[/] {escape(contender.candidate.name)}, {escape(_open_in_words(contender))}")
+    if across:
+        say(f"their intervals lie across the limit; to tell, {remedy(contender.candidate for contender in across)}")
+
+
+def _open_in_words(contender: Contender) -> str:
+    ends = [
+        f"{limit.of(contender.candidate):.3f} at worst and {limit.at_best(contender.candidate):.3f} at best "
+        f"for {limit.option} {limit.value:g}"
+        for limit in contender.open_limits
+    ]
+    return "; ".join(ends)
 
 
 def _trade_in_words(trade: Trade) -> str:
@@ -241,14 +263,15 @@ def _trade_in_words(trade: Trade) -> str:
     return f"{accuracy}; latency × {ratio_in_words(trade.latency)}, {trade.latency.verdict}; bytes × {trade.size:.3f}"
 
 
-def _tell_nothing_fits(found: Choice) -> None:
-    say(f"[red]nothing fits:[/] none of {len(found.candidates)} candidates keeps every limit")
-    for number, kill in enumerate(found.kills):
-        first = "most in the way: " if number == 0 and len(found.kills) > 1 else ""
-        say(f"{first}{kill.limit.option} {kill.limit.value:g}: {_kill_in_words(kill, len(found.candidates))}")
-    nearest = found.nearest_miss
+def _tell_nothing_fits(choice: Choice) -> None:
+    surely = " for sure" if choice.contenders else ""
+    say(f"[red]nothing fits{surely}:[/] none of {len(choice.candidates)} candidates keeps every limit{surely}")
+    for number, kill in enumerate(choice.kills):
+        first = "most in the way: " if number == 0 and len(choice.kills) > 1 else ""
+        say(f"{first}{kill.limit.option} {kill.limit.value:g}: {_kill_in_words(kill, len(choice.candidates))}")
+    nearest = choice.nearest_miss
     if nearest is not None:
-        needed = [f"{limit.option} {_needed(limit, nearest)}" for limit in found.limits if not limit.keeps(nearest)]
+        needed = [f"{limit.option} {_needed(limit, nearest)}" for limit in choice.limits if not limit.keeps(nearest)]
         say(f"nearest miss: {escape(nearest.name)}; it would need {', '.join(needed)}")
 
 
@@ -268,48 +291,51 @@ def _needed(limit: Limit, candidate: Candidate) -> str:
     return f"{rounded:.3f} ({limit.looser(candidate):.2f} × looser)"
 
 
-def _counted(found: Choice) -> str:
-    reasons = Counter(one.reason for one in found.excluded)
+def _counted(choice: Choice) -> str:
+    reasons = Counter(excluded.reason for excluded in choice.excluded)
     return "; ".join(f"{count} × {reason}" for reason, count in reasons.most_common()) or "No row is left."
 
 
-def _way_out(found: Choice) -> str:
-    if not any(one.row.validity in ONLY_NOISY for one in found.excluded):
-        return ""
-    return ". Measure again on a quiet machine, or let noisy rows count by how badly they are known: --allow-noisy"
-
-
-def _record(one: Candidate, found: Choice) -> dict[str, Any]:
-    subject = one.row.subject
+def _record(candidate: Candidate, choice: Choice) -> dict[str, Any]:
+    subject = candidate.row.subject
     return {
         "name": subject.name,
         "format": subject.format,
         "precision": subject.precision,
         "manifest_sha256": subject.manifest_sha256,
-        "median_ms": one.latency_ms.value,
-        "median_interval_ms": [one.latency_ms.low, one.latency_ms.high],
-        "size_bytes": one.size_bytes,
-        "validity": one.row.validity,
-        "accuracy": one.accuracy.share,
-        "accuracy_images": one.accuracy.images,
-        "relative_accuracy": one.relative_accuracy,
-        "peak_memory_bytes": one.memory_bytes,
-        "is_teacher": one.is_teacher,
-        "on_front": one in found.front,
-        "breaks": _broken(one, found.limits),
+        "median_ms": candidate.latency_ms.value,
+        "median_interval_ms": [candidate.latency_ms.low, candidate.latency_ms.high],
+        "size_bytes": candidate.size_bytes,
+        "validity": candidate.row.validity,
+        "accuracy": candidate.accuracy.share,
+        "accuracy_images": candidate.accuracy.images,
+        "relative_accuracy": candidate.relative_accuracy,
+        "peak_memory_bytes": candidate.memory_bytes,
+        "is_teacher": candidate.is_teacher,
+        "on_front": candidate in choice.front,
+        "breaks": _broken(candidate, choice.limits),
     }
 
 
-def _trade_record(one: Trade) -> dict[str, Any]:
+def _contender_record(contender: Contender) -> dict[str, Any]:
     return {
-        "other": one.other.name,
-        "accuracy_difference": one.accuracy.value,
-        "accuracy_half_width": one.accuracy.half_width,
-        "latency_ratio": one.latency.value,
-        "latency_ratio_interval": [one.latency.low, one.latency.high],
-        "size_ratio": one.size,
+        "name": contender.candidate.name,
+        "manifest_sha256": contender.candidate.row.subject.manifest_sha256,
+        "open_limits": [limit.option for limit in contender.open_limits],
+        "remedy": remedy([contender.candidate]),
     }
 
 
-def _kill_record(one: Kill) -> dict[str, Any]:
-    return {"limit": one.limit.option, "breaking": one.breaking, "alone": one.alone}
+def _trade_record(trade: Trade) -> dict[str, Any]:
+    return {
+        "other": trade.other.name,
+        "accuracy_difference": trade.accuracy.value,
+        "accuracy_half_width": trade.accuracy.half_width,
+        "latency_ratio": trade.latency.value,
+        "latency_ratio_interval": [trade.latency.low, trade.latency.high],
+        "size_ratio": trade.size,
+    }
+
+
+def _kill_record(kill: Kill) -> dict[str, Any]:
+    return {"limit": kill.limit.option, "breaking": kill.breaking, "alone": kill.alone}

@@ -33,7 +33,7 @@ class Moment:
     Attributes:
         median: None if the row failed.
         to_first, to_previous: ratio to the series' first row and to the row before that have samples, above 1 is
-            slower; None where there is no such row, its conditions turned out unlike, or the device is emulated.
+            slower; None where there is no such row, its conditions turned out unlike, or this row is wrong.
         note: what is different from the row before: artifact, runtime, or why there is no ratio.
     """
 
@@ -124,12 +124,13 @@ def _series(rows: Sequence[Measurement]) -> Series:
                 _note(previous, row),
             )
         )
-        first, previous = first or row, row
+        if not row.wrong or row.device.emulated:
+            first, previous = first or row, row
     return Series(tuple(moments))
 
 
 def _ratio(base: Measurement | None, row: Measurement) -> Interval | None:
-    if base is None or row.device.emulated or unlike(base, row):
+    if base is None or row.wrong or unlike(base, row):
         return None
     return ratio_of(base, row)
 

@@ -189,8 +189,9 @@ def _refusal(base: Measurement, new: Measurement) -> str | None:
     failed = [f"failed in {side}: {row.reason}" for side, row in (("A", base), ("B", new)) if not row.samples_ms]
     if failed:
         return "; ".join(failed)
-    if base.device.emulated:
-        return "times of an emulated device say nothing of any product"
+    wrong = [f"{row.wrong} in {side}" for side, row in (("A", base), ("B", new)) if row.wrong]
+    if wrong:
+        return "; ".join(wrong)
     return _in_words(base, new, here="A", there="B")
 
 
@@ -204,5 +205,5 @@ def _why_alone(row: Measurement, others: Sequence[Measurement], *, here: str, th
 
 
 def _in_words(one: Measurement, other: Measurement, *, here: str, there: str) -> str | None:
-    fields = [f"{found.field}: {found.base} in {here}, {found.new} in {there}" for found in unlike(one, other)]
+    fields = [f"{field.field}: {field.base} in {here}, {field.new} in {there}" for field in unlike(one, other)]
     return f"unlike conditions: {'; '.join(fields)}" if fields else None

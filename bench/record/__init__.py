@@ -234,7 +234,7 @@ class Measurement(Contract):
         """Why these are not the model's times on a product, so that the row is never ranked; None if they are."""
         if self.device.emulated:
             return "emulated device: its times say nothing of any product"
-        return None if self.validity == "valid" or self.validity in WIDE else f"it is {self.validity}"
+        return None if self.validity == "valid" or self.validity in WIDE else f"its row is {self.validity}"
 
     @property
     def launch_counts(self) -> tuple[int, ...]:

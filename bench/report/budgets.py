@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from bench.compare.choice import Budget, Candidate, accuracy_gap, choose
+from bench.compare.choice import Candidate, accuracy_gap, candidates_among, overtakes, pareto_front
 from bench.record import Measurement
 
 
@@ -15,36 +15,36 @@ def choices(shown: Sequence[Measurement], conditions: Sequence[str]) -> list[dic
         conditions: of each row, in words; only rows of equal words are chosen among.
 
     Returns:
-        Of each row: `candidate`, None if it cannot be chosen, with its accuracy, its place on the Pareto front and
-        the places in `shown` of those whose accuracy is not shown to differ from its own; `excluded`, why it cannot;
-        and the same two ending in `_if_noisy`, for a reader who lets noisy rows count.
+        Of each row: `candidate`, None if it cannot be chosen, with its accuracy, the ends of its latency's interval,
+        whether it is on the Pareto front, the places in `shown` of those whose accuracy is not shown to differ from its
+        own, and of those that overtake it though the upper end of their latency is higher; and `excluded`, why it
+        cannot be chosen.
     """
-    strict = _told(shown, conditions, allow_noisy=False)
-    lenient = _told(shown, conditions, allow_noisy=True)
-    return [
-        {**one, **{f"{key}_if_noisy": value for key, value in other.items()}}
-        for one, other in zip(strict, lenient, strict=True)
-    ]
-
-
-def _told(shown: Sequence[Measurement], conditions: Sequence[str], *, allow_noisy: bool) -> list[dict[str, Any]]:
-    place_of = {id(one): place for place, one in enumerate(shown)}
+    place_of = {id(row): place for place, row in enumerate(shown)}
     told: list[dict[str, Any]] = [{"candidate": None, "excluded": None} for _ in shown]
     for among in dict.fromkeys(conditions):
-        rows = [one for one, where in zip(shown, conditions, strict=True) if where == among]
-        found = choose(rows, Budget(), journal=shown, allow_noisy=allow_noisy)
-        for left_out in found.excluded:
+        rows = [row for row, where in zip(shown, conditions, strict=True) if where == among]
+        candidates, excluded, _ = candidates_among(rows, shown)
+        for left_out in excluded:
             told[place_of[id(left_out.row)]]["excluded"] = left_out.reason
-        for one in found.candidates:
-            tied = [place_of[id(other.row)] for other in found.candidates if not accuracy_gap(one, other).is_shown]
-            told[place_of[id(one.row)]]["candidate"] = _candidate(one, one in found.front, tied)
+        front = {id(candidate) for candidate in pareto_front(candidates)}
+        for candidate in candidates:
+            tied = [other for other in candidates if not accuracy_gap(candidate, other).is_shown]
+            told[place_of[id(candidate.row)]]["candidate"] = {
+                "accuracy": candidate.accuracy.share,
+                "relative_accuracy": candidate.relative_accuracy,
+                "low_ms": candidate.latency_ms.low,
+                "high_ms": candidate.latency_ms.high,
+                "is_on_front": id(candidate) in front,
+                "tied": [place_of[id(other.row)] for other in tied],
+                "overtaken_by": [
+                    place_of[id(other.row)]
+                    for other in tied
+                    if _is_later(other, candidate) and overtakes(other, candidate)
+                ],
+            }
     return told
 
 
-def _candidate(one: Candidate, is_on_front: bool, tied: list[int]) -> dict[str, Any]:
-    return {
-        "accuracy": one.accuracy.share,
-        "relative_accuracy": one.relative_accuracy,
-        "is_on_front": is_on_front,
-        "tied": tied,
-    }
+def _is_later(other: Candidate, candidate: Candidate) -> bool:
+    return other.latency_ms.high >= candidate.latency_ms.high

@@ -169,8 +169,8 @@ def headline(rows: Sequence[Row]) -> str:
         parts = [f"{count} measurement{'s' if count != 1 else ''} on {device}"]
         return ", ".join(parts + [f"{count} on {device}" for device, count in others])
     subject = best.measurement.subject
-    valid = best.measurement.validity == "valid"
-    times = f"{best.speed_up.value:.1f}" if valid else f"at least {best.speed_up.low:.1f}"
+    is_valid = best.measurement.validity == "valid"
+    times = f"{best.speed_up.value:.1f}" if is_valid else f"at least {best.speed_up.low:.1f}"
     return (
         f"{best.name} as {subject.format} {subject.precision} is {times} × faster than the teacher "
         f"and keeps {100 * (best.relative_accuracy or 0):.1f} % of its accuracy"
@@ -180,12 +180,12 @@ def headline(rows: Sequence[Row]) -> str:
 def best_student(rows: Sequence[Row]) -> Row | None:
     """The fastest student that keeps `GOAL` of its teacher's accuracy, under the first conditions of the page.
 
-    Valid rows go before all others; among equals the lower end of the speed-up's interval counts, so that a row is
-    not the fastest because it is known badly.
+    The lower end of the speed-up's interval counts, so that a row is not the fastest because it is known badly. A label
+    that widens the interval costs a row nothing else; one that makes it wrong leaves it without a speed-up.
     """
     first = circumstances_of(rows[0].measurement)
     candidates = [
-        ((row.measurement.validity == "valid", row.speed_up.low), row)
+        (row.speed_up.low, row)
         for row in rows
         if circumstances_of(row.measurement) == first
         and row.role == "student"

@@ -10,7 +10,7 @@ from itertools import accumulate
 from statistics import median
 
 from bench.record import Launch, Measurement
-from bench.timing.intervals import Interval, median_interval, ratio_interval
+from bench.timing.intervals import Interval, paired_interval, ratio_interval
 
 FEWEST_TURNS = 5
 """In a launch; fewer ratios say little about their own spread."""
@@ -28,7 +28,7 @@ def ratio_of(base: Measurement, new: Measurement) -> Interval:
     turns = ratios_by_turn(base, new)
     if turns is None:
         return ratio_interval(base.samples_by_launch, new.samples_by_launch)
-    return median_interval(turns)
+    return paired_interval(turns)
 
 
 def ratios_by_turn(base: Measurement, new: Measurement) -> list[list[float]] | None:
@@ -42,7 +42,7 @@ def ratios_by_turn(base: Measurement, new: Measurement) -> list[list[float]] | N
         [median(after) / median(before) for before, after in zip(ours[group], theirs[group], strict=False)]
         for group in shared
     ]
-    return turns if all(len(one) >= FEWEST_TURNS for one in turns) else None
+    return turns if all(len(ratios) >= FEWEST_TURNS for ratios in turns) else None
 
 
 def _bursts_of_groups(row: Measurement) -> dict[str, list[Sequence[float]]]:

@@ -1,20 +1,21 @@
 // What a model may cost: limits the reader sets, which rows fit, and which of them is the best, in words.
 
 const LIMITS = {
-  latency_ms: { word: "latency", unit: "ms", excess: (row, limit) => row.median_high_ms / limit, of: (row) => row.median_high_ms },
+  latency_ms: {
+    word: "latency", unit: "ms", excess: (row, limit) => highOf(row) / limit, atBest: (row, limit) => lowOf(row) / limit, of: (row) => highOf(row),
+  },
   accuracy_percent: { word: "accuracy", unit: "%", excess: (row, limit) => limit / accuracyOf(row), of: (row) => accuracyOf(row) },
   size_mb: { word: "size", unit: "MB", excess: (row, limit) => megabytes(row.size_bytes) / limit, of: (row) => megabytes(row.size_bytes) },
 };
 
-// Whether a noisy or drifting row may be chosen, by the upper end of its interval.
-const noisyCounts = () => byId("noisy-counts").checked;
-const candidateOf = (row) => (noisyCounts() ? row.candidate_if_noisy : row.candidate);
-const excludedOf = (row) => (noisyCounts() ? row.excluded_if_noisy : row.excluded);
+// Ends of the latency's interval: a limit has to hold for the upper one.
+const highOf = (row) => row.candidate?.high_ms ?? row.median_high_ms;
+const lowOf = (row) => row.candidate?.low_ms ?? row.median_low_ms;
 
 const hasTeacher = RANKED.some((row) => row.base_kind === "teacher");
 // In percent: of the teacher's accuracy where there is a teacher, else of the images.
 const accuracyOf = (row) => {
-  const { relative_accuracy, accuracy } = candidateOf(row) ?? row;
+  const { relative_accuracy, accuracy } = row.candidate ?? row;
   return inPercent(hasTeacher ? relative_accuracy : accuracy);
 };
 
@@ -33,14 +34,35 @@ function broken(row, limits) {
 
 const fits = (row, limits) => broken(row, limits).length === 0;
 
-const candidatesAmong = (rows) => rows.filter(candidateOf);
-const byAccuracy = (one, other) => accuracyOf(other) - accuracyOf(one) || one.median_ms - other.median_ms;
+// Whether no interval lies across a limit that it would have to keep.
+const mayFit = (row, limits) => broken(row, limits).every((key) => LIMITS[key].atBest?.(row, limits[key]) <= 1);
 
-// The most accurate and those not shown to differ from it, the fastest first; then all others by accuracy.
+const candidatesAmong = (rows) => rows.filter((row) => row.candidate);
+const byAccuracy = (row, other) => accuracyOf(other) - accuracyOf(row) || row.median_ms - other.median_ms;
+const tiedIn = (rows) => {
+  const [best] = [...rows].sort(byAccuracy);
+  return rows.filter((row) => best.candidate.tied.includes(row.index));
+};
+
+// Of the most accurate and those not shown to differ from it the winner, then the others by the upper end of their
+// latency; then all others by accuracy. Whoever is faster in turn overtakes whoever is only known better.
 function ranked(rows) {
-  const sorted = [...rows].sort(byAccuracy);
-  const isTied = (row) => candidateOf(sorted[0]).tied.includes(row.index);
-  return [...sorted.filter(isTied).sort((one, other) => one.median_ms - other.median_ms), ...sorted.filter((row) => !isTied(row))];
+  if (!rows.length) return [];
+  const tied = tiedIn(rows).sort((row, other) => highOf(row) - highOf(other));
+  const winner = tied.reduce((first, row) => (first.candidate.overtaken_by.includes(row.index) ? row : first), tied[0]);
+  return [winner, ...tied.filter((row) => row !== winner), ...rows.filter((row) => !tied.includes(row)).sort(byAccuracy)];
+}
+
+// Who is not shown to be outside and, if inside, not shown to lose. `choose` also asks the ratio of rows measured in turn
+// and may name fewer.
+function contenders(candidates, winner, limits) {
+  const fitting = candidates.filter((row) => fits(row, limits));
+  return candidates.filter((row) => {
+    if (row === winner || !mayFit(row, limits)) return false;
+    const tied = tiedIn(fitting.includes(row) ? fitting : [...fitting, row]);
+    const loses = winner && tied.includes(winner) && highOf(winner) < lowOf(row);
+    return tied.includes(row) && !loses;
+  });
 }
 
 const winnerIn = (rows, limits) => ranked(candidatesAmong(rows).filter((row) => fits(row, limits)))[0] || null;
@@ -49,11 +71,11 @@ const winnerIn = (rows, limits) => ranked(candidatesAmong(rows).filter((row) => 
 
 const called = (row) => `${row.name}, ${row.kind}${row.validity === "valid" ? "" : ` (${row.validity})`}`;
 const costs = (row) =>
-  `${milliseconds(row.median_ms)} (at most ${milliseconds(row.median_high_ms)}), ${fixed(accuracyOf(row), 1)} %${hasTeacher ? " of the teacher’s accuracy" : " accuracy"}, ${fixed(megabytes(row.size_bytes), 2)} MB`;
+  `${milliseconds(row.median_ms)} (at most ${milliseconds(highOf(row))}), ${fixed(accuracyOf(row), 1)} %${hasTeacher ? " of the teacher’s accuracy" : " accuracy"}, ${fixed(megabytes(row.size_bytes), 2)} MB`;
 
 function gives(winner, other, what) {
   const points = accuracyOf(other) - accuracyOf(winner), ratio = other.median_ms / winner.median_ms;
-  const tie = candidateOf(winner).tied.includes(other.index) ? ", which is not shown to be a difference," : "";
+  const tie = winner.candidate.tied.includes(other.index) ? ", which is not shown to be a difference," : "";
   const accuracy = points > 0.05 ? `${fixed(points, 1)} points less accurate` : points < -0.05 ? `${fixed(-points, 1)} points more accurate` : "as accurate";
   const speed = ratio >= 1 ? `${fixed(ratio, 2)} × faster` : `${fixed(1 / ratio, 2)} × slower`;
   return `Against ${what}, ${called(other)}, it is ${accuracy}${tie} and ${speed}.`;
@@ -61,23 +83,32 @@ function gives(winner, other, what) {
 
 function notConsidered(rows) {
   const counts = new Map();
-  for (const excluded of rows.map(excludedOf).filter(Boolean)) counts.set(excluded, (counts.get(excluded) || 0) + 1);
+  for (const excluded of rows.map((row) => row.excluded).filter(Boolean)) counts.set(excluded, (counts.get(excluded) || 0) + 1);
   return counts.size ? `Not considered: ${[...counts].map(([why, count]) => `${plural(count, "row")} (${why})`).join(", ")}.` : "";
 }
 
 // What fits best, or that nothing does, and why.
 function answerParts(rows, limits) {
   const candidates = candidatesAmong(rows), aside = notConsidered(rows);
-  const wouldHelp = !noisyCounts() && rows.some((row) => row.candidate_if_noisy);
-  if (!candidates.length) return ["", `No row here can be chosen.${wouldHelp ? " Let noisy rows count to choose by how badly they are known." : ""}`, aside];
+  if (!candidates.length) return ["", "No row here can be chosen.", aside];
   if (!Object.keys(limits).length) return ["", `Set a limit to see which of ${plural(candidates.length, "model")} fits best.`, aside];
   const fitting = candidates.filter((row) => fits(row, limits)), winner = winnerIn(rows, limits);
-  if (!winner) return ["Nothing fits.", whatRulesOut(candidates, limits), aside];
+  const open = whatIsOpen(contenders(candidates, winner, limits));
+  if (!winner) return [open ? "Nothing fits for sure." : "Nothing fits.", `${whatRulesOut(candidates, limits)}${open}`, aside];
   const second = ranked(fitting.filter((row) => row !== winner))[0], best = [...candidates].sort(byAccuracy)[0];
   const words = [`fits best: ${costs(winner)}. ${fitting.length} of ${plural(candidates.length, "model")} fit${fitting.length === 1 ? "s" : ""}.`];
   if (second) words.push(gives(winner, second, second === best ? "the runner-up and most accurate" : "the runner-up"));
   if (best !== winner && best !== second) words.push(gives(winner, best, "the most accurate of all"));
-  return [called(winner), words.join(" "), aside];
+  return [called(winner), `${words.join(" ")}${open}`, aside];
+}
+
+// Who might win if latencies were known better, and what would tell.
+const MOST_NAMED = 3;
+function whatIsOpen(open) {
+  if (!open.length) return "";
+  const launches = Math.min(...open.map((row) => row.launch_count)), quieter = open.some((row) => row.validity !== "valid");
+  const names = open.slice(0, MOST_NAMED).map(called).join("; ") + (open.length > MOST_NAMED ? `; and ${open.length - MOST_NAMED} more` : "");
+  return ` Might win if known better: ${names}. To tell, measure again with --launches ${launches < 5 ? 5 : 2 * launches}${quieter ? ", on a quieter machine" : ""}.`;
 }
 
 function whatRulesOut(candidates, limits) {

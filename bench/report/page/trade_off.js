@@ -33,7 +33,7 @@ function leftOut(count) {
 // The upper left edge of the front: the best accuracy that is to be had for a latency.
 function edge(rows) {
   const best = [];
-  for (const row of rows.filter((one) => candidateOf(one)?.is_on_front).sort((one, other) => one.median_ms - other.median_ms)) {
+  for (const row of rows.filter((row) => row.candidate?.is_on_front).sort((row, other) => row.median_ms - other.median_ms)) {
     if (!best.length || accuracyOf(row) > accuracyOf(best.at(-1))) best.push(row);
   }
   return {
@@ -51,7 +51,7 @@ function bubbles(format, rows, limits, areaScale) {
     marker: {
       color: formatColour(format), opacity: ordered.map((row) => (fits(row, limits) ? 0.8 : FADED)), symbol: ordered.map(symbolOf),
       size: ordered.map((row) => row.size_bytes), sizemode: "area", sizeref: areaScale,
-      sizemin: SMALLEST_BUBBLE_PX / 2, line: { color: ordered.map((row) => colour(candidateOf(row)?.is_on_front ? "ink" : "surface")), width: 1.5 },
+      sizemin: SMALLEST_BUBBLE_PX / 2, line: { color: ordered.map((row) => colour(row.candidate?.is_on_front ? "ink" : "surface")), width: 1.5 },
     },
   };
 }

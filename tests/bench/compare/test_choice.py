@@ -1,6 +1,9 @@
+import numpy as np
 import pytest
 
-from bench.compare.choice import BASE_ONLY, EMULATED, NO_ACCURACY, Budget, accuracy_gap, choose, pareto_front
+from bench.compare.choice import BASE_ONLY, NO_ACCURACY, Budget, accuracy_gap, choose, latency_of, pareto_front, remedy
+from bench.timing.intervals import median_interval
+from tests.bench.conftest import make_launch
 
 TEACHER = "checkpoint of teacher"
 
@@ -99,19 +102,75 @@ def test_two_teachers_of_one_name_are_two_references(matrix, make_row):
     assert next(one.relative_accuracy for one in found.candidates if one.row is pupil) == pytest.approx(0.9)
 
 
-def test_noisy_rows_count_on_request_by_the_upper_end_of_their_interval(make_row, matrix):
-    launches = [2.0, 2.6, 3.2]
-    samples = tuple(latency for latency in launches for _ in range(30))
-    restless = make_row("restless", 2.6, 0.93, 2, validity="noisy", samples_ms=samples)
+def restless(make_row, name, middle_ms, accuracy, **fields):
+    """A row whose launches lie 30 % apart."""
+    samples = tuple(latency for latency in (middle_ms / 1.3, middle_ms, middle_ms * 1.3) for _ in range(30))
+    return make_row(name, middle_ms, accuracy, 2, validity="noisy", samples_ms=samples, **fields)
+
+
+def test_badly_known_rows_count_by_the_upper_end_of_their_interval_and_wrong_ones_never(make_row, matrix):
+    noisy = restless(make_row, "noisy", 2.6, 0.93)
     drifting = make_row("drifting", 1.0, 0.86, 2, validity="drifting")
     throttled = make_row("throttled", 1.0, 0.94, 2, validity="throttled")
-    rows = [*matrix, restless, drifting, throttled]
-    assert {"restless", "drifting"} & set(names(choose(rows, Budget(max_latency_ms=3)).candidates)) == set()
-    found = choose(rows, Budget(max_latency_ms=3), allow_noisy=True)
-    assert "restless" not in names(found.fitting)
-    assert "drifting" in names(found.fitting)
-    assert "throttled" not in names(found.candidates)
-    assert names([choose(rows, Budget(max_latency_ms=9), allow_noisy=True).winner]) == ["large"]
+    rows = [*matrix, noisy, drifting, throttled]
+    choice = choose(rows, Budget(max_latency_ms=3))
+    assert "noisy" not in names(choice.fitting)
+    assert "drifting" in names(choice.fitting)
+    assert "throttled" not in names(choice.candidates)
+    assert names([choose(rows, Budget(max_latency_ms=9)).winner]) == ["large"]
+
+
+def test_whoever_might_win_were_it_known_better_is_named_with_what_would_tell(make_row, matrix):
+    accurate, poor = restless(make_row, "accurate", 2.6, 0.93), restless(make_row, "poor", 2.6, 0.5)
+    choice = choose([*matrix, accurate, poor], Budget(max_latency_ms=3))
+    assert names([choice.winner]) == ["middle"]
+    # A poor one would not win however fast it is, and `clumsy` is shown to be less accurate than `middle`.
+    (contender,) = choice.contenders
+    assert contender.candidate.row is accurate
+    assert [limit.option for limit in contender.open_limits] == ["--max-latency-ms"]
+    assert remedy([contender.candidate]) == "measure again with --launches 5, on a quieter machine"
+    (alone,) = choose([accurate], Budget(max_latency_ms=3)).contenders
+    assert alone.candidate.row is accurate
+    # Where nothing it could turn out to be is inside, the answer is known.
+    assert choose([*matrix, accurate], Budget(max_latency_ms=0.6)).contenders == ()
+
+
+def test_whoever_is_inside_and_not_shown_to_be_slower_than_the_winner_is_a_contender(make_row):
+    quick, even = make_row("quick", 1.0, 0.9, 2), restless(make_row, "even", 1.1, 0.9)
+    choice = choose([quick, even, make_row("slow", 2.0, 0.9, 2)], Budget(max_latency_ms=3))
+    assert names([choice.winner, *(contender.candidate for contender in choice.contenders)]) == ["quick", "even"]
+    assert choice.contenders[0].open_limits == ()
+
+
+def in_turn(row):
+    """The row as one whose launches took bursts of five in turn with others."""
+    launches = tuple(
+        make_launch(30).model_copy(update={"burst_counts": (5,) * 6, "together": f"round {number}"})
+        for number in range(3)
+    )
+    return row.model_copy(update={"launches": launches})
+
+
+def test_the_ratio_in_turn_decides_who_of_two_badly_known_rows_is_faster(make_row):
+    # The machine is half as fast in some turns: both rows see the same ones.
+    machine = np.repeat([1, 1, 2, 1, 2, 1, 1, 1, 2, 1, 1, 2, 1, 2, 1, 1, 1, 1], 5)
+    alike = [make_row(name, 1.0, 0.9, 2, validity="noisy", samples_ms=tuple(1.0 * machine)) for name in "ab"]
+    # `b` is 20 % faster in every turn, and one launch of it has an upper half that widens its interval.
+    wide = np.where(np.arange(90) < 30, 1.3, 1.0) * machine * 0.8
+    rows = [in_turn(alike[0]), in_turn(alike[1].model_copy(update={"samples_ms": tuple(wide.tolist())}))]
+    first, second = (latency_of(row) for row in rows)
+    assert first.high < second.high
+    assert names([choose(rows, Budget(max_latency_ms=99)).winner]) == ["b"]
+    apart = [row.model_copy(update={"launches": tuple(make_launch(30) for _ in range(3))}) for row in rows]
+    assert names([choose(apart, Budget(max_latency_ms=99)).winner]) == ["a"]
+
+
+def test_one_launch_is_taken_to_hide_what_launches_of_a_restless_machine_differ_by(make_measurement):
+    row = make_measurement(samples_ms=tuple(1 + 0.001 * (turn % 7) for turn in range(90)))
+    assert median_interval(row.samples_by_launch).half_width < 0.01
+    assert 0.2 < latency_of(row).half_width < 0.4
+    assert choose([row], Budget(max_latency_ms=1.1)).winner is None
+    assert choose([row], Budget(max_latency_ms=1.4)).winner is not None
 
 
 def test_a_teacher_that_fits_is_a_candidate_and_marked(matrix, make_row):
@@ -193,16 +252,16 @@ def test_what_cannot_be_chosen_is_left_out_with_its_reason(matrix, make_row, mak
         *matrix,
         make_row("untrained", 0.1, None, 1, accuracy_images=0),
         make_row("virtual", 0.1, 0.99, 1, device=emulated),
-        make_row("restless", 0.1, 0.99, 1, validity="noisy"),
+        make_row("hot", 0.1, 0.99, 1, validity="throttled"),
         make_measurement("broken", samples_ms=(), validity="failed"),
     ]
     found = choose(rows, Budget(max_latency_ms=3))
     assert {one.row.subject.name: one.reason for one in found.excluded} == {
         "teacher": BASE_ONLY,
         "untrained": NO_ACCURACY,
-        "virtual": EMULATED,
-        "restless": "its newest row is noisy, not valid",
-        "broken": "its newest row is failed, not valid",
+        "virtual": "emulated device: its times say nothing of any product",
+        "hot": "its row is throttled",
+        "broken": "its row is failed",
     }
     assert names([found.winner]) == ["middle"]
 
@@ -214,8 +273,10 @@ def test_the_newest_valid_row_counts_and_a_later_noisy_one_does_not_hide_it(make
     found = choose([old, valid, noisy], Budget(max_latency_ms=3))
     assert [round(one.latency_ms.value) for one in found.candidates] == [1]
     assert found.excluded == ()
-    (excluded,) = choose([noisy], Budget(max_latency_ms=3)).excluded
-    assert excluded.reason == "its newest row is noisy, not valid"
+    assert [round(one.latency_ms.value) for one in choose([old, noisy], Budget(max_latency_ms=3)).candidates] == [9]
+    throttled = make_row("net", 1.0, 0.9, 1, validity="throttled")
+    (known,) = choose([noisy, throttled], Budget(max_latency_ms=3)).candidates
+    assert known.row is noisy
 
 
 def test_accuracy_is_what_was_measured_where_it_was_timed_unless_the_export_saw_more_images(make_row):

@@ -194,13 +194,13 @@ def test_all_columns_are_shown_when_asked_for(visit):
 
 def test_limits_filter_the_table_draw_lines_and_name_the_best(visit):
     page = visit.page
-    expect(page.locator("#answer")).to_contain_text("Set a limit to see which of 2 models fits best.")
-    expect(page.locator("#answer")).to_contain_text("1 row (its newest row is noisy, not valid)")
+    expect(page.locator("#answer")).to_contain_text("Set a limit to see which of 3 models fits best.")
+    expect(page.locator("#answer")).to_contain_text("1 row (its row is failed)")
     visit.set_limit("latency_ms", "2")
     # Both fit; their accuracies are shown to differ, so the faster one does not win.
     expect(page.locator("#answer strong")).to_have_text("mobilenet_v3_small, onnx fp32")
     expect(page.locator("#answer")).to_contain_text(
-        "2 of 2 models fit. Against the runner-up, mobilenet_v3_small, litert int8, it is 4.2 points more accurate"
+        "3 of 3 models fit. Against the runner-up, mobilenet_v3_small, litert int8, it is 4.2 points more accurate"
     )
     assert sorted(visit.column("format")) == ["litert", "onnx", "onnx"]
     expect(page.locator("#count")).to_have_text("3 of 8 rows, 5 outside the budget")
@@ -211,7 +211,7 @@ def test_limits_filter_the_table_draw_lines_and_name_the_best(visit):
     visit.set_limit("accuracy_percent", "98")
     expect(page.locator("#answer strong")).to_have_text("Nothing fits.")
     expect(page.locator("#answer")).to_contain_text(
-        "rules out 1 of 2 models. The nearest miss is mobilenet_v3_small, litert int8: accuracy 94.74 %."
+        "rules out 2 of 3 models. The nearest miss is mobilenet_v3_small, litert int8: accuracy 94.74 %."
     )
     expect(page.locator("#empty")).to_be_visible()
 
@@ -222,13 +222,22 @@ def test_limits_filter_the_table_draw_lines_and_name_the_best(visit):
     assert visit.column("format") == ["litert"]
 
 
-def test_noisy_rows_can_be_let_count(visit):
-    page = visit.page
-    page.locator("#noisy-counts").check()
-    expect(page.locator("#answer")).to_contain_text("Set a limit to see which of 3 models fits best.")
-    expect(page.locator("#answer")).not_to_contain_text("noisy")
-    page.locator("#budget button[type=reset]").click()
-    expect(page.locator("#answer")).to_contain_text("which of 2 models fits best.")
+def test_whoever_might_win_were_it_known_better_is_named(browser, make_measurement, tmp_path):
+    samples = tuple(latency for latency in (2.0, 2.6, 3.2) for _ in range(20))
+    rows = [
+        make_measurement("known", samples_ms=(1.0,) * 60, launch_counts=(20, 20, 20), accuracy=0.8),
+        make_measurement("vague", samples_ms=samples, launch_counts=(20, 20, 20), accuracy=0.9, validity="noisy"),
+    ]
+    write_report(rows, tmp_path / "report.html")
+    visit = Visit(browser, tmp_path / "report.html")
+    visit.set_limit("latency_ms", "3")
+    expect(visit.page.locator("#answer strong")).to_have_text("known, onnx fp32")
+    expect(visit.page.locator("#answer")).to_contain_text(
+        "Might win if known better: vague, onnx fp32 (noisy). To tell, measure again with --launches 5, on a quieter"
+    )
+    visit.set_limit("accuracy_percent", "85")
+    expect(visit.page.locator("#answer strong")).to_have_text("Nothing fits for sure.")
+    visit.close()
 
 
 def test_what_does_not_fit_fades_in_the_figure(visit):
