@@ -102,8 +102,8 @@ def _shared(
     equal = [(at[digest.tobytes()], index) for index, digest in enumerate(theirs.digests) if digest.tobytes() in at]
     if equal:
         yield (
-            f"{len(equal)} of {len(other)} {second} pictures are the same picture as one in {first} "
-            f"({_pairs(one, other, equal)}), so the {second} figures are too good: remove the duplicates"
+            f"{len(equal)} of {len(other)} {second} pictures are in {first} as well ({_pairs(one, other, equal)}), "
+            f"so the {second} figures are too good: remove the duplicates"
         )
     pairs = near(ours, theirs)
     if pairs is None:
@@ -114,7 +114,7 @@ def _shared(
     if alike:
         yield (
             f"{len(alike)} of {len(other)} {second} pictures look nearly like one in {first} "
-            f"({_pairs(one, other, alike)}): copies of another size or moment? Look at them"
+            f"({_pairs(one, other, alike)}); see whether they are copies"
         )
 
 
@@ -128,10 +128,7 @@ def _two_labels(splits: Mapping[SplitName, Split], prints: Mapping[SplitName, Fi
             if label != here[0]:
                 torn.append(f"{there} and {here[1]}")
     if torn:
-        yield (
-            f"{len(torn)} pictures are the same picture as one of another class "
-            f"({_few(torn)}): at most one of the labels is right"
-        )
+        yield (f"{len(torn)} pictures lie under two labels ({_few(torn)}); at most one of the two is right")
 
 
 def _pairs(one: Split, other: Split, pairs: list[tuple[int, int]]) -> str:

@@ -1,6 +1,5 @@
 """image-folder: any `<split>/<class>/` tree of pictures, greyscale or colour, of any size, or one `<class>/` tree."""
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -286,12 +285,8 @@ def _about_others(split: SplitName, not_used: Sequence[Path], root: Path) -> Ite
         yield f"{split}: {len(heif)} HEIF pictures are not used ({names}); to read them: pip install pillow-heif"
     others = [file for file in not_used if file not in set(heif)]
     if others:
-        kinds = Counter(file.suffix.lower() or "without a suffix" for file in others)
-        counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(SHOWN))
-        yield (
-            f"{split}: {len(others)} files are not used, as they are no pictures by their names: {counts} "
-            f"({_few([folder_tree.relative_name(file, root) for file in others])})"
-        )
+        names = _few([folder_tree.relative_name(file, root) for file in others])
+        yield f"{split}: {len(others)} files are not used, as they are no pictures or lie outside the classes: {names}"
 
 
 ABOUT_TRAITS = {
