@@ -1,6 +1,7 @@
-"""python -m distill {run, study, figures, evaluate, list}."""
+"""python -m distill {run, study, figures, data, evaluate, list}."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +19,7 @@ app = typer.Typer(help="Train small students from a large teacher.", no_args_is_
 
 RUNS = Path("out/runs")
 STUDIES = Path("out/studies")
+DATA_PAGES = Path("out/data")
 MEASUREMENTS = Path("out/measurements.jsonl")
 UNFINISHED_SHOWN = 6
 
@@ -158,6 +160,45 @@ def figures(
         terminal.answer((folder / INDEX_FILE).read_text().rstrip())
     else:
         terminal.product(folder / INDEX_FILE, terminal.command("python", "-m", "bench", "report", "--figures", folder))
+
+
+@app.command()
+def data(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A folder of pictures, as dataset.path takes it.")],
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="As for run, e.g. dataset.split_by=patient."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The page.", show_default="out/data/NAME.html")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON instead of the path.")] = False,
+) -> None:
+    """Show what a folder of pictures holds, before anyone trains on it: counts, duplicates, what cannot be read."""
+    from distill.config import with_overrides
+    from distill.data_page.page import findings, summary, write_page
+    from distill.data_page.survey import look_at
+    from distill.recipes import folder_scratch
+    from distill.vision.datasets.image_folder import ImageFolder
+
+    config = with_overrides(folder_scratch(), [f"dataset.path={json.dumps(str(path))}", *(assignments or [])]).dataset
+    if not isinstance(config, ImageFolder):
+        raise UsageError(f"there are no picture files in a data set of the kind {config.kind}; leave dataset.kind out.")
+    survey = look_at(config)
+    rows = [
+        (escape(name), *(f"{survey.count(split, label):,}" for split in survey.splits))
+        for label, name in enumerate(survey.class_names)
+    ]
+    terminal.console.print(terminal.table(escape(f"pictures of {path}"), ["class", *survey.splits], rows))
+    style = {"bad": "red", "warn": "yellow", "good": "green"}
+    for finding in findings(survey):
+        terminal.say(f"[{style[finding.grade]}]{escape(finding.sentence)}[/]")
+    for unreadable in survey.unreadable:
+        terminal.say(escape(f"{unreadable.file}: {unreadable.reason}"))
+    page = out or DATA_PAGES / f"{path.resolve().name}.html"
+    write_page(survey, page)
+    if as_json:
+        terminal.answer(json.dumps(summary(survey), indent=2))
+    else:
+        terminal.product(page, f"open {escape(shlex.quote(str(page)))} in a browser; it is one file")
 
 
 @app.command(name="evaluate")

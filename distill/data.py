@@ -76,4 +76,4 @@ def _remarks(splits: Mapping[SplitName, Split]) -> Iterator[str]:
     for split in splits.values():
         yield from split.remarks
     if all(split.names is not None for split in splits.values()):
-        yield from duplicates.remarks(splits)
+        yield from (remark.sentence for remark in duplicates.remarks(splits))

@@ -85,8 +85,16 @@ def near(one: Fingerprints, other: Fingerprints) -> NDArray[np.int64] | None:
     return np.asarray(pairs, dtype=np.int64).reshape(-1, 2)
 
 
-def remarks(splits: Mapping[SplitName, Split]) -> Iterator[str]:
-    """A sentence for each kind of duplicate among splits of files, with counts and names; nothing if there are none."""
+@dataclass(frozen=True)
+class Remark:
+    """A sentence about duplicates; `is_certain` if they are equal to the pixel, and not only alike."""
+
+    sentence: str
+    is_certain: bool
+
+
+def remarks(splits: Mapping[SplitName, Split]) -> Iterator[Remark]:
+    """What is to be said of each kind of duplicate among splits of files, with counts and names."""
     prints: dict[SplitName, Fingerprints] = {name: of_split(split) for name, split in splits.items()}
     names = list(splits)
     for number, first in enumerate(names):
@@ -97,28 +105,30 @@ def remarks(splits: Mapping[SplitName, Split]) -> Iterator[str]:
 
 def _shared(
     first: str, one: Split, ours: Fingerprints, second: str, other: Split, theirs: Fingerprints
-) -> Iterator[str]:
+) -> Iterator[Remark]:
     at = {digest.tobytes(): index for index, digest in reversed(list(enumerate(ours.digests)))}
     equal = [(at[digest.tobytes()], index) for index, digest in enumerate(theirs.digests) if digest.tobytes() in at]
     if equal:
-        yield (
-            f"{len(equal)} of {len(other)} {second} pictures are the same picture as one in {first} "
-            f"({_pairs(one, other, equal)}), so the {second} figures are too good: remove the duplicates"
+        yield Remark(
+            f"{len(equal)} of {len(other)} {second} pictures are in {first} as well ({_pairs(one, other, equal)}), "
+            f"so the {second} figures are too good: remove the duplicates",
+            is_certain=True,
         )
     pairs = near(ours, theirs)
     if pairs is None:
-        yield f"{first} and {second} have too many pictures to look for nearly equal ones"
+        yield Remark(f"{first} and {second} have too many pictures to look for nearly equal ones", is_certain=False)
         return
     same = {index for _, index in equal}
     alike = [(int(left), int(right)) for left, right in pairs if right not in same]
     if alike:
-        yield (
+        yield Remark(
             f"{len(alike)} of {len(other)} {second} pictures look nearly like one in {first} "
-            f"({_pairs(one, other, alike)}): copies of another size or moment? Look at them"
+            f"({_pairs(one, other, alike)}); see whether they are copies",
+            is_certain=False,
         )
 
 
-def _two_labels(splits: Mapping[SplitName, Split], prints: Mapping[SplitName, Fingerprints]) -> Iterator[str]:
+def _two_labels(splits: Mapping[SplitName, Split], prints: Mapping[SplitName, Fingerprints]) -> Iterator[Remark]:
     places: dict[bytes, tuple[str, str]] = {}
     torn: list[str] = []
     for name, split in splits.items():
@@ -128,10 +138,8 @@ def _two_labels(splits: Mapping[SplitName, Split], prints: Mapping[SplitName, Fi
             if label != here[0]:
                 torn.append(f"{there} and {here[1]}")
     if torn:
-        yield (
-            f"{len(torn)} pictures are the same picture as one of another class "
-            f"({_few(torn)}): at most one of the labels is right"
-        )
+        sentence = f"{len(torn)} pictures lie under two labels ({_few(torn)}); at most one of the two is right"
+        yield Remark(sentence, is_certain=True)
 
 
 def _pairs(one: Split, other: Split, pairs: list[tuple[int, int]]) -> str:

@@ -86,7 +86,7 @@ def split_folders(root: Path) -> dict[SplitName, Path]:
                         "Move one of them away."
                     )
                 found[split] = folder
-    return found
+    return {split: found[split] for split in SPLIT_FOLDERS if split in found}
 
 
 def class_folders(folder: Path) -> dict[str, list[Path]]:

@@ -1,6 +1,5 @@
 """image-folder: any `<split>/<class>/` tree of pictures, greyscale or colour, of any size, or one `<class>/` tree."""
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -97,7 +96,7 @@ class ImageFolder(DatasetSettings):
             pictures.class_names,
             None if part.owners is None else part.owners[chosen],
             tuple(folder_tree.relative_name(file, root) for file in source.files),
-            (*about_folder, *_about_others(split, part.not_used, root), *_about_traits(split, traits)),
+            (*about_folder, *part.about_files(split, root), *_about_traits(split, traits)),
         )
 
     def find(self) -> "Pictures":
@@ -186,6 +185,17 @@ class Part:
         """The pictures at these positions."""
         owners = None if self.owners is None else self.owners[indices]
         return Part(tuple(self.files[index] for index in indices), self.labels[indices], self.not_used, owners)
+
+    def about_files(self, split: SplitName, root: Path) -> Iterator[str]:
+        """A sentence for each kind of file that is not used."""
+        heif = [file for file in self.not_used if file.suffix.lower() in HEIF_SUFFIXES and not reads_heif()]
+        if heif:
+            names = _few([folder_tree.relative_name(file, root) for file in heif])
+            yield f"{split}: {len(heif)} HEIF pictures are not used ({names}); to read them: pip install pillow-heif"
+        others = [file for file in self.not_used if file not in set(heif)]
+        if others:
+            names = _few([folder_tree.relative_name(file, root) for file in others])
+            yield f"{split}: {len(others)} files are not used, being no pictures or outside the classes: {names}"
 
 
 @dataclass(frozen=True)
@@ -277,21 +287,6 @@ def _balanced_subset(
     shares = [limit // classes + (label < limit % classes) for label in range(classes)]
     picked = [rng.permutation(np.flatnonzero(labels == label))[:share] for label, share in enumerate(shares)]
     return np.sort(np.concatenate(picked))
-
-
-def _about_others(split: SplitName, not_used: Sequence[Path], root: Path) -> Iterator[str]:
-    heif = [file for file in not_used if file.suffix.lower() in HEIF_SUFFIXES and not reads_heif()]
-    if heif:
-        names = _few([folder_tree.relative_name(file, root) for file in heif])
-        yield f"{split}: {len(heif)} HEIF pictures are not used ({names}); to read them: pip install pillow-heif"
-    others = [file for file in not_used if file not in set(heif)]
-    if others:
-        kinds = Counter(file.suffix.lower() or "without a suffix" for file in others)
-        counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(SHOWN))
-        yield (
-            f"{split}: {len(others)} files are not used, as they are no pictures by their names: {counts} "
-            f"({_few([folder_tree.relative_name(file, root) for file in others])})"
-        )
 
 
 ABOUT_TRAITS = {

@@ -1,3 +1,4 @@
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -122,6 +123,141 @@ def test_bad_data_is_named(
     with pytest.raises(UsageError) as caught:
         ImageFolder(path=str(root), memory_limit_mib=memory_limit_mib).load("train", RGB)
     assert message in str(caught.value)
+
+
+def test_pictures_of_every_format_below_a_class_are_read_and_the_rest_is_named(picture_folder: Folder) -> None:
+    root = picture_folder(per_class=6)
+    folder = root / "train" / "dark"
+    (folder / "visit 2").mkdir()
+    for number, suffix in enumerate((".webp", ".bmp", ".tif", ".jfif")):
+        with Image.open(folder / f"{number}.png") as picture:
+            target = folder / "visit 2" / f"{number}{suffix}"
+            picture.save(target, "JPEG" if suffix == ".jfif" else None)
+        (folder / f"{number}.png").unlink()
+    (folder / "notes.txt").write_text("left side")
+    (folder / "phone.heic").write_bytes(b"")
+    (root / "train" / "loose.png").write_bytes(b"")
+    (root / "train" / "dark" / "._5.png").write_bytes(b"no picture")
+    (root / "more").mkdir()
+    split = ImageFolder(path=str(root)).load("train", RGB)
+    assert len(split) == 12
+    assert split.names is not None
+    assert split.names[-1] == "train/dark/visit 2/3.jfif"
+    assert split.remarks == (
+        "more/: not used, no split's name",
+        "train: 1 HEIF pictures are not used (train/dark/phone.heic); to read them: pip install pillow-heif",
+        "train: 2 files are not used, being no pictures or outside the classes: "
+        "train/loose.png, train/dark/notes.txt",
+    )
+    assert split.take(np.array([11, 0])).names == (split.names[11], split.names[0])
+
+
+@pytest.mark.parametrize("memory_limit_mib", [4096, 0])
+def test_pictures_that_cannot_be_decoded_are_listed_all_at_once(picture_folder: Folder, memory_limit_mib: int) -> None:
+    root = picture_folder()
+    broken_picture(root)
+    (root / "train" / "bright" / "0.png").write_bytes(b"")
+    (root / "train" / "dark" / "3.png").unlink()
+    (root / "train" / "dark" / "3.png").symlink_to(root / "gone.png")
+    with pytest.raises(UsageError) as caught:
+        ImageFolder(path=str(root), memory_limit_mib=memory_limit_mib).load("train", RGB)
+    assert "3 pictures of" in str(caught.value)
+    assert "train/bright/0.png (the file is empty); train/dark/2.png (its content is" in str(caught.value)
+    assert "train/dark/3.png (No such file or directory)" in str(caught.value)
+
+
+def test_a_streamed_split_knows_its_pixels_and_looks_again_only_at_changed_files(
+    picture_folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = picture_folder()
+    config = ImageFolder(path=str(root), memory_limit_mib=0)
+    before = config.load("train", RGB).sha256()
+    monkeypatch.setattr("distill.vision.datasets.image_files.decode", None)
+    assert config.load("train", RGB).sha256() == before
+    monkeypatch.undo()
+    file = root / "train" / "dark" / "2.png"
+    with Image.open(file) as picture:
+        picture.load()
+    picture.putpixel((0, 0), (255, 255, 255))
+    picture.save(file)
+    assert config.load("train", RGB).sha256() != before
+
+
+def test_what_was_done_to_pictures_is_said_if_it_matters(picture_folder: Folder) -> None:
+    root = picture_folder()
+    Image.new("RGBA", (9, 9), (0, 0, 0, 90)).save(root / "train" / "dark" / "2.png")
+    split = ImageFolder(path=str(root)).load("train", RGB)
+    assert split.remarks == ("train: 1 of 12 pictures are transparent in places and are laid on white",)
+    assert ImageFolder(path=str(root), memory_limit_mib=0).load("train", RGB).remarks == split.remarks
+
+
+def test_one_class_is_nothing_to_tell_apart(picture_folder: Folder) -> None:
+    with pytest.raises(UsageError, match="holds one class only \\(dark\\)"):
+        ImageFolder(path=str(picture_folder(classes=("dark",)))).load("train", RGB)
+
+
+def test_fewer_images_than_classes_are_refused(picture_folder: Folder) -> None:
+    with pytest.raises(UsageError, match="1 image\\(s\\) cannot show 2 classes"):
+        ImageFolder(path=str(picture_folder()), max_train_images=1).load("train", RGB)
+
+
+def test_a_labelled_test_folder_is_a_third_split_and_an_unlabelled_one_is_not(picture_folder: Folder) -> None:
+    root = picture_folder()
+    config = ImageFolder(path=str(root))
+    assert not config.has_test
+    with pytest.raises(UsageError, match="no labelled test/ folder"):
+        config.load("test", RGB)
+    shutil.copytree(root / "validation", root / "test")
+    assert config.has_test
+    assert len(config.load("test", RGB)) == 12
+    (root / "test" / "dark").rename(root / "test" / "unknown")
+    assert not config.has_test
+    assert config.load("train", RGB).remarks == ("test/: not used, its classes are others (bright, unknown)",)
+
+
+def test_one_folder_is_divided_by_patient(picture_folder: Folder) -> None:
+    root = picture_folder(per_class=20) / "train"
+    table = patients(root, lambda file: f"patient {int(file.stem) // 2} {file.parent.name}")
+    config = ImageFolder.model_validate(
+        {"path": str(root), "split_by": "patient", "patients_csv": table, "validation_share": 0.2, "test_share": 0.3}
+    )
+    splits = {name: config.load(name, RGB) for name in ("train", "validation", "test")}
+    assert [len(split) for split in splits.values()] == [20, 8, 12]
+    owners = [set(split.groups.tolist()) for split in splits.values() if split.groups is not None]
+    assert sum(map(len, owners)) == len(set.union(*owners)) == 20
+    names = [name for split in splits.values() for name in split.names or ()]
+    assert len(set(names)) == 40
+    again = config.load("validation", RGB)
+    assert again.sha256() == splits["validation"].sha256()
+
+
+def test_a_test_share_is_taken_from_the_training_pictures(picture_folder: Folder) -> None:
+    config = ImageFolder(path=str(picture_folder(per_class=10)), test_share=0.2)
+    assert config.has_test
+    assert [len(config.load(name, RGB)) for name in ("train", "validation", "test")] == [16, 20, 4]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"split_by": "picture"}, "has a validation/ folder, so it is divided already"),
+        ({"split_by": "patient", "path": "train"}, "needs the table that says whose pictures they are"),
+        ({"split_by": "picture", "path": "train", "test_share": 0.9}, "leave nothing to train on"),
+        ({"path": "nowhere"}, "there is no such folder"),
+    ],
+)
+def test_what_cannot_be_divided_is_said(picture_folder: Folder, settings: dict[str, object], message: str) -> None:
+    root = picture_folder()
+    with pytest.raises(UsageError, match=message):
+        ImageFolder.model_validate({**settings, "path": str(root / str(settings.get("path", "")))}).load("train", RGB)
+
+
+def test_settings_that_divide_nothing_are_not_written_so_that_runs_stay_the_same() -> None:
+    plain = ImageFolder(path="data")
+    assert "split_by" not in plain.model_dump()
+    assert "test_share" not in plain.model_dump(mode="json")
+    divided = ImageFolder(path="data", test_share=0.2, split_by="picture")
+    assert ImageFolder.model_validate_json(divided.model_dump_json()) == divided
 
 
 def test_the_crop_rule_cuts_the_centre_square() -> None:

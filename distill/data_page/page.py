@@ -1,0 +1,174 @@
+"""The survey of a folder of pictures as one HTML page that needs nothing else, and as JSON."""
+
+import base64
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Literal
+
+from PIL import Image
+
+from distill.contract import write_whole
+from distill.data_page.survey import THUMBNAIL_PX, Seen, Survey, contact_sheet
+from distill.errors import UsageError
+from distill.vision.pictures import Trait, decode
+
+TEMPLATES = Path(__file__).parent
+SHOWN = 100
+IMBALANCE = 5
+"""The largest class has so many times the pictures of the smallest: worth a word."""
+
+NEARLY_BLACK = 8
+"""Mean level below which a picture shows next to nothing."""
+
+TRAITS = {
+    Trait.TURNED: "turned upright by their EXIF tag",
+    Trait.ON_WHITE: "transparent in places, laid on white",
+    Trait.DEEP: "more than 8 bits per value, scaled",
+    Trait.RECOLOURED: "brought to sRGB from another colour profile",
+    Trait.FIRST_FRAME: "several frames or pages, the first is used",
+    Trait.REDUCED: "more than 16 million pixels, read at a fraction",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something to know before training: `bad` makes figures or runs wrong, `warn` may, `good` is well."""
+
+    grade: Literal["bad", "warn", "good"]
+    sentence: str
+
+
+def findings(survey: Survey) -> list[Finding]:
+    """The worst first."""
+    found: list[Finding] = []
+    if survey.problem:
+        found.append(Finding("bad", survey.problem))
+    if survey.unreadable:
+        found.append(Finding("bad", f"{_pictures(len(survey.unreadable))} cannot be decoded; they are listed below."))
+    found += [Finding("bad" if each.is_certain else "warn", each.sentence + ".") for each in survey.repeats]
+    found += [Finding("warn", sentence + ".") for sentence in survey.remarks]
+    found += _of_pictures(survey)
+    if not found:
+        found.append(Finding("good", "Nothing odd: every picture can be decoded, and none lies in two places."))
+    return sorted(found, key=lambda each: ("bad", "warn", "good").index(each.grade))
+
+
+def _of_pictures(survey: Survey) -> list[Finding]:
+    found: list[Finding] = []
+    sizes = Counter(picture.label for picture in survey.pictures if picture.split == "train")
+    if sizes and max(sizes.values()) > IMBALANCE * min(sizes.values()):
+        (most, large), (least, small) = sizes.most_common()[0], sizes.most_common()[-1]
+        found.append(
+            Finding(
+                "warn",
+                f"Classes are uneven: {large} training pictures of {survey.class_names[most]}, {small} of "
+                f"{survey.class_names[least]}. Judge by macro F1, not by accuracy.",
+            )
+        )
+    dark = [picture for picture in survey.pictures if picture.level < NEARLY_BLACK]
+    if dark:
+        found.append(
+            Finding(
+                "warn", f"{_pictures(len(dark))} show next to nothing, nearly black: {_few([p.name for p in dark])}."
+            )
+        )
+    if survey.pictures and all(picture.is_grey for picture in survey.pictures):
+        found.append(Finding("good", "Every picture is grey: --set dataset.channels=1 reads a third of the values."))
+    return found
+
+
+def summary(survey: Survey) -> dict[str, Any]:
+    """For programs: counts, sizes, formats, findings."""
+    return {
+        "path": str(survey.root),
+        "classes": list(survey.class_names),
+        "counts": {
+            split: {name: survey.count(split, label) for label, name in enumerate(survey.class_names)}
+            for split in survey.splits
+        },
+        "patients": dict(survey.patients),
+        "sizes_px": _sizes(survey.pictures),
+        "formats": dict(Counter(picture.format for picture in survey.pictures).most_common()),
+        "treated": {words: count for words, count in _traits(survey) if count},
+        "unreadable": [{"file": str(each.file), "reason": each.reason} for each in survey.unreadable],
+        "findings": [{"grade": each.grade, "sentence": each.sentence} for each in findings(survey)],
+    }
+
+
+def write_page(survey: Survey, path: Path, *, suspects: "Sequence[Any]" = (), judge: str = "") -> None:
+    """Write the page; raises UsageError where jinja2 is missing and WorkFailed where the file cannot be written."""
+    write_whole(path, render(survey, suspects=suspects, judge=judge).encode("utf-8", "replace"))
+
+
+def render(survey: Survey, *, suspects: "Sequence[Any]" = (), judge: str = "") -> str:
+    """The page as text; errors as `write_page`, but for writing.
+
+    Args:
+        survey: what is shown.
+        suspects: rows of the table of doubted labels, as `suspects.find` gives them.
+        judge: which network doubts them.
+    """
+    try:
+        from jinja2 import Environment, FileSystemLoader
+        from markupsafe import Markup
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"the data page needs {error.name}, which is not installed: pip install 'pocket-distill[train]'"
+        ) from error
+    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    rows = [
+        {"name": name, "counts": [survey.count(split, label) for split in survey.splits]}
+        for label, name in enumerate(survey.class_names)
+    ]
+    return environment.get_template("page.html.j2").render(
+        survey=survey,
+        findings=findings(survey),
+        rows=rows,
+        most=max((sum(row["counts"]) for row in rows), default=1) or 1,
+        totals=[sum(row["counts"][number] for row in rows) for number in range(len(survey.splits))],
+        sizes=_sizes(survey.pictures),
+        formats=Counter(picture.format for picture in survey.pictures).most_common(),
+        traits=[(words, count) for words, count in _traits(survey) if count],
+        grey=sum(picture.is_grey for picture in survey.pictures),
+        bytes=sum(picture.size_bytes for picture in survey.pictures),
+        sheet=[(name, [(each, thumbnail(each.file)) for each in chosen]) for name, chosen in contact_sheet(survey)],
+        unreadable=survey.unreadable[:SHOWN],
+        suspects=[(each, thumbnail(each.file)) for each in suspects[:SHOWN]],
+        num_suspects=len(suspects),
+        judge=judge,
+        css=Markup((TEMPLATES / "page.css").read_text()),
+    )
+
+
+def thumbnail(file: Path) -> str:
+    """A picture as a data URI, its longer side THUMBNAIL_PX at most."""
+    image = decode(file, 3, at_least_px=THUMBNAIL_PX).image
+    image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    buffer = BytesIO()
+    image.save(buffer, "WEBP", quality=70, method=2)
+    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def _sizes(pictures: Sequence[Seen]) -> dict[str, str]:
+    by_area = sorted(
+        (picture.width_px * picture.height_px, picture.width_px, picture.height_px) for picture in pictures
+    )
+    if not by_area:
+        return {}
+    places = {"smallest": 0, "median": len(by_area) // 2, "largest": -1}
+    return {name: f"{by_area[place][1]} x {by_area[place][2]}" for name, place in places.items()}
+
+
+def _traits(survey: Survey) -> list[tuple[str, int]]:
+    return [(words, sum(trait in picture.traits for picture in survey.pictures)) for trait, words in TRAITS.items()]
+
+
+def _pictures(count: int) -> str:
+    return "1 picture" if count == 1 else f"{count:,} pictures"
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -1,0 +1,60 @@
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from distill.errors import UsageError
+from distill.vision.datasets.patients import PatientTable
+
+TEXT = "file,patient\ntrain/a/1.png,Jürgen\ntrain/a/2.png,Zoë\n"
+NAMES = ["train/a/1.png", "train/a/2.png"]
+
+
+def owners(folder: Path, data: bytes, names: list[str] = NAMES) -> list[str]:
+    (folder / "patients.csv").write_bytes(data)
+    return PatientTable(folder / "patients.csv").owners(names)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "cp1252", "latin-1"])
+def test_every_common_encoding_is_read(tmp_path: Path, encoding: str) -> None:
+    assert owners(tmp_path, TEXT.encode(encoding)) == ["jürgen", "zoë"]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_every_common_delimiter_and_line_end_is_read(tmp_path: Path, delimiter: str) -> None:
+    text = TEXT.replace(",", delimiter).replace("\n", "\r\n")
+    assert owners(tmp_path, text.encode()) == ["jürgen", "zoë"]
+
+
+def test_blanks_case_slashes_and_unicode_forms_do_not_matter(tmp_path: Path) -> None:
+    name = unicodedata.normalize("NFD", "Zoë")
+    rows = f' Patient ,note, FILE\nP 7 ,"a, b",.\\train\\{name}\\1.png \n p 7,,./train/Zoë/2.png\n\n'
+    assert owners(tmp_path, rows.encode(), ["train/Zoë/1.png", "train/Zoë/2.png"]) == ["p 7", "p 7"]
+
+
+def test_the_same_row_twice_is_no_contradiction_but_two_patients_are(tmp_path: Path) -> None:
+    assert owners(tmp_path, (TEXT + "train/a/1.png,jürgen \n").encode()) == ["jürgen", "zoë"]
+    with pytest.raises(UsageError, match=r"1 picture\(s\) to more than one patient \(train/a/1\.png: Jürgen and Anna"):
+        owners(tmp_path, (TEXT + "train/a/1.png,Anna\n").encode())
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"PK\3\4rest of a workbook", "is a workbook, not a text table"),
+        (b"", "needs the columns 'file' and 'patient'; found none"),
+        (b"name,patient\n", "found name, patient"),
+        (b"file,patient\ntrain/a/1.png,anna\ntrain/a/2.png,\n", "names no patient for 1 of 2 pictures"),
+        (b"file,patient\ntrain/a/1.png,anna\ntrain/a/2.png\n", "names no patient for 1 of 2 pictures"),
+        (b"file,patient\n" + b'"' + b"x" * 200_000 + b'",anna\n', "is not a table"),
+    ],
+)
+def test_what_does_not_fit_is_said(tmp_path: Path, data: bytes, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        owners(tmp_path, data)
+    assert message in str(caught.value)
+
+
+def test_a_missing_table_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot read the patient table"):
+        PatientTable(tmp_path / "gone.csv")
