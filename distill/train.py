@@ -14,7 +14,7 @@ import torch
 from rich.markup import escape
 from torch import nn
 
-from distill import calibration, evaluate, quantization_aware
+from distill import calibration, evaluate, quantization_aware, teacher_trial
 from distill import teacher as teachers
 from distill.batches import Batches, EndlessBatches, Share
 from distill.checkpoint import Card, Metrics, Training
@@ -67,6 +67,7 @@ def train(config: RunConfig, path: Path, *, resume: bool = False, restart: bool 
     with processes.first_goes_ahead():
         answers = TeacherAnswers(config, data, teacher, fabric)
         views = views_for_training(config, data, teacher)
+    processes.first(teacher_trial.judge, config, teacher, answers, views)
 
     torch.manual_seed(config.seed)
     students = build_students(config, config.method.needs.students, len(data.train.class_names))
@@ -222,7 +223,9 @@ def prepare_teacher(config: RunConfig, data: Data, path: Path, processes: Proces
         if source.calibrate:
             teacher_path = processes.first(calibration.calibrate_run, teacher_path)
         source = CheckpointTeacher(path=str(teacher_path))
-    teacher = teachers.load(source, channels=config.dataset.channels, class_names=data.train.class_names)
+    teacher = teachers.load(
+        source, channels=config.dataset.channels, class_names=data.train.class_names, pictures=data.train
+    )
     check_views(config, teacher.preprocess)
     return teacher
 
