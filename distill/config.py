@@ -335,7 +335,7 @@ def _without_unused(value: object, dump: Any) -> Any:
     return {
         name: _without_unused(getattr(value, name), dump[name])
         for name, field in type(value).model_fields.items()
-        if LATER not in field.metadata or getattr(value, name) != field.default
+        if name in dump and (LATER not in field.metadata or getattr(value, name) != field.default)
     }
 
 
