@@ -34,6 +34,9 @@ def run(
     out: Annotated[Path | None, typer.Option(help="Run folder [default: out/runs/NAME].")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an unfinished run.")] = False,
     restart: Annotated[bool, typer.Option("--restart", help="Replace what the run folder holds.")] = False,
+    allow_weak_teacher: Annotated[
+        bool, typer.Option("--allow-weak-teacher", help="Learn from a guest that is no better than chance.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the card instead of the path.")] = False,
 ) -> None:
     """Train what RECIPE says; the product is the checkpoint in RUN/best."""
@@ -41,7 +44,8 @@ def run(
     from distill.train import train
 
     changes = [*(assignments or []), *([] if seed is None else [f"seed={seed}"])]
-    config = with_overrides(_load_config(recipe), changes)
+    allowed = ["allow_weak_teacher=true"] if allow_weak_teacher else []
+    config = with_overrides(_load_config(recipe), [*changes, *allowed])
     name = f"{config.name}-{config.identity()[:8]}" if changes else config.name
     path = out or RUNS / name
     if resume and restart:

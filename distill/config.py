@@ -1,8 +1,8 @@
 """The settings of a run: strict, frozen, complete. A run folder's `config.json` is exactly this."""
 
 import json
-from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -43,6 +43,21 @@ class ImageSettings(Strict):
             return Preprocess(size_px=self.size_px, resize=self.resize, channels=channels, mean=mean, std=std)
         except ValidationError as error:
             raise UsageError(f"image: {explain(error)}") from error
+
+
+class GuestImage(Strict):
+    """What a teacher from elsewhere sees; what is None is its library's own, or ImageNet's for a program.
+
+    Attributes:
+        size_px: None also for the size that a `.pt2` program was exported for.
+        mean, std: one value for all channels, or one each; for pixels in [0, 1]. A network made for values in [0, 255]
+            has mean 0 and std 0.00392157 (1 / 255), one that normalises itself mean 0 and std 1.
+    """
+
+    size_px: Annotated[int, Field(ge=8, le=2048)] | None = None
+    resize: ResizeRule = "stretch"
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
 
 
 class AdamW(Strict):
@@ -195,35 +210,43 @@ class LibraryTeacher(Strict):
 
     Attributes:
         model: `timm:NAME`, `torchvision:NAME` or one of our names.
-        weights: safetensors, or `.pth` that holds nothing but tensors.
-        image: its own size, mean and std.
+        weights: safetensors, or a file of tensors that `torch.save` wrote, in any usual wrapping.
+        class_names: in the order of its outputs; None = the data set's order.
     """
 
     kind: Literal["library"] = "library"
     model: str
     weights: str
-    image: ImageSettings
+    image: GuestImage = GuestImage()
+    class_names: Annotated[tuple[str, ...] | None, LATER] = None
 
 
 class ProgramTeacher(Strict):
     """The teacher is an exported program: `.pt2` (torch.export) or TorchScript, logits out.
 
     Attributes:
-        image: its size; mean and std are applied before it is called (0 and 1 if it normalises itself).
+        image: mean and std are applied before it is called.
         channels: what it expects.
+        class_names: in the order of its outputs; None = the data set's order.
     """
 
     kind: Literal["program"] = "program"
     path: str
-    image: ImageSettings
+    image: GuestImage = GuestImage()
     channels: Literal[1, 3] = 3
+    class_names: Annotated[tuple[str, ...] | None, LATER] = None
 
 
 class LogitsTeacher(Strict):
-    """The teacher is nothing but its answers: a `.npy` file float [N, classes], one row per training image in order."""
+    """The teacher is nothing but its answers: a `.npy` file float [N, classes], one row per training image in order.
+
+    Attributes:
+        class_names: in the order of the columns; None = the data set's order.
+    """
 
     kind: Literal["logits"] = "logits"
     path: str
+    class_names: Annotated[tuple[str, ...] | None, LATER] = None
 
 
 TeacherConfig = Annotated[
@@ -259,6 +282,7 @@ class RunConfig(Strict):
             here: `torchrun --nproc-per-node 4 -m distill run ...` divides each batch among four (`distill.processes`).
         model: the student (or the only network), a name of `distill.vision.models`.
         teacher: None for methods that need none.
+        allow_weak_teacher: learn from a guest that is no better than chance on the training images.
         quantization_aware: None for a run that starts from random weights and computes in float.
     """
 
@@ -269,6 +293,7 @@ class RunConfig(Strict):
     image: ImageSettings
     model: str
     teacher: TeacherConfig | None = None
+    allow_weak_teacher: bool = False
     method: MethodConfig
     training: TrainingSettings
     quantization_aware: Annotated[QuantizationAware | None, LATER] = None
@@ -279,9 +304,10 @@ class RunConfig(Strict):
         return self.image.preprocess(self.dataset.channels)
 
     def identity(self) -> str:
-        """Hex SHA-256 of everything that decides the result: all but the name and the device."""
+        """Hex SHA-256 of everything that decides the result: all but the name, the device and what is allowed."""
         deciding = _without_unused(self, self.model_dump(mode="json"))
-        return sha256_of_json({key: value for key, value in deciding.items() if key not in ("name", "device")})
+        others = ("name", "device", "allow_weak_teacher")
+        return sha256_of_json({key: value for key, value in deciding.items() if key not in others})
 
     def teacher_run(self) -> "RunConfig":
         """The run that trains the teacher: the same data and images, without a teacher of its own."""
@@ -309,7 +335,7 @@ def _without_unused(value: object, dump: Any) -> Any:
     return {
         name: _without_unused(getattr(value, name), dump[name])
         for name, field in type(value).model_fields.items()
-        if LATER not in field.metadata or getattr(value, name) != field.default
+        if name in dump and (LATER not in field.metadata or getattr(value, name) != field.default)
     }
 
 
@@ -329,32 +355,49 @@ def with_overrides(config: RunConfig, assignments: Iterable[str]) -> RunConfig:
     """A copy with `dotted.path=value` assignments applied; values are JSON, or plain text if they are not.
 
     A number in the path counts in a list from 0, as in `method.parts.1.weight=0.5`. Setting a `kind` to another value
-    drops the keys that belonged to the old one.
+    drops the keys that belonged to the old one, and comes before the settings of its group wherever it stands. A group
+    that may be left out begins to exist with its first setting. What is for a text stays text, were it a number.
 
     Raises:
         UsageError: a malformed assignment, an unknown key, or a value that is not allowed.
     """
     raw = config.model_dump(mode="json")
-    for assignment in assignments:
+    for assignment in _kinds_first(list(assignments)):
         path, equals, text = assignment.partition("=")
         if not equals or not path:
             raise UsageError(f"--set {assignment!r}: expected key=value, e.g. --set training.epochs=5.")
-        _assign(raw, path.split("."), _value(text), assignment)
+        _assign(raw, path.split("."), text, assignment)
     return parse(json.dumps(raw), source="--set")
 
 
-def _assign(raw: dict[str, Any], path: list[str], value: Any, assignment: str) -> None:
+def _kinds_first(assignments: list[str]) -> list[str]:
+    """The assignments in order, but each `GROUP.kind=...` before the first setting of its group."""
+    ordered: list[str] = []
+    for assignment in assignments:
+        path = assignment.partition("=")[0]
+        group = path.removesuffix("kind")
+        inside = (place for place, earlier in enumerate(ordered) if earlier.startswith(group))
+        at_end = len(ordered)
+        ordered.insert(next(inside, at_end) if path.endswith(".kind") else at_end, assignment)
+    return ordered
+
+
+def _assign(raw: dict[str, Any], path: list[str], text: str, assignment: str) -> None:
     *parents, last = path
     group: Any = raw
+    schema: list[type[Strict]] = [RunConfig]
     for depth, key in enumerate(parents, start=1):
-        if isinstance(group, dict) and key in group and group[key] is None:
+        allowed = _allowed(schema, group, key)
+        if isinstance(group, dict) and group.get(key) is None and _groups(allowed):
             group[key] = {}
         inner = _entry(group, key)
         if not isinstance(inner, dict | list):
-            known = group if isinstance(group, dict) else map(str, range(len(group)))
+            known = _known(schema, group) if isinstance(group, dict) else map(str, range(len(group)))
             where = ".".join(parents[:depth])
             raise UsageError(f"--set {assignment!r}: there is no group {where!r}. Known here: {', '.join(known)}.")
+        schema = schema if isinstance(group, list) else _groups(allowed)
         group = inner
+    value = _value(text, _allowed(schema, group, last))
     if isinstance(group, list):
         if _entry(group, last) is None:
             raise UsageError(f"--set {assignment!r}: {'.'.join(parents)} has {len(group)} entries, counted from 0.")
@@ -371,11 +414,46 @@ def _entry(group: dict[str, Any] | list[Any], key: str) -> Any:
     return group[int(key)] if key.isdecimal() and int(key) < len(group) else None
 
 
-def _value(text: str) -> Any:
+def _known(schema: list[type[Strict]], group: Any) -> Iterable[str]:
+    return dict.fromkeys(name for kind in _chosen(schema, group) for name in kind.model_fields)
+
+
+def _chosen(schema: list[type[Strict]], group: Any) -> list[type[Strict]]:
+    """Of the groups that may stand in a place the one of this `kind`; all where none is named."""
+    kind = group.get("kind") if isinstance(group, dict) else None
+    named = [each for each in schema if kind is not None and _kind(each) == kind]
+    return named or schema
+
+
+def _kind(group: type[Strict]) -> Any:
+    field = group.model_fields.get("kind")
+    return None if field is None else field.default
+
+
+def _allowed(schema: list[type[Strict]], group: Any, key: str) -> tuple[Any, ...]:
+    """The types that a setting may have: classes, and None's."""
+    fields = [each.model_fields[key] for each in _chosen(schema, group) if key in each.model_fields]
+    return tuple(kind for field in fields for kind in _types(field.annotation))
+
+
+def _types(annotation: Any) -> Iterator[Any]:
+    inner = get_args(annotation)
+    if inner and get_origin(annotation) is not Literal:
+        yield from (get_origin(annotation), *(kind for each in inner for kind in _types(each)))
+    else:
+        yield annotation
+
+
+def _groups(allowed: tuple[Any, ...]) -> list[type[Strict]]:
+    return [kind for kind in allowed if isinstance(kind, type) and issubclass(kind, Strict)]
+
+
+def _value(text: str, allowed: tuple[Any, ...]) -> Any:
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except ValueError:
         return text
+    return text if str in allowed and type(value) not in allowed else value
 
 
 def differences(left: Mapping[str, Any], right: Mapping[str, Any], prefix: str = "") -> list[str]:

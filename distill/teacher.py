@@ -1,35 +1,41 @@
 """Teachers are guests: loaded, put into eval mode, asked without gradient, never changed.
 
-A teacher is a network, or nothing but a table of answers to the training images. Where an image looks the same in every
-epoch, a network is asked once and becomes such a table, which is kept for later runs.
+A teacher is a network, or nothing but a table of answers to the training images. A network is tried when it is loaded
+(`distill.guest`). Where an image looks the same in every epoch, it is asked once and becomes such a table, which is
+kept for later runs.
 """
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
+from pydantic import ValidationError
+from rich.markup import escape
 from torch import Tensor, nn
 
 from distill import checkpoint
 from distill.batches import Batch, Batches
-from distill.config import CheckpointTeacher, LibraryTeacher, LogitsTeacher, ProgramTeacher, RunConfig
-from distill.contract import sha256_of_file, sha256_of_json
+from distill.config import CheckpointTeacher, GuestImage, LibraryTeacher, LogitsTeacher, ProgramTeacher, RunConfig
+from distill.contract import explain, sha256_of_file, sha256_of_json
 from distill.data import Data
 from distill.errors import UsageError
+from distill.guest import Manner, as_logits, last_words, order_among, scale_notes, scale_of, tried
 from distill.methods import Outputs
 from distill.taps import Taps
-from distill.terminal import progress
+from distill.terminal import progress, say
 from distill.vision.cache import cache_folder, cached_array
 from distill.vision.datasets import Split
-from distill.vision.models import ImageClassifier, build
+from distill.vision.models import IMAGENET, ImageClassifier, PublishedInput, build, published_input
 from distill.vision.preprocess import Preprocess
 from distill.vision.weights import fill, read_weights
+
+PICTURES_TRIED = 8
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,8 @@ class Teacher:
         preprocess: what the model sees; None for a table of logits.
         class_names: None where the source does not say.
         sha256: of the weights or of the file.
+        source: names it in messages.
+        manner: how the model is asked.
     """
 
     model: ImageClassifier | None
@@ -49,6 +57,8 @@ class Teacher:
     preprocess: Preprocess | None
     class_names: tuple[str, ...] | None
     sha256: str
+    source: str
+    manner: Manner = field(default_factory=Manner)
 
 
 def load(
@@ -56,17 +66,22 @@ def load(
     *,
     channels: int,
     class_names: tuple[str, ...],
+    pictures: Split | None = None,
 ) -> Teacher:
-    """Read a teacher from wherever it is.
+    """Read a teacher from wherever it is, and try a network on a few images.
 
     Args:
         config: where it is.
         channels: of the data set.
-        class_names: of the data set; the teacher must answer in this order.
+        class_names: of the data set, in its order.
+        pictures: the training images; a few of them are shown to a network beside noise.
 
     Raises:
-        UsageError: a missing, damaged or unsuitable file; other classes than the data's.
+        UsageError: a missing, damaged or unsuitable file; other classes than the data's; a network whose answers cannot
+            be used (`distill.guest.tried`).
     """
+    if isinstance(config, LogitsTeacher):
+        return _from_logits(config, class_names)
     match config:
         case CheckpointTeacher():
             teacher = _from_checkpoint(config)
@@ -74,14 +89,30 @@ def load(
             teacher = _from_library(config, channels, len(class_names))
         case ProgramTeacher():
             teacher = _from_program(config)
-        case LogitsTeacher():
-            teacher = _from_logits(config)
     if teacher.class_names is not None and teacher.class_names != class_names:
         raise UsageError(
-            f"the teacher was trained for the classes {', '.join(teacher.class_names)}, the data set has "
-            f"{', '.join(class_names)}. They must be the same, in the same order."
+            f"the teacher {teacher.source} was trained for the classes {', '.join(teacher.class_names)}, the data set "
+            f"has {', '.join(class_names)}. They must be the same, in the same order."
         )
-    return teacher
+    own_order = None if isinstance(config, CheckpointTeacher) else config.class_names
+    return _tried(teacher, class_names, pictures, own_order)
+
+
+def _tried(
+    teacher: Teacher, class_names: tuple[str, ...], pictures: Split | None, own_order: tuple[str, ...] | None
+) -> Teacher:
+    assert teacher.model is not None
+    assert teacher.preprocess is not None
+    shown = None
+    if pictures is not None:
+        some = pictures.balanced(PICTURES_TRIED, seed=0)
+        shown = torch.from_numpy(teacher.preprocess.to_input(some.images[np.arange(len(some))]))
+    model, manner, notes = tried(
+        teacher.model, teacher.preprocess, class_names, source=teacher.source, pictures=shown, own_order=own_order
+    )
+    for note in notes:
+        say(escape(f"teacher {teacher.source}: {note}"))
+    return replace(teacher, model=_freeze(model), manner=manner)
 
 
 class TeacherAnswers:
@@ -178,16 +209,17 @@ def _table(config: RunConfig, data: Data, teacher: Teacher, device: torch.device
         model, preprocess = _to_device(teacher.model, device), teacher.preprocess
 
         def ask() -> NDArray[np.float32]:
-            same_view = preprocess.input_shape == config.preprocess.input_shape
+            ours = config.preprocess
+            same_view = (preprocess.input_shape, preprocess.resize) == (ours.input_shape, ours.resize)
             split = data.train if same_view else config.dataset.load("train", preprocess)
-            return _ask(model, Batches(split, batch_size=256, device=device))
+            return _ask(model, Batches(split, batch_size=256, device=device), teacher.source)
 
         table = torch.from_numpy(cached_array(_kept_at(_asked(teacher, data, device)), ask))
     expected = (len(data.train), len(data.train.class_names))
     if tuple(table.shape) != expected:
         raise UsageError(
-            f"the teacher's answers are {tuple(table.shape)}, expected {expected}: one row per training image, in the "
-            "data set's order, one column per class."
+            f"the answers of the teacher {teacher.source} are {tuple(table.shape)}, expected {expected}: one row per "
+            "training image, in the data set's order, one column per class. Were pictures added or removed since?"
         )
     return table.to(device)
 
@@ -206,7 +238,8 @@ def _table_of_views(config: RunConfig, data: Data, teacher: Teacher, device: tor
         split = training_views(config, data, teacher)
         batches = Batches(split, batch_size=256, device=device, augment=augment, seed=config.seed)
         theirs = view_px(config, teacher, of_teacher=True)
-        return np.stack([_ask(model, batches, size_px=theirs, view=view) for view in range(augment.kept_views or 1)])
+        views = range(augment.kept_views or 1)
+        return np.stack([_ask(model, batches, teacher.source, size_px=theirs, view=view) for view in views])
 
     return torch.from_numpy(cached_array(path, ask)).to(device)
 
@@ -226,6 +259,8 @@ def _asked(teacher: Teacher, data: Data, device: torch.device) -> list[Any]:
     return [
         teacher.sha256,
         teacher.model.temperature,
+        [value.flatten().tolist() for value in (teacher.model.mean, teacher.model.inverse_std)],
+        teacher.manner.as_json(),
         teacher.preprocess.model_dump(mode="json"),
         data.train_sha256,
         device.type,
@@ -239,9 +274,13 @@ def _kept_at(identity: list[Any]) -> Path:
 
 @torch.inference_mode()
 def _ask(
-    model: nn.Module, batches: Batches, *, size_px: int | None = None, view: int | None = None
+    model: nn.Module, batches: Batches, source: str, *, size_px: int | None = None, view: int | None = None
 ) -> NDArray[np.float32]:
-    """Logits float32 [N, classes] of every image in the split's order, of a kept view or plain."""
+    """Logits float32 [N, classes] of every image in the split's order, of a kept view or plain.
+
+    Raises:
+        UsageError: an answer is not finite; the teacher is named by its `source`.
+    """
     answers: list[Tensor] = []
     title = "asking the teacher once" if view is None else f"asking the teacher once, view {view + 1}"
     with progress() as display:
@@ -250,7 +289,14 @@ def _ask(
             images = batch.images if size_px is None else resized(batch.images, size_px)
             answers.append(model(images).float().cpu())
             display.advance(task, len(batch.labels))
-    return torch.cat(answers).numpy()
+    table = torch.cat(answers)
+    broken = (~torch.isfinite(table)).any(dim=1).nonzero().flatten()
+    if len(broken):
+        raise UsageError(
+            f"the teacher {source} answers NaN or infinity to {len(broken)} of {len(table)} training images, first to "
+            f"number {int(broken[0]) + 1}. Its weights are broken, or its numbers are too large for its precision."
+        )
+    return table.numpy()
 
 
 def _to_device(model: ImageClassifier, device: torch.device) -> ImageClassifier:
@@ -260,42 +306,110 @@ def _to_device(model: ImageClassifier, device: torch.device) -> ImageClassifier:
 def _from_checkpoint(config: CheckpointTeacher) -> Teacher:
     loaded = checkpoint.load(Path(config.path))
     card = loaded.card
-    return Teacher(_freeze(loaded.model), None, card.preprocess, card.class_names, card.weights_sha256)
+    return Teacher(loaded.model, None, card.preprocess, card.class_names, card.weights_sha256, config.path)
 
 
 def _from_library(config: LibraryTeacher, channels: int, num_classes: int) -> Teacher:
     path = _existing(config.weights)
-    preprocess = config.image.preprocess(1 if channels == 1 else 3)
-    model = build(config.model, num_classes=num_classes, preprocess=preprocess)
+    seen, inside = _input(config.image, published_input(config.model), 1 if channels == 1 else 3)
+    _say_input(config.model, config.image, inside)
+    model = build(config.model, num_classes=num_classes, preprocess=inside)
     fill(model.network, read_weights(path), source=path, name=f"{config.model} with {num_classes} classes")
-    return Teacher(_freeze(model), None, preprocess, None, sha256_of_file(path))
+    return Teacher(model.eval(), None, seen, None, sha256_of_file(path), config.model)
 
 
 def _from_program(config: ProgramTeacher) -> Teacher:
     path = _existing(config.path)
+    network, size_px = _program(path)
+    size_px = config.image.size_px or size_px
+    if size_px is None:
+        raise UsageError(f"{path} does not say what size it takes. Add --set teacher.image.size_px=SIZE.")
+    own = IMAGENET if config.channels == 3 else PublishedInput(size_px, (0.5,), (0.5,))
+    seen, inside = _input(config.image.model_copy(update={"size_px": size_px}), own, config.channels)
+    _say_input(config.path, config.image, inside)
+    model = _freeze(ImageClassifier(network, inside))
+    return Teacher(model, None, seen, None, sha256_of_file(path), config.path)
+
+
+def _program(path: Path) -> tuple[nn.Module, int | None]:
+    """An exported program, and the size of the images it was exported for where that is known."""
     try:
         if path.suffix == ".pt2":
-            network: nn.Module = torch.export.load(path).module()
-        else:
-            with warnings.catch_warnings():
-                # torch deprecates TorchScript; users still have their teachers in it.
-                warnings.simplefilter("ignore", DeprecationWarning)
-                network = torch.jit.load(path, map_location="cpu")
-    except (RuntimeError, ValueError, OSError) as error:
-        raise UsageError(f"{path} is neither a .pt2 nor a TorchScript program: {str(error).splitlines()[0]}") from error
-    preprocess = config.image.preprocess(config.channels)
-    return Teacher(_freeze(ImageClassifier(network, preprocess)), None, preprocess, None, sha256_of_file(path))
+            exported = torch.export.load(path)
+            return exported.module(), _exported_size(exported)
+        with warnings.catch_warnings():
+            # torch deprecates TorchScript; users still have their teachers in it.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return torch.jit.load(path, map_location="cpu"), None
+    except Exception as error:  # a damaged file may take its reader anywhere
+        raise UsageError(
+            f"{path} is neither a .pt2 nor a TorchScript program: {last_words(error)}. A file of weights is brought "
+            "with --set teacher.kind=library --set teacher.model=NAME --set teacher.weights=FILE."
+        ) from error
 
 
-def _from_logits(config: LogitsTeacher) -> Teacher:
+def _exported_size(exported: torch.export.ExportedProgram) -> int | None:
+    """Height of the images that an exported program takes; None if it takes any."""
+    images = next(iter(exported.graph_signature.user_inputs), None)
+    shapes = [tuple(node.meta["val"].shape) for node in exported.graph.nodes if node.name == images]
+    return next((shape[2] for shape in shapes if len(shape) == 4 and isinstance(shape[2], int)), None)
+
+
+def _input(image: GuestImage, own: PublishedInput, channels: Literal[1, 3]) -> tuple[Preprocess, Preprocess]:
+    """What a guest is shown, and the same with a mean and deviation for each of the three channels inside it.
+
+    Grey images become three equal channels, each normalised by its own mean.
+    """
+    mean, std = (_three(chosen or default) for chosen, default in ((image.mean, own.mean), (image.std, own.std)))
+    size_px = image.size_px or own.size_px
+    try:
+        inside = Preprocess(size_px=size_px, resize=image.resize, channels=3, mean=mean, std=std)
+    except ValidationError as error:
+        raise UsageError(f"teacher.image: {explain(error)}") from error
+    if channels == 3:
+        return inside, inside
+    grey = {"channels": 1, "mean": (sum(mean) / 3,), "std": (sum(std) / 3,)}
+    return inside.model_copy(update=grey), inside
+
+
+def _three(values: tuple[float, ...]) -> tuple[float, ...]:
+    return values * 3 if len(values) == 1 else values
+
+
+def _say_input(source: str, image: GuestImage, inside: Preprocess) -> None:
+    """One line about what a guest sees and how its pixels are normalised, which the user may not have said."""
+    mean, std = (" ".join(f"{value:.4g}" for value in values) for values in (inside.mean, inside.std))
+    given = [name for name in ("size_px", "mean", "std") if getattr(image, name) is not None]
+    unsaid = [name for name in ("size_px", "mean", "std") if name not in given]
+    whose = f" ({', '.join(unsaid)} as published; teacher.image sets others)" if unsaid else ""
+    say(escape(f"teacher {source}: sees {inside.size_px} px, mean {mean}, std {std}{whose}"))
+
+
+def _from_logits(config: LogitsTeacher, class_names: tuple[str, ...]) -> Teacher:
     path = _existing(config.path)
     try:
         table = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise UsageError(f"{path} is not a .npy array: {error}") from error
-    if table.ndim != 2 or not np.issubdtype(table.dtype, np.floating) or not np.isfinite(table).all():
-        raise UsageError(f"{path}: expected finite logits [N, classes] as floats, found {table.dtype} {table.shape}.")
-    return Teacher(None, torch.from_numpy(table.astype(np.float32)), None, None, sha256_of_file(path))
+    except Exception as error:  # a damaged file may take its reader anywhere
+        raise UsageError(f"{path} is not a .npy array: {last_words(error)}") from error
+    if isinstance(table, np.ndarray) and table.ndim == 1 and len(class_names) == 2:
+        table = table[:, np.newaxis]
+    if (
+        not isinstance(table, np.ndarray)
+        or table.ndim != 2
+        or not np.issubdtype(table.dtype, np.floating)
+        or not np.isfinite(table).all()
+    ):
+        found = f"{table.dtype} {table.shape}" if isinstance(table, np.ndarray) else "several arrays"
+        raise UsageError(f"{path}: expected finite logits [N, classes] as floats, found {found}.")
+    answers = torch.from_numpy(table.astype(np.float32))
+    if answers.shape[1] in (len(class_names), 1 if len(class_names) == 2 else len(class_names)):
+        scale = scale_of(answers)
+        for note in scale_notes(scale, class_names):
+            say(escape(f"teacher {path}: {note}"))
+        answers = as_logits(answers, scale)
+    if config.class_names is not None:
+        answers = answers[:, list(order_among(config.class_names, class_names))]
+    return Teacher(None, answers, None, None, sha256_of_file(path), config.path)
 
 
 def _existing(path: str) -> Path:

@@ -14,7 +14,7 @@ import torch
 from rich.markup import escape
 from torch import nn
 
-from distill import calibration, evaluate, quantization_aware
+from distill import calibration, evaluate, quantization_aware, teacher_trial
 from distill import teacher as teachers
 from distill.batches import Batches, EndlessBatches, Share
 from distill.checkpoint import Card, Metrics, Training
@@ -27,13 +27,14 @@ from distill.config import (
     TrainingSettings,
     TrainTeacher,
 )
+from distill.contract import sha256_of_json
 from distill.data import Data, load_data
 from distill.depthwise import quicken
 from distill.dry_run import dry_run
 from distill.errors import UsageError
 from distill.loss_watch import LossWatch, Meter
 from distill.processes import Processes, start_processes
-from distill.run_folder import RunFolder, State, to_cpu
+from distill.run_folder import RunData, RunFolder, State, to_cpu
 from distill.stages import Underway, span_of, spans, start
 from distill.step import Objective
 from distill.step_clock import StepClock
@@ -47,7 +48,8 @@ from distill.weight_averaging import AveragedWeights
 def train(config: RunConfig, path: Path, *, resume: bool = False, restart: bool = False) -> Card:
     """Run a configuration to its end and return the product's card; the product lies in `path / "best"`.
 
-    A finished run is not repeated. A teacher that is trained here gets its own run folder beside `path`.
+    A run that is finished on the data of now is not repeated. A teacher that is trained here gets its own run folder
+    beside `path`. With `restart` what `path` holds stays until the new run has finished an epoch.
 
     Raises:
         UsageError: anything wrong with the request, found before the first step.
@@ -57,17 +59,19 @@ def train(config: RunConfig, path: Path, *, resume: bool = False, restart: bool 
     fabric = processes.fabric
     config = quantization_aware.pinned(config)
     folder = RunFolder(path, config)
-    if not restart and (card := processes.first(folder.finished)):
-        say(escape(f"{path} is finished already; nothing to do (--restart trains it again)"))
-        return card
     check(config, processes.share)
-    state = processes.first(folder.open, resume=resume, restart=restart)
     with processes.first_goes_ahead():
         data = load_data(config)
-    teacher = prepare_teacher(config, data, path, processes)
+    state = processes.first(folder.open, RunData.of(data), resume=resume, restart=restart)
+    if not restart and (card := processes.first(folder.finished)):
+        folder.require_same_data(RunData.of_card(card), RunData.of(data))
+        say(escape(f"{path} is finished already; nothing to do (--restart trains it again)"))
+        return card
+    teacher, teacher_path = prepare_teacher(config, data, path, processes)
     with processes.first_goes_ahead():
         answers = TeacherAnswers(config, data, teacher, fabric)
         views = teachers.training_views(config, data, teacher)
+    processes.first(teacher_trial.judge, config, teacher, answers, views)
 
     torch.manual_seed(config.seed)
     students = build_students(config, config.method.needs.students, len(data.train.class_names))
@@ -79,6 +83,7 @@ def train(config: RunConfig, path: Path, *, resume: bool = False, restart: bool 
     objective = Objective(nn.ModuleList(trained), built.method, built.students)
     processes.share_statistics([*students, built.method])
     phases = spans(built.method.stages(), config.training.epochs, kind=config.method.kind)
+    processes.first(folder.begin, teacher_path, None if teacher is None else teacher.sha256, resumed=state.epoch > 0)
     restore(state, objective, averaged)
 
     settings = config.training
@@ -118,7 +123,7 @@ def train(config: RunConfig, path: Path, *, resume: bool = False, restart: bool 
             advance(state, found[leader], row)
             capture(state, stage, averaged)
             processes.first(keep, folder, config, data, teacher, state, judged[leader])
-            say(epoch_line(config, state))
+            say(escape(epoch_line(config, state)))
 
     return processes.first(finish, folder, config, data, teacher, state, judged, validation)
 
@@ -221,26 +226,46 @@ def check(config: RunConfig, share: Share) -> None:
         raise UsageError(f"method {kind} cannot share a batch with other processes; start it without torchrun.")
 
 
-def prepare_teacher(config: RunConfig, data: Data, path: Path, processes: Processes) -> Teacher | None:
-    """Load the teacher, training it first if the run says so and it has not been done."""
+def prepare_teacher(
+    config: RunConfig, data: Data, path: Path, processes: Processes
+) -> tuple[Teacher | None, Path | None]:
+    """Load the teacher, training it first if the run says so and it has not been done on these data.
+
+    Returns:
+        The teacher, and its run folder if it was trained for this run.
+    """
     if config.teacher is None:
-        return None
-    source = config.teacher
+        return None, None
+    source, run_path = config.teacher, None
     if isinstance(source, TrainTeacher):
-        teacher_run = config.teacher_run()
-        teacher_path = path.parent / teacher_run.name
-        if processes.first(RunFolder(teacher_path, teacher_run).finished) is None:
-            check_views(config, source.image or config.image)
-            rehearse(config, data, source)
-            say(escape(f"training the teacher first: {teacher_run.model} in {teacher_path}"))
-            train(teacher_run, teacher_path, resume=True)
-        processes.first(link_teacher, path, teacher_path)
+        run_path = checkpoint_path = train_teacher(config, source, data, path, processes)
         if source.calibrate:
-            teacher_path = processes.first(calibration.calibrate_run, teacher_path)
-        source = CheckpointTeacher(path=str(teacher_path))
-    teacher = teachers.load(source, channels=config.dataset.channels, class_names=data.train.class_names)
+            checkpoint_path = processes.first(calibration.calibrate_run, run_path)
+        source = CheckpointTeacher(path=str(checkpoint_path))
+    teacher = teachers.load(
+        source, channels=config.dataset.channels, class_names=data.train.class_names, pictures=data.train
+    )
     check_views(config, teacher.preprocess)
-    return teacher
+    return teacher, run_path
+
+
+def train_teacher(config: RunConfig, source: TrainTeacher, data: Data, path: Path, processes: Processes) -> Path:
+    """The run folder of the teacher, beside `path`, trained now unless it was; one of other data is left alone."""
+    run = config.teacher_run()
+    plain = path.parent / run.name
+    then = processes.first(RunFolder(plain, run).data_of_record)
+    with processes.first_goes_ahead():
+        now = RunData.of(data if run.preprocess == config.preprocess else load_data(run))
+    folder = plain
+    if then is not None and then != now:
+        folder = plain.with_name(f"{plain.name}-{sha256_of_json(now.model_dump(mode='json'))[:8]}")
+        say(escape(f"the teacher in {plain} is not asked: it learnt from other data ({then.changes(now)})"))
+    if processes.first(RunFolder(folder, run).finished) is None:
+        check_views(config, source.image or config.image)
+        rehearse(config, data, source)
+        say(escape(f"training the teacher first: {run.model} in {folder}"))
+        train(run, folder, resume=True)
+    return folder
 
 
 def rehearse(config: RunConfig, data: Data, source: TrainTeacher) -> None:
@@ -299,14 +324,6 @@ def build_students(config: RunConfig, count: int, num_classes: int) -> list[Imag
         if config.quantization_aware is None:
             quicken(student)
     return students
-
-
-def link_teacher(path: Path, teacher_path: Path) -> None:
-    """`teacher` in the run folder leads to the teacher's run folder."""
-    path.mkdir(parents=True, exist_ok=True)
-    link = path / "teacher"
-    link.unlink(missing_ok=True)
-    link.symlink_to(Path("..") / teacher_path.name)
 
 
 def capture(state: State, stage: Underway, averaged: AveragedWeights | None) -> None:

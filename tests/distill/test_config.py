@@ -1,8 +1,8 @@
 import pytest
 
-from distill.config import Cosine, OneCycle, Steps, differences, parse, with_overrides
+from distill.config import Cosine, LibraryTeacher, OneCycle, Steps, TrainTeacher, differences, parse, with_overrides
 from distill.errors import UsageError
-from distill.recipes import RECIPES, demo, recipe
+from distill.recipes import RECIPES, demo, folder_kd, recipe
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -32,12 +32,42 @@ def test_setting_another_kind_drops_the_old_kinds_keys() -> None:
     assert changed.teacher is None
 
 
+def test_optional_groups_begin_with_their_first_setting_in_any_order() -> None:
+    library = ["teacher.kind=library", "teacher.model=resnet18", "teacher.weights=w.pth", "teacher.image.size_px=32"]
+    for assignments in (library, library[::-1], [*library[1:], library[0]]):
+        changed = with_overrides(demo(), assignments)
+        assert isinstance(changed.teacher, LibraryTeacher)
+        assert (changed.teacher.model, changed.teacher.weights, changed.teacher.image.size_px) == (
+            "resnet18",
+            "w.pth",
+            32,
+        )
+    trained = with_overrides(demo(), ["teacher.image.size_px=96"]).teacher
+    assert isinstance(trained, TrainTeacher)
+    assert trained.image is not None
+    assert trained.image.size_px == 96
+    int8 = with_overrides(demo(), ["quantization_aware.from_run=out/runs/x"])
+    assert int8.quantization_aware is not None
+
+
+def test_a_text_stays_a_text() -> None:
+    for text in ("2024", "true", "null", "1e3", "[x]"):
+        folder = with_overrides(folder_kd(), [f"dataset.path={text}"]).dataset
+        assert folder.model_dump()["path"] == text
+    assert with_overrides(folder_kd(), ["dataset.patients_csv=null"]).dataset.model_dump()["patients_csv"] is None
+
+
+def test_what_is_allowed_is_no_part_of_the_identity() -> None:
+    assert with_overrides(demo(), ["allow_weak_teacher=true"]).identity() == demo().identity()
+
+
 @pytest.mark.parametrize(
     ("assignment", "message"),
     [
         ("training.epocs=3", "training.epocs: unknown key"),
         ("training.epochs=many", "training.epochs: input should be a valid integer (found 'many')"),
         ("trainign.epochs=3", "there is no group 'trainign'"),
+        ("teacher.imge.size_px=3", "no group 'teacher.imge'. Known here: kind, model, training, image"),
         ("epochs", "expected key=value"),
         ("method.kind=magic", "magic"),
     ],

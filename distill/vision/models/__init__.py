@@ -5,6 +5,8 @@ that everything outside this package, Java included, hands over pixels in [0, 1]
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +29,10 @@ MODELS: dict[str, Builder] = {
     "resnet18": resnet.resnet18,
     "resnet50": resnet.resnet50,
 }
+
+
+FROM_TIMM = ("ghostnet_100",)
+"""Of `MODELS` those whose published weights are timm's."""
 
 
 class ImageClassifier(nn.Module):
@@ -69,6 +75,39 @@ def build(name: str, *, num_classes: int, preprocess: Preprocess) -> ImageClassi
     return ImageClassifier(builder(name)(num_classes), preprocess)
 
 
+@dataclass(frozen=True)
+class PublishedInput:
+    """What the published weights of a network see.
+
+    Attributes:
+        mean, std: one value per channel, or one for all; for pixels in [0, 1].
+    """
+
+    size_px: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+IMAGENET = PublishedInput(224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+def published_input(name: str) -> PublishedInput:
+    """Size, mean and deviation that a network's library trains it with; ImageNet's usual ones where it says none."""
+    library, _, inner = name.partition(":")
+    if library == "timm" or name in FROM_TIMM:
+        import timm
+
+        published = timm.get_pretrained_cfg(inner or name)
+        if published is not None:
+            return PublishedInput(published.input_size[-1], tuple(published.mean), tuple(published.std))
+    if library == "torchvision":
+        from torchvision.models import get_model_weights
+
+        transforms: Any = next(iter(get_model_weights(inner))).transforms()
+        return PublishedInput(transforms.crop_size[0], tuple(transforms.mean), tuple(transforms.std))
+    return IMAGENET
+
+
 def builder(name: str) -> Builder:
     """The builder of a named network; raises UsageError naming the nearest known ones."""
     if name in MODELS:
@@ -99,13 +138,16 @@ def _from_timm(name: str) -> Builder:
 
 
 def _from_torchvision(name: str) -> Builder:
-    from torchvision.models import get_model, list_models
+    from torchvision import models
 
-    known = [model for model in list_models() if "." not in model and "/" not in model]
+    # Not those for boxes, masks and video, some of which would fetch the weights of their backbone.
+    known = models.list_models(module=models)
     if name not in known:
         raise UsageError(f"torchvision has no classifier {name!r}{did_you_mean(name, known)}")
+    # GoogLeNet and Inception answer with three tensors in train mode unless their auxiliary heads are left out.
+    plain = {"aux_logits": False, "init_weights": True} if name in ("googlenet", "inception_v3") else {}
 
     def make(num_classes: int) -> nn.Module:
-        return get_model(name, weights=None, num_classes=num_classes)
+        return models.get_model(name, weights=None, num_classes=num_classes, **plain)
 
     return make

@@ -1,0 +1,260 @@
+"""A run belongs to its data; what replaces it takes nothing away before it has something to keep."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from distill import checkpoint
+from distill.config import CheckpointTeacher, RunConfig, with_overrides
+from distill.contract import sha256_of_file
+from distill.errors import UsageError, WorkFailed
+from distill.recipes import folder_kd, folder_scratch
+from distill.run_folder import REPLACED, RunFolder, State
+from distill.train import train
+
+TINY = [
+    "model=torchvision:shufflenet_v2_x0_5",
+    "image.size_px=32",
+    "training.epochs=1",
+    "training.batch_size=8",
+    "training.augment.crop_padding_px=0",
+    "training.augment.horizontal_flip=false",
+    "device=cpu",
+]
+TEACHER = ["teacher.model=torchvision:shufflenet_v2_x0_5", "teacher.training.epochs=1", "teacher.training.batch_size=8"]
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    for split in ("train", "validation"):
+        for number, name in enumerate(("dark", "light")):
+            draw(tmp_path / "pictures" / split / name, brightness=190 * number)
+    return tmp_path / "pictures"
+
+
+def draw(folder: Path, *, brightness: int, count: int = 6, seed: int = 0) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed + brightness)
+    for index in range(count):
+        pixels = rng.integers(0, 60, (40, 40, 3)) + brightness
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{seed}-{index}.png")
+
+
+def scratch(pictures: Path, *more: str) -> RunConfig:
+    return with_overrides(folder_scratch(), [*TINY, f"dataset.path={pictures}", *more])
+
+
+def taught(pictures: Path, *more: str) -> RunConfig:
+    return with_overrides(folder_kd(), [*TINY, *TEACHER, f"dataset.path={pictures}", *more])
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def add_class(pictures: Path) -> None:
+    for split in ("train", "validation"):
+        draw(pictures / split / "middle", brightness=90)
+
+
+def swap_labels(pictures: Path) -> None:
+    for split in ("train", "validation"):
+        (pictures / split / "dark").rename(pictures / split / "x")
+        (pictures / split / "light").rename(pictures / split / "dark")
+        (pictures / split / "x").rename(pictures / split / "light")
+
+
+def rename_class(pictures: Path) -> None:
+    for split in ("train", "validation"):
+        (pictures / split / "dark").rename(pictures / split / "night")
+
+
+def add_pictures(pictures: Path) -> None:
+    draw(pictures / "train" / "dark", brightness=0, count=2, seed=7)
+
+
+CHANGES: list[tuple[Callable[[Path], None], str]] = [
+    (add_class, "class middle is new; 12 train images then, 18 now"),
+    (swap_labels, "other train images or labels"),
+    (rename_class, "class night is new; class dark is gone"),
+    (add_pictures, "12 train images then, 14 now"),
+]
+
+
+@pytest.mark.parametrize(("change", "words"), CHANGES)
+def test_finished_counts_only_for_the_same_data(
+    tmp_path: Path, pictures: Path, change: Callable[[Path], None], words: str
+) -> None:
+    train(scratch(pictures), tmp_path / "run")
+    before = contents(tmp_path / "run")
+    change(pictures)
+    with pytest.raises(UsageError, match=words):
+        train(scratch(pictures), tmp_path / "run")
+    assert contents(tmp_path / "run") == before
+    train(scratch(pictures), tmp_path / "run", restart=True)
+    assert contents(tmp_path / "run").keys() == before.keys()
+
+
+def test_an_unfinished_run_is_not_gone_on_with_on_other_data(
+    tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = scratch(pictures, "training.epochs=2")
+    begin_and_stop(config, tmp_path / "run", monkeypatch)
+    add_pictures(pictures)
+    with pytest.raises(UsageError, match=r"run on other data than .*pictures holds now: 12 train images then, 14 now"):
+        train(config, tmp_path / "run", resume=True)
+
+
+def begin_and_stop(config: RunConfig, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train one epoch, as if the session were killed then."""
+    save = RunFolder.save_state
+
+    def save_and_stop(folder: RunFolder, state: State) -> None:
+        save(folder, state)
+        if folder.path == path:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "save_state", save_and_stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, path)
+
+
+def test_an_unfinished_run_is_not_gone_on_with_under_another_teacher(
+    tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(scratch(pictures), tmp_path / "guest")
+    guest = CheckpointTeacher(path=str(tmp_path / "guest"))
+    config = taught(pictures, "training.epochs=2", "allow_weak_teacher=true").model_copy(update={"teacher": guest})
+    begin_and_stop(config, tmp_path / "run", monkeypatch)
+    train(scratch(pictures, "seed=1"), tmp_path / "guest", restart=True)
+    with pytest.raises(UsageError, match="was begun with another teacher"):
+        train(config, tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize("change", [add_class, swap_labels])
+def test_a_teacher_of_other_data_is_left_alone_and_another_trained(
+    tmp_path: Path, pictures: Path, change: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = taught(pictures)
+    train(config, tmp_path / "one")
+    old = tmp_path / config.teacher_run().name
+    before = contents(old)
+    change(pictures)
+    card = train(taught(pictures, "seed=3"), tmp_path / "two")
+    assert contents(old) == before
+    assert "it learnt from other data" in capsys.readouterr().err
+    new = (tmp_path / "two" / "teacher").resolve()
+    assert new != old.resolve()
+    teacher = checkpoint.load(new).card
+    assert card.training is not None
+    assert teacher.training is not None
+    assert card.training.teacher_sha256 == teacher.weights_sha256
+    assert card.training.data.train_sha256 == teacher.training.data.train_sha256
+    train(taught(pictures, "seed=4"), tmp_path / "three")
+    assert (tmp_path / "three" / "teacher").resolve() == new
+
+
+@pytest.mark.parametrize(
+    "slip",
+    ["dataset.path=nowhere", "model=torchvision:no_such", "dataset.patients_csv=no.csv", "device=cuda"],
+)
+def test_a_slip_costs_the_old_run_nothing(tmp_path: Path, pictures: Path, slip: str) -> None:
+    if slip == "device=cuda" and torch.cuda.is_available():
+        slip = "image.size_px=9"
+    train(scratch(pictures), tmp_path / "run")
+    before = contents(tmp_path / "run")
+    with pytest.raises(UsageError):
+        train(scratch(pictures, slip), tmp_path / "run", restart=True)
+    assert contents(tmp_path / "run") == before
+
+
+def test_a_restart_that_fails_in_its_first_epoch_costs_the_old_run_nothing(tmp_path: Path, pictures: Path) -> None:
+    train(taught(pictures), tmp_path / "run")
+    before = contents(tmp_path / "run")
+    broken = taught(pictures, "training.optimizer.lr=1e30", "training.schedule.warmup_epochs=0")
+    with pytest.raises(WorkFailed):
+        train(broken, tmp_path / "run", restart=True)
+    assert contents(tmp_path / "run") == before
+    assert (tmp_path / "run" / "teacher").is_symlink()
+
+
+def test_a_restart_removes_what_a_run_wrote_and_nothing_else(tmp_path: Path, pictures: Path) -> None:
+    config = scratch(pictures, "method.kind=deep_mutual_learning", "method.cohort=2")
+    train(config, tmp_path / "run")
+    own = {tmp_path / "run" / name for name in ("notes.txt", "best/notes.txt", "figures/a.png")}
+    for path in own:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("mine")
+    card = train(scratch(pictures, "seed=1"), tmp_path / "run", restart=True)
+    assert all(path.read_text() == "mine" for path in own)
+    assert checkpoint.load(tmp_path / "run").card == card
+    assert not (tmp_path / "run" / "members").exists()
+    assert not (tmp_path / "run" / REPLACED).exists()
+
+
+def test_somebody_elses_folder_is_left_alone(tmp_path: Path, pictures: Path) -> None:
+    (tmp_path / "site" / "best").mkdir(parents=True)
+    (tmp_path / "site" / "config.json").write_text('{"port": 80}')
+    (tmp_path / "site" / "best" / "card.json").write_text("a birthday card")
+    before = contents(tmp_path / "site")
+    for restart in (False, True):
+        with pytest.raises(UsageError, match=r"config\.json that is not of a run of this version, and is left"):
+            train(scratch(pictures), tmp_path / "site", restart=restart)
+    assert contents(tmp_path / "site") == before
+
+
+def test_a_checkpoint_without_its_run_is_not_overwritten(tmp_path: Path, pictures: Path) -> None:
+    train(scratch(pictures), tmp_path / "run")
+    (tmp_path / "run" / "config.json").unlink()
+    before = contents(tmp_path / "run")
+    with pytest.raises(UsageError, match=r"holds a checkpoint, but .* has no config\.json"):
+        train(scratch(pictures), tmp_path / "run")
+    assert contents(tmp_path / "run") == before
+
+
+def test_a_restart_that_is_killed_while_it_moves_brings_the_old_run_back(
+    tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(scratch(pictures), tmp_path / "run")
+    before = contents(tmp_path / "run")
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "save_state", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(scratch(pictures, "seed=1"), tmp_path / "run", restart=True)
+    assert (tmp_path / "run" / REPLACED / "best" / checkpoint.WEIGHTS_FILE).is_file()
+    card = train(scratch(pictures), tmp_path / "run")
+    assert card.training is not None
+    assert card.training.finished
+    assert contents(tmp_path / "run") == before
+
+
+def test_a_run_goes_on_without_links(tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(95, os.strerror(95))
+
+    monkeypatch.setattr(os, "symlink", refused)
+    card = train(taught(pictures), tmp_path / "run")
+    assert card.training is not None
+    assert card.training.finished
+
+
+def test_a_copy_that_resolved_the_link_goes_on(tmp_path: Path, pictures: Path) -> None:
+    train(taught(pictures), tmp_path / "run")
+    shutil.copytree(tmp_path / "run", tmp_path / "copy")
+    (tmp_path / "copy" / "best" / checkpoint.CARD_FILE).unlink()
+    teacher = contents(tmp_path / "copy" / "teacher")
+    train(taught(pictures), tmp_path / "copy", resume=True)
+    assert contents(tmp_path / "copy" / "teacher") == teacher
+    weights = [tmp_path / name / "best" / checkpoint.WEIGHTS_FILE for name in ("run", "copy")]
+    assert sha256_of_file(weights[0]) == sha256_of_file(weights[1])
