@@ -174,7 +174,7 @@ def _balanced(labels: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def _logits(answers: TeacherAnswers, views: Split, chosen: NDArray[np.int64]) -> Tensor:
     if answers.table is not None:
-        return answers.table[torch.from_numpy(chosen).to(answers.table.device)].float().cpu()
+        return answers.table[0, torch.from_numpy(chosen).to(answers.table.device)].float().cpu()
     assert answers.model is not None
     return _asked(answers.model, views, chosen, answers.size_px)
 
