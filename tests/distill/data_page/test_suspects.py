@@ -9,8 +9,8 @@ from PIL import Image
 
 from distill.config import with_overrides
 from distill.data_page.page import render
-from distill.data_page.suspects import find_suspects
 from distill.data_page.survey import look_at
+from distill.data_page.suspects import find_suspects
 from distill.errors import UsageError
 from distill.recipes import recipe
 from distill.train import train
