@@ -173,6 +173,10 @@ def data(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="As for run, e.g. dataset.split_by=patient."),
     ] = None,
+    suspects: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="Ask this run's teacher (or the run itself) which labels it doubts."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="The page.", show_default="out/data/NAME.html")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON instead of the path.")] = False,
 ) -> None:
@@ -180,12 +184,14 @@ def data(
     from distill.config import with_overrides
     from distill.data_page.page import findings, summary, write_page
     from distill.data_page.survey import look_at
+    from distill.data_page.suspects import find_suspects
     from distill.recipes import folder_scratch
     from distill.vision.datasets.image_folder import ImageFolder
 
     config = with_overrides(folder_scratch(), [f"dataset.path={json.dumps(str(path))}", *(assignments or [])]).dataset
     if not isinstance(config, ImageFolder):
         raise UsageError(f"there are no picture files in a data set of the kind {config.kind}; leave dataset.kind out.")
+    doubts = None if suspects is None else find_suspects(suspects, config)
     survey = look_at(config)
     rows = [
         (escape(name), *(f"{survey.count(split, label):,}" for split in survey.splits))
@@ -197,10 +203,14 @@ def data(
         terminal.say(f"[{style[finding.grade]}]{escape(finding.sentence)}[/]")
     for unreadable in survey.unreadable:
         terminal.say(escape(f"{unreadable.file}: {unreadable.reason}"))
+    if doubts is not None:
+        terminal.say(
+            f"{len(doubts.suspects)} labels are doubted by {escape(doubts.judge)}; the page shows the pictures"
+        )
     page = out or DATA_PAGES / f"{path.resolve().name}.html"
-    write_page(survey, page)
+    write_page(survey, page, doubts)
     if as_json:
-        terminal.answer(json.dumps(summary(survey), indent=2))
+        terminal.answer(json.dumps(summary(survey, doubts), indent=2))
     else:
         terminal.product(page, f"open {escape(shlex.quote(str(page)))} in a browser; it is one file")
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, Field, ValidationError
 
-from distill.contract import Strict, explain, sha256_of_json
+from distill.contract import LATER, Strict, explain, sha256_of_json
 from distill.errors import UsageError
 from distill.methods import MethodConfig
 from distill.methods.scratch import ScratchConfig
@@ -14,13 +14,6 @@ from distill.vision.datasets import DatasetConfig
 from distill.vision.preprocess import Preprocess, ResizeRule
 
 Positive = Annotated[int, Field(ge=1)]
-
-
-class _Later:
-    """Marks a setting that runs did without at first: at its default it has no part in a run's identity."""
-
-
-LATER = _Later()
 
 
 class ImageSettings(Strict):

@@ -25,6 +25,13 @@ class Strict(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
 
 
+class _Later:
+    """Marks a setting that runs did without at first: at its default it has no part in a run's identity."""
+
+
+LATER = _Later()
+
+
 class Contract(Strict):
     """A record with a schema version, read from and written to one JSON file."""
 

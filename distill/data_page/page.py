@@ -12,6 +12,7 @@ from PIL import Image
 
 from distill.contract import write_whole
 from distill.data_page.survey import THUMBNAIL_PX, Seen, Survey, contact_sheet
+from distill.data_page.suspects import Doubts
 from distill.errors import UsageError
 from distill.vision.pictures import Trait, decode
 
@@ -80,7 +81,7 @@ def _of_pictures(survey: Survey) -> list[Finding]:
     return found
 
 
-def summary(survey: Survey) -> dict[str, Any]:
+def summary(survey: Survey, doubts: Doubts | None = None) -> dict[str, Any]:
     """For programs: counts, sizes, formats, findings."""
     return {
         "path": str(survey.root),
@@ -94,22 +95,25 @@ def summary(survey: Survey) -> dict[str, Any]:
         "formats": dict(Counter(picture.format for picture in survey.pictures).most_common()),
         "treated": {words: count for words, count in _traits(survey) if count},
         "unreadable": [{"file": str(each.file), "reason": each.reason} for each in survey.unreadable],
+        "suspects": [
+            {"file": str(each.file), "label": each.label, "rather": each.rather, "confidence": each.confidence}
+            for each in (doubts.suspects if doubts else ())
+        ],
         "findings": [{"grade": each.grade, "sentence": each.sentence} for each in findings(survey)],
     }
 
 
-def write_page(survey: Survey, path: Path, *, suspects: "Sequence[Any]" = (), judge: str = "") -> None:
+def write_page(survey: Survey, path: Path, doubts: Doubts | None = None) -> None:
     """Write the page; raises UsageError where jinja2 is missing and WorkFailed where the file cannot be written."""
-    write_whole(path, render(survey, suspects=suspects, judge=judge).encode("utf-8", "replace"))
+    write_whole(path, render(survey, doubts).encode("utf-8", "replace"))
 
 
-def render(survey: Survey, *, suspects: "Sequence[Any]" = (), judge: str = "") -> str:
+def render(survey: Survey, doubts: Doubts | None = None) -> str:
     """The page as text; errors as `write_page`, but for writing.
 
     Args:
         survey: what is shown.
-        suspects: rows of the table of doubted labels, as `suspects.find` gives them.
-        judge: which network doubts them.
+        doubts: labels that a network doubts, if one was asked.
     """
     try:
         from jinja2 import Environment, FileSystemLoader
@@ -136,9 +140,8 @@ def render(survey: Survey, *, suspects: "Sequence[Any]" = (), judge: str = "") -
         bytes=sum(picture.size_bytes for picture in survey.pictures),
         sheet=[(name, [(each, thumbnail(each.file)) for each in chosen]) for name, chosen in contact_sheet(survey)],
         unreadable=survey.unreadable[:SHOWN],
-        suspects=[(each, thumbnail(each.file)) for each in suspects[:SHOWN]],
-        num_suspects=len(suspects),
-        judge=judge,
+        doubts=doubts,
+        suspects=[(each, thumbnail(each.file)) for each in doubts.suspects[:SHOWN]] if doubts else [],
         css=Markup((TEMPLATES / "page.css").read_text()),
     )
 

@@ -1,15 +1,16 @@
 """image-folder: any `<split>/<class>/` tree of pictures, greyscale or colour, of any size, or one `<class>/` tree."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_serializer
+from pydantic import Field
 
+from distill.contract import LATER
 from distill.errors import UsageError
 from distill.vision.datasets import folder_tree
 from distill.vision.datasets.divide import divide
@@ -54,17 +55,10 @@ class ImageFolder(DatasetSettings):
     max_validation_images: Annotated[int, Field(ge=1)] | None = None
     subset_seed: int = 0
     memory_limit_mib: Annotated[int, Field(ge=0)] = 4096
-    split_by: Literal["folder", "patient", "picture"] = "folder"
-    validation_share: Share = 0.2
-    test_share: Share | None = None
-    split_seed: int = 0
-
-    @model_serializer(mode="wrap")
-    def _as_before_where_unused(self, dump: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
-        # A run that divides nothing is the run that it was before there were such settings.
-        fields = type(self).model_fields
-        later = ("split_by", "validation_share", "test_share", "split_seed")
-        return {key: value for key, value in dump(self).items() if key not in later or value != fields[key].default}
+    split_by: Annotated[Literal["folder", "patient", "picture"], LATER] = "folder"
+    validation_share: Annotated[float, Field(gt=0, lt=1), LATER] = 0.2
+    test_share: Annotated[Share | None, LATER] = None
+    split_seed: Annotated[int, LATER] = 0
 
     @property
     def has_test(self) -> bool:

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from distill.errors import UsageError
+from distill.recipes import recipe
 from distill.vision.datasets.image_folder import ImageFolder
 from distill.vision.preprocess import Preprocess
 
@@ -251,12 +252,13 @@ def test_what_cannot_be_divided_is_said(picture_folder: Folder, settings: dict[s
         ImageFolder.model_validate({**settings, "path": str(root / str(settings.get("path", "")))}).load("train", RGB)
 
 
-def test_settings_that_divide_nothing_are_not_written_so_that_runs_stay_the_same() -> None:
-    plain = ImageFolder(path="data")
-    assert "split_by" not in plain.model_dump()
-    assert "test_share" not in plain.model_dump(mode="json")
-    divided = ImageFolder(path="data", test_share=0.2, split_by="picture")
-    assert ImageFolder.model_validate_json(divided.model_dump_json()) == divided
+def test_a_run_that_divides_nothing_is_the_run_it_was_before_there_were_such_settings() -> None:
+    def identity(**settings: object) -> str:
+        dataset = ImageFolder.model_validate({"path": "data", **settings})
+        return recipe("folder-scratch").model_copy(update={"dataset": dataset}).identity()
+
+    assert identity() == identity(split_by="folder", split_seed=0)
+    assert len({identity(), identity(test_share=0.2), identity(split_by="picture"), identity(split_seed=1)}) == 4
 
 
 def test_the_crop_rule_cuts_the_centre_square() -> None:
