@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from distill import checkpoint
@@ -54,6 +53,8 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
         logits: [N, classes] of images that the network was not trained on.
         labels: int64 [N].
     """
+    from scipy.optimize import minimize_scalar  # takes a second
+
     exact = logits.double()
 
     def loss(log_temperature: float) -> float:

@@ -3,14 +3,10 @@
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchmetrics.functional.classification import (
-    multiclass_accuracy,
-    multiclass_calibration_error,
-    multiclass_f1_score,
-)
 
 from distill.batches import Batches
 from distill.checkpoint import Metrics
+from distill.lightning import classification
 
 CALIBRATION_BINS = 15
 
@@ -45,9 +41,11 @@ def metrics(logits: Tensor, labels: Tensor, *, epoch: int) -> Metrics:
     entropy = torch.special.entr(probabilities).sum(dim=1).mean()
     return Metrics(
         epoch=epoch,
-        accuracy=multiclass_accuracy(logits, labels, num_classes=classes, average="micro").item(),
-        macro_f1=multiclass_f1_score(logits, labels, num_classes=classes, average="macro").item(),
-        ece=multiclass_calibration_error(probabilities, labels, num_classes=classes, n_bins=CALIBRATION_BINS).item(),
+        accuracy=classification.multiclass_accuracy(logits, labels, num_classes=classes, average="micro").item(),
+        macro_f1=classification.multiclass_f1_score(logits, labels, num_classes=classes, average="macro").item(),
+        ece=classification.multiclass_calibration_error(
+            probabilities, labels, num_classes=classes, n_bins=CALIBRATION_BINS
+        ).item(),
         entropy_nats=entropy.item(),
         loss=F.cross_entropy(logits, labels).item(),
     )

@@ -16,14 +16,13 @@ from datetime import timedelta
 from typing import ParamSpec, TypeVar
 
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
 
 from distill.batches import Share
 from distill.config import RunConfig
 from distill.errors import ToolError, UsageError
+from distill.lightning import DDPStrategy, Fabric
 from distill.system import started_by_torchrun
 from distill.terminal import say
 

@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 
 from distill.batches import Batch, EndlessBatches
 from distill.config import RunConfig, TrainingSettings
 from distill.errors import UsageError
+from distill.lightning import Fabric
 from distill.methods import Outputs, Stage, Stepper
 from distill.run_folder import State
 from distill.step import Objective, Step, choose_trained, make_optimizer, rate_factors, set_learning_rate

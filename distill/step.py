@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from distill.batches import Batch
 from distill.config import SGD, TrainingSettings
+from distill.lightning import Fabric
 from distill.methods import Losses, Method, Outputs, Samples, Stage
 from distill.taps import Taps
 from distill.teacher import resized

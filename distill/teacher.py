@@ -13,7 +13,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from pydantic import ValidationError
 from rich.markup import escape
@@ -26,6 +25,7 @@ from distill.contract import explain, sha256_of_file, sha256_of_json
 from distill.data import Data
 from distill.errors import UsageError
 from distill.guest import Manner, as_logits, last_words, order_among, scale_notes, scale_of, tried
+from distill.lightning import Fabric
 from distill.methods import Outputs
 from distill.taps import Taps
 from distill.terminal import progress, say

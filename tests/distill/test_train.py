@@ -403,6 +403,12 @@ def test_early_stopping_ends_a_run_that_no_longer_improves(tmp_path: Path) -> No
     assert card.training.last.epoch == card.training.best.epoch + 2
 
 
+def test_a_run_starts_without_waiting_for_metrics_of_other_tasks() -> None:
+    code = "import sys, distill.train; print({'matplotlib', 'scipy.signal', 'transformers'} & set(sys.modules))"
+    found = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
+    assert found.stdout == "set()\n"
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_a_demanded_gpu_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="device=cuda was demanded"):

@@ -4,13 +4,13 @@ import itertools
 
 import pytest
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 
 from distill.batches import Batches
 from distill.config import SGD, AdamW, Augment, TrainingSettings
 from distill.data import Data
 from distill.dry_run import dry_run
+from distill.lightning import Fabric
 from distill.loss_watch import LossWatch
 from distill.methods import METHODS
 from distill.recipes import demo
