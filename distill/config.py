@@ -286,8 +286,8 @@ def _assign(raw: dict[str, Any], path: list[str], value: Any, assignment: str) -
     *parents, last = path
     group: Any = raw
     for depth, key in enumerate(parents, start=1):
-        if isinstance(group, dict) and key in group and group[key] is None:
-            group[key] = {}
+        if isinstance(group, dict) and group.get(key) is None and (key in group or "kind" in group):
+            group[key] = {}  # a kind's own settings need not be written out; one that it lacks is refused by name
         inner = _entry(group, key)
         if not isinstance(inner, dict | list):
             known = group if isinstance(group, dict) else map(str, range(len(group)))

@@ -26,6 +26,7 @@ from distill.methods.method import (
     Stepper,
 )
 from distill.methods.scratch import ScratchConfig
+from distill.methods.similarity_preserving import SimilarityPreservingConfig
 from distill.methods.spherical_kd import SphericalKDConfig
 from distill.methods.weighted_soft_labels import WeightedSoftLabelsConfig
 from distill.methods.weighted_sum import Part, WeightedSumConfig
@@ -40,6 +41,7 @@ AnyMethod = (
     | SphericalKDConfig
     | WeightedSoftLabelsConfig
     | DecoupledKDConfig
+    | SimilarityPreservingConfig
     | WeightedSumConfig
 )
 
