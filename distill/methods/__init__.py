@@ -14,6 +14,7 @@ from distill.methods.cross_quality_kd import CrossQualityKDConfig
 from distill.methods.curriculum_temperature import CurriculumTemperatureConfig
 from distill.methods.decoupled_kd import DecoupledKDConfig
 from distill.methods.deep_mutual_learning import DeepMutualLearningConfig
+from distill.methods.fitnet import FitNetConfig
 from distill.methods.hinton_kd import HintonKDConfig
 from distill.methods.method import (
     Losses,
@@ -41,6 +42,7 @@ AnyMethod = (
     | SphericalKDConfig
     | WeightedSoftLabelsConfig
     | DecoupledKDConfig
+    | FitNetConfig
     | SimilarityPreservingConfig
     | WeightedSumConfig
 )
