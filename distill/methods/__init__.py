@@ -14,6 +14,7 @@ from distill.methods.cross_quality_kd import CrossQualityKDConfig
 from distill.methods.curriculum_temperature import CurriculumTemperatureConfig
 from distill.methods.decoupled_kd import DecoupledKDConfig
 from distill.methods.deep_mutual_learning import DeepMutualLearningConfig
+from distill.methods.fitnet import FitNetConfig
 from distill.methods.hinton_kd import HintonKDConfig
 from distill.methods.method import (
     Losses,
@@ -26,6 +27,7 @@ from distill.methods.method import (
     Stepper,
 )
 from distill.methods.scratch import ScratchConfig
+from distill.methods.similarity_preserving import SimilarityPreservingConfig
 from distill.methods.spherical_kd import SphericalKDConfig
 from distill.methods.weighted_soft_labels import WeightedSoftLabelsConfig
 from distill.methods.weighted_sum import Part, WeightedSumConfig
@@ -40,6 +42,8 @@ AnyMethod = (
     | SphericalKDConfig
     | WeightedSoftLabelsConfig
     | DecoupledKDConfig
+    | FitNetConfig
+    | SimilarityPreservingConfig
     | WeightedSumConfig
 )
 

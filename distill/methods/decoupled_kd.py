@@ -8,8 +8,8 @@ from pydantic import Field
 from torch import Tensor
 
 from distill.contract import Strict
-from distill.methods.hinton_kd import at_least_float32
 from distill.methods.method import Method, Needs, Outputs, Samples, Setting, Temperature
+from distill.methods.precision import at_least_float32
 
 
 class DecoupledKDConfig(Strict):

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from distill.contract import Strict
 from distill.methods.method import Balance, Method, Needs, Outputs, Samples, Setting, Temperature
+from distill.methods.precision import at_least_float32
 
 
 class HintonKDConfig(Strict):
@@ -64,8 +65,3 @@ def soft_targets_per_image(student: Tensor, teacher: Tensor, *, temperature: flo
     log_teacher = F.log_softmax(at_least_float32(teacher) / temperature, dim=1)
     divergence = F.kl_div(log_student, log_teacher, reduction="none", log_target=True).sum(dim=1)
     return divergence * temperature**2
-
-
-def at_least_float32(logits: Tensor) -> Tensor:
-    """Half-precision logits as float32; wider ones unchanged."""
-    return logits if logits.dtype.itemsize >= 4 else logits.float()

@@ -6,8 +6,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from distill.contract import Strict
-from distill.methods.hinton_kd import at_least_float32, soft_target_loss
+from distill.methods.hinton_kd import soft_target_loss
 from distill.methods.method import Balance, Method, Needs, Outputs, Samples, Setting, Temperature
+from distill.methods.precision import at_least_float32
 from distill.reduction import mean_over_processes
 
 

@@ -17,16 +17,18 @@ from distill import train as training
 from distill.batches import Batch, Batches, EndlessBatches
 from distill.config import RunConfig, with_overrides
 from distill.contract import sha256_of_file
+from distill.dry_run import DryRun
 from distill.errors import UsageError
 from distill.methods import Method, Needs, Outputs, Samples, Stage, Stepper
 from distill.methods.scratch import Scratch, ScratchConfig
 from distill.processes import Processes
-from distill.recipes import demo_scratch
+from distill.recipes import demo, demo_scratch
 from distill.run_folder import RunFolder, State
 from distill.stages import spans, start
 from distill.step import Objective, Step, make_optimizer
 from distill.train import train
 from distill.vision.datasets import Split
+from distill.vision.models import build
 from tests.distill.methods.toy import network
 
 TINY = [
@@ -170,7 +172,6 @@ def test_stages_that_do_not_fill_the_run_are_refused(stages: tuple[Stage, ...], 
 
 def test_stages_are_counted_before_a_teacher_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from distill.methods.hinton_kd import HintonKD, HintonKDConfig
-    from distill.recipes import demo
 
     class Long(HintonKD):
         def stages(self) -> tuple[Stage, ...]:
@@ -333,3 +334,67 @@ def test_a_method_for_one_process_is_not_shared(scratch_as: Any) -> None:
     scratch_as(Scratch, Needs(teacher="none", one_process=True))
     with pytest.raises(UsageError, match="cannot share a batch with other processes"):
         training.check(tiny(), training.Share(0, 2))
+
+
+TEACHER = ["teacher.model=torchvision:shufflenet_v2_x0_5", "teacher.training.epochs=1", "teacher.image.size_px=64"]
+
+
+def tiny_kd(*more: str) -> RunConfig:
+    return with_overrides(demo(), [*TINY, *TEACHER, "training.epochs=3", *more])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ["method.kind=similarity_preserving"],
+        ["method.kind=fitnet", 'method.hints_first={"hint_epochs": 1}'],
+        ["method.kind=fitnet", "training.augment.crop_padding_px=2"],
+    ],
+)
+def test_a_run_with_taps_asks_a_teacher_with_larger_pictures_resumes_and_leaves_no_trace(
+    tmp_path: Path, changes: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[DryRun] = []
+    dry_run = training.dry_run
+    monkeypatch.setattr(training, "dry_run", lambda *a, **k: built.append(dry_run(*a, **k)) or built[-1])
+    card = train(tiny_kd(*changes), tmp_path / "whole")
+    networks = [taps.network for run in built for taps in (*run.students, run.teacher) if taps is not None]
+    assert not any(module._forward_hooks for network in networks for module in network.modules())
+    teacher = built[-1].teacher
+    assert teacher is not None
+    kept = checkpoint.load(tmp_path / "whole" / "teacher").model.network.state_dict()
+    assert all(torch.equal(value, kept[key]) for key, value in teacher.network.state_dict().items())
+    plain = build("torchvision:shufflenet_v2_x0_5", num_classes=10, preprocess=card.preprocess)
+    assert card.num_parameters == sum(parameter.numel() for parameter in plain.parameters())
+    killed_and_resumed(tiny_kd(*changes), tmp_path / "killed", 2)
+    left, right = weights(tmp_path / "whole"), weights(tmp_path / "killed")
+    assert all(torch.equal(left[key], right[key]) for key in left)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (['method.taps.student=["stage5"]'], "has no module 'stage5' to tap. Did you mean stage"),
+        (["model=timm:test_vit", "image.size_px=160"], "has no stage ends"),
+        (["method.kind=fitnet", 'method.taps.student=["fc"]'], r"compares maps \[C, H, W\]; fc gives \(10,\)"),
+        (["method.kind=fitnet", "method.steps.first=3"], "method.fitnet.steps: unknown key"),
+        (["method.kind=fitnet", "teacher.image.size_px=48"], "no adapter"),
+        (["teacher.kind=logits", "teacher.path=nowhere.npy"], "a teacher of kind logits does not show"),
+    ],
+)
+def test_what_cannot_be_tapped_is_refused_before_a_teacher_is_trained(
+    tmp_path: Path, changes: list[str], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        train(tiny_kd("method.kind=similarity_preserving", *changes), tmp_path / "run")
+    assert not list(tmp_path.glob("teacher*"))
+
+
+def test_a_quantization_aware_run_is_tapped_where_it_rounds(tmp_path: Path) -> None:
+    model = "model=mobilenet_v3_small_relu"
+    train(tiny(model, "training.epochs=1"), tmp_path / "start")
+    start_here = f"quantization_aware.from_run={tmp_path / 'start'}"
+    changes = [model, start_here, "method.kind=fitnet", 'method.taps.student=["stage-end:-1"]']
+    card = train(tiny_kd(*changes, 'method.taps.teacher=["stage-end:-1"]', "training.epochs=1"), tmp_path / "run")
+    assert card.training is not None
+    assert set(rows(tmp_path / "run")[0]["losses"]) == {"hint", "label"}

@@ -1,19 +1,25 @@
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import torch
 
+from distill.batches import Batch
 from distill.config import with_overrides
 from distill.errors import UsageError
-from distill.methods import AnyMethod, Needs, Outputs
+from distill.methods import AnyMethod, Needs, Outputs, Stepper
 from distill.methods.curriculum_temperature import CurriculumTemperatureConfig
 from distill.methods.decoupled_kd import DecoupledKDConfig
-from distill.methods.scratch import ScratchConfig
+from distill.methods.fitnet import FitNetConfig, HintsFirst
+from distill.methods.hinton_kd import HintonKDConfig
+from distill.methods.scratch import Scratch, ScratchConfig
+from distill.methods.similarity_preserving import SimilarityPreservingConfig
 from distill.methods.weighted_sum import Part, WeightedSumConfig
 from distill.recipes import demo
-from tests.distill.methods.toy import built, samples
+from distill.step import Step
+from distill.taps import TapPairs
+from tests.distill.methods.toy import SIZE_PX, built, dry, losses_of, network, samples
 
 Draw = Callable[..., torch.Tensor]
 LABELS = torch.arange(7) % 4
@@ -109,3 +115,51 @@ def test_a_sum_of_sums_built_in_python_is_refused_too() -> None:
     parts = (Part(method=ScratchConfig()), Part(method=DecoupledKDConfig()))
     with pytest.raises(ValueError, match="it is a sum itself"):
         WeightedSumConfig(parts=(Part(method=WeightedSumConfig(parts=parts)), Part(method=ScratchConfig())))
+
+
+def test_parts_that_tap_read_their_own_places_of_all_that_are_tapped() -> None:
+    sum_config = WeightedSumConfig(
+        parts=(
+            Part(method=FitNetConfig(taps=TapPairs(student=("stages.0",), teacher=("stages.1",)))),
+            Part(method=SimilarityPreservingConfig(), weight=2.0),
+            Part(method=HintonKDConfig()),
+        )
+    )
+    assert sum_config.needs.teacher == "taps"
+    images, labels = torch.rand(6, 1, SIZE_PX, SIZE_PX), torch.arange(6) % 3
+    student, teacher = network(3), network(3, width=8)
+    found: dict[str, torch.Tensor] = {}
+    for config, weight in ((sum_config, 1.0), *((part.method, part.weight) for part in sum_config.parts)):
+        torch.manual_seed(0)  # of adapters
+        run = dry(config, [student], teacher, labels)
+        losses = losses_of(run, [student], teacher, images, samples(labels))
+        found |= {name: weight * loss for name, loss in losses.items() if "." in name}
+        for name, loss in losses.items():
+            if "." not in name:
+                assert found[f"{config.kind}.{name}"].item() == pytest.approx(weight * loss.item(), rel=1e-5)
+    assert len(found) == 6
+    assert run.students == ()
+
+
+def test_a_part_with_stages_or_steps_of_its_own_is_refused() -> None:
+    first = FitNetConfig(hints_first=HintsFirst(hint_epochs=1))
+    config = WeightedSumConfig(parts=(Part(method=first), Part(method=HintonKDConfig())))
+    with pytest.raises(UsageError, match=r"fitnet goes through stages \(hints, distillation\)"):
+        dry(config, [network(3)], network(3), torch.arange(3))
+
+    class Searching(Scratch):
+        def stepper(self, plain: Step, held_back: Iterator[Batch] | None) -> Stepper:
+            return plain
+
+    config = WeightedSumConfig(parts=(Part(method=ScratchConfig()), Part(method=HintonKDConfig())))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ScratchConfig, "build", lambda self, _setting: Searching(self))
+        with pytest.raises(UsageError, match="scratch takes its steps itself"):
+            built(config)
+
+
+def test_a_part_that_holds_images_back_is_refused() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ScratchConfig, "needs", Needs(teacher="none", held_back=0.2))
+        with pytest.raises(ValueError, match="scratch cannot be part of a sum: it holds training images back"):
+            WeightedSumConfig(parts=(Part(method=ScratchConfig()), Part(method=HintonKDConfig())))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from distill.data import Data
 from distill.dry_run import DryRun, dry_run
-from distill.methods import METHODS, AnyMethod, Method, Samples, Setting
+from distill.methods import METHODS, AnyMethod, Method, Outputs, Samples, Setting
 from distill.recipes import demo
 from distill.vision.datasets import Split
 from distill.vision.models import ImageClassifier
@@ -73,3 +73,25 @@ def dry(config: AnyMethod, students: list[ImageClassifier], teacher: ImageClassi
     image = demo().image.model_copy(update={"size_px": SIZE_PX})
     run = demo().model_copy(update={"method": config, "image": image})
     return dry_run(run, Data(split, split, "", ""), students, teacher, teacher_px=SIZE_PX)
+
+
+def losses_of(
+    run: DryRun, students: list[ImageClassifier], teacher: ImageClassifier, images: Tensor, samples: Samples
+) -> dict[str, Tensor]:
+    """The method's losses of a batch, with everything it asked for."""
+    with run.tapped():
+        with torch.no_grad():
+            logits = teacher(images)
+        theirs = Outputs(logits, {} if run.teacher is None else run.teacher.take())
+        ours = []
+        for number, student in enumerate(students):
+            logits = student(images)
+            ours.append(Outputs(logits, run.students[number].take() if run.students else {}))
+        return run.method(tuple(ours), theirs, samples)
+
+
+def features(model: ImageClassifier, images: Tensor, stage: int) -> Tensor:
+    """The map [B, C, H, W] at the end of a stage of the network above (0 ... 2), computed without taps."""
+    network = model.network
+    assert isinstance(network, Stages)
+    return network.stages[: stage + 1]((images - model.mean) * model.inverse_std)
