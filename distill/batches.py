@@ -145,8 +145,9 @@ class Batches:
             if kept is not None:
                 images = views(pixels, self.augment, kept.of(chunk))
             elif self.augment.active:
-                drawn = draw(self.augment, len(chunk) * self.share.count, generator)
-                images = views(pixels, self.augment, drawn.of(self.share.within(len(drawn.top))))
+                whole = len(chunk) * self.share.count
+                drawn = draw(self.augment, whole, generator)
+                images = views(pixels, self.augment, drawn.of(self.share.within(whole)))
             yield Batch(to_unit_range(images), self.labels[indices], indices, view)
 
     def in_order(self, view: int | None = None) -> Iterator[Batch]:

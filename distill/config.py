@@ -134,24 +134,94 @@ class WeightAveraging(Strict):
     decay: Annotated[float, Field(gt=0, lt=1)] = 0.998
 
 
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class RandomResizedCrop(Strict):
+    """A random rectangle of the picture, stretched to the whole (Szegedy et al. 2015, arXiv:1409.4842).
+
+    It is cut from the picture as the network sees it, so a small one is coarser than one cut from the file.
+
+    Attributes:
+        min_area: least share of the picture's area; the most is all of it.
+        max_aspect: greatest ratio of its sides, either way.
+    """
+
+    min_area: Annotated[float, Field(gt=0, le=1)] = 0.08
+    max_aspect: Annotated[float, Field(ge=1)] = 4 / 3
+
+
+class RandAugment(Strict):
+    """A few operations in a row, each drawn from 14, all as strong (Cubuk et al. 2019, arXiv:1909.13719).
+
+    Attributes:
+        operations: how many in a row.
+        magnitude: strength; 30 is the strongest.
+    """
+
+    kind: Literal["rand_augment"] = "rand_augment"
+    operations: Positive = 2
+    magnitude: Annotated[int, Field(ge=0, le=30)] = 9
+
+
+class TrivialAugment(Strict):
+    """One operation, drawn from 14, of a random strength (Müller and Hutter 2021, arXiv:2103.10158, the wide space)."""
+
+    kind: Literal["trivial_augment"] = "trivial_augment"
+
+
+class ColourJitter(Strict):
+    """Brightness, contrast and colour, each changed by a random factor between 1 - its value and 1 + its value."""
+
+    brightness: Share = 0.2
+    contrast: Share = 0.2
+    saturation: Share = 0.2
+
+
+class Erasing(Strict):
+    """A random rectangle is painted black (Zhong et al. 2017, arXiv:1708.04896).
+
+    Attributes:
+        pictures: share of the pictures to which it happens.
+        min_area, max_area: share of the picture's area.
+        max_aspect: greatest ratio of its sides, either way.
+    """
+
+    pictures: Share = 0.25
+    min_area: Annotated[float, Field(gt=0, le=1)] = 0.02
+    max_area: Annotated[float, Field(gt=0, le=1)] = 0.33
+    max_aspect: Annotated[float, Field(ge=1)] = 3.3
+
+
 class Augment(Strict):
     """Random views, drawn on the training device. Where they repeat, or there are none, teacher outputs can be kept.
+
+    What is set happens in the order of this list.
 
     Attributes:
         crop_padding_px: pad with black by so much, then cut the original size at a random place.
         horizontal_flip: mirror every second picture (never for echo: a mirrored heart is another view).
+        resized_crop: stretch a random part to the whole.
+        policy: operations drawn at random, of shape and colour.
+        colour: random brightness, contrast and saturation.
+        erasing: paint a random rectangle black.
         kept_views: every picture has so many views, drawn once and shown in turn, one in each epoch; a teacher is asked
             once for each of them. None = new views in every epoch, for which a teacher is asked in every step.
     """
 
     crop_padding_px: Annotated[int, Field(ge=0)] = 0
     horizontal_flip: bool = False
+    resized_crop: Annotated[RandomResizedCrop | None, LATER] = None
+    policy: Annotated[Annotated[RandAugment | TrivialAugment, Field(discriminator="kind")] | None, LATER] = None
+    colour: Annotated[ColourJitter | None, LATER] = None
+    erasing: Annotated[Erasing | None, LATER] = None
     kept_views: Annotated[Positive | None, LATER] = None
 
     @property
     def active(self) -> bool:
-        """True if an image looks different in every epoch."""
-        return self.crop_padding_px > 0 or self.horizontal_flip
+        """True if the network sees something else than the plain images."""
+        settings = (self.resized_crop, self.policy, self.colour, self.erasing)
+        return self.crop_padding_px > 0 or self.horizontal_flip or any(setting is not None for setting in settings)
 
 
 class TrainingSettings(Strict):

@@ -195,6 +195,8 @@ RECIPES_OF_TODAY = [
         "training.clip_norm=0.5",
         "training.schedule.kind=one_cycle",
         "training.augment.crop_padding_px=2",
+        "training.augment.policy.kind=rand_augment",
+        "training.augment.erasing.pictures=0.5",
     ],
     ["training.weight_averaging.decay=0.9", "training.augment.crop_padding_px=2", "training.augment.kept_views=2"],
 ]
