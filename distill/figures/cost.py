@@ -5,13 +5,18 @@ weights and not its graph, so the times of all measured checkpoints of one netwo
 network.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats
 
-from distill.figures.journal import Conditions, Time
+from distill.figures.journal import VALID, Conditions, Time
 from distill.figures.runs import StudyRuns
+
+FEWEST_TURNS = 5
+"""In a launch; fewer ratios say little of it."""
 
 Network = tuple[str, int]
 """Name and image size."""
@@ -23,14 +28,25 @@ class Cost:
 
     Attributes:
         value: speed-up (mean over measured checkpoints) or millions of parameters.
-        low, high: the smallest and the largest of several measured checkpoints.
+        low, high: the least and the most that the 95 % intervals of the measured checkpoints reach.
         size_bytes: of the exported model; None where nothing was measured.
+        labels: of the rows that are known badly, e.g. noisy, each once.
     """
 
     value: float
     low: float
     high: float
     size_bytes: int | None
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """One time / another with its 95 % interval over launches, as wide as nothing where there was one launch."""
+
+    value: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
@@ -49,7 +65,7 @@ class Costs:
 
 
 def speed_ups(study: StudyRuns, times: Sequence[Time]) -> Costs | None:
-    """Teacher's median / student's median per network; None if they were not measured under like conditions."""
+    """Teacher's time / student's time per network; None if they were not measured under like conditions."""
     conditions = like_conditions(study, times)
     if conditions is None or study.teacher is None:
         return None
@@ -60,12 +76,54 @@ def speed_ups(study: StudyRuns, times: Sequence[Time]) -> Costs | None:
         if run.card.weights_sha256 in alike:
             measured.setdefault(run.network, []).append(alike[run.card.weights_sha256])
     costs: dict[Network, Cost] = {}
-    for network, found in measured.items():
-        ratios = [teacher.latency_ms / time.latency_ms for time in found]
-        largest = max(time.size_bytes for time in found)
-        costs[network] = Cost(float(np.mean(ratios)), min(ratios), max(ratios), largest)
-    count = sum(len(found) for found in measured.values())
-    return Costs(Cost(1.0, 1.0, 1.0, teacher.size_bytes), costs, conditions, count)
+    for network, of_network in measured.items():
+        ratios = [ratio_of(teacher, time) for time in of_network]
+        costs[network] = Cost(
+            float(np.mean([ratio.value for ratio in ratios])),
+            min(ratio.low for ratio in ratios),
+            max(ratio.high for ratio in ratios),
+            max(time.size_bytes for time in of_network),
+            tuple(dict.fromkeys(time.label for time in of_network if time.label != VALID)),
+        )
+    count = sum(len(of_network) for of_network in measured.values())
+    of_teacher = (teacher.label,) if teacher.label != VALID else ()
+    return Costs(Cost(1.0, 1.0, 1.0, teacher.size_bytes, of_teacher), costs, conditions, count)
+
+
+def ratio_of(base: Time, time: Time) -> Ratio:
+    """`base` / `time` with Student's t interval over launches, on a log scale.
+
+    Where the launches of both took their bursts in turn, of the ratios of the turns: what the machine did then is in
+    both and falls out. Else of the launches' medians (Welch).
+    """
+    turns = _ratios_by_turn(base, time)
+    if turns is None:
+        value = base.latency_ms / time.latency_ms
+        samples = [[launch.latency_ms for launch in measured.launches] for measured in (base, time)]
+        half_width = _welch(*samples) if min(map(len, samples)) > 1 else 0.0
+    else:
+        value = float(np.median(np.concatenate(turns)))
+        middles = np.log([np.median(of_launch) for of_launch in turns])
+        freedom = len(turns) - 1
+        half_width = float(stats.t.ppf(0.975, freedom) * stats.sem(middles)) if freedom else 0.0
+    return Ratio(value, value / math.exp(half_width), value * math.exp(half_width))
+
+
+def _ratios_by_turn(base: Time, time: Time) -> list[list[float]] | None:
+    of_base = {launch.together: launch.turns_ms for launch in base.launches if launch.together}
+    pairs = [(of_base[launch.together], launch.turns_ms) for launch in time.launches if launch.together in of_base]
+    if (
+        len(pairs) < min(len(base.launches), len(time.launches))
+        or min(len(turns) for pair in pairs for turns in pair) < FEWEST_TURNS
+    ):
+        return None
+    # Whoever was done earlier has no burst in the last turns.
+    return [[before / after for before, after in zip(*pair, strict=False)] for pair in pairs]
+
+
+def _welch(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    ends = stats.ttest_ind(np.log(ours), np.log(theirs), equal_var=False).confidence_interval(0.95)
+    return float(ends.high - ends.low) / 2 if np.isfinite(ends.high) else 0.0
 
 
 def like_conditions(study: StudyRuns, times: Sequence[Time]) -> Conditions | None:

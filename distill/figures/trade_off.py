@@ -60,7 +60,7 @@ def draw_trade_off(study: StudyRuns, times: Sequence[Time]) -> Iterator[Drawing 
         return
     costs = speed_ups(study, times)
     if costs is None:
-        reason = "no valid time of the teacher and of a student under like conditions"
+        reason = "no time of the teacher and of a student under like conditions"
         yield LeftOut("speed-up", f"{reason}; {advice(study)}")
         costs = parameters(study)
     assert costs is not None
@@ -203,7 +203,8 @@ def _key(label: str, marker: str, colour: str, *, fill: str | None = None, size_
 def _in_words(cost: Cost) -> str:
     if cost.size_bytes is None:
         return f"{cost.value:.2f} M parameters"
-    return f"{cost.value:.2f} ×, {cost.size_bytes / 1e6:.2f} MB"
+    labels = f" ({', '.join(cost.labels)})" if cost.labels else ""
+    return f"{cost.value:.2f} ×, {cost.size_bytes / 1e6:.2f} MB{labels}"
 
 
 def _named(study: StudyRuns, network: Network) -> str:
@@ -224,9 +225,10 @@ def _caption(study: StudyRuns, costs: Costs, points: list[Point]) -> str:
     missing = dict.fromkeys(run.network for run in study.repeats if run.network not in costs.students)
     checkpoints = "checkpoint" if costs.checkpoints == 1 else "checkpoints"
     return (
-        f"{study.basis()} {accuracies} Times: {costs.conditions}; medians, the teacher's divided by the student's, of "
+        f"{study.basis()} {accuracies} Times: {costs.conditions}; the teacher's divided by the student's, of "
         f"{costs.checkpoints} measured student {checkpoints}. Techniques change a network's weights and not its graph, "
-        "so they share its time; horizontal bars, where there are any, span several checkpoints of one network. "
+        "so they share its time. Horizontal bars are 95 % intervals over launches, of the ratio turn by turn where "
+        "both were measured in turn, and span several checkpoints of one network; labels such as noisy stand beside. "
         "Disc area is proportional to the bytes of the exported model."
         + (f" Not measured: {', '.join(_named(study, network) for network in missing)}." if missing else "")
     )

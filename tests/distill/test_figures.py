@@ -12,6 +12,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 from PIL import Image
+from scipy import stats
 
 from distill import checkpoint, evaluate
 from distill.batches import Batches
@@ -246,6 +247,47 @@ def test_speed_up_joins_times_by_checkpoint_under_like_conditions(study: StudyRu
     assert "a processor (cpu), eager fp32" in caption
     assert "batch 1, 1 thread" in caption
     assert len(errorbars(figure_of(drawn, "speed-up-distilled"))) == 1
+
+
+def in_turn(sha256: str, median_ms: float, machine: list[float], **changes: object) -> str:
+    """A noisy line of launches of six bursts each, whose times follow the machine's and are `median_ms` on average."""
+    launches = [
+        {"sample_count": 6, "burst_counts": [1] * 6, "together": f"round {number}"}
+        for number in range(len(machine) // 6)
+    ]
+    samples = [median_ms * speed for speed in machine]
+    return time_line(sha256, median_ms, 2_000_000, samples_ms=samples, launches=launches, validity="noisy", **changes)
+
+
+def test_badly_known_times_are_drawn_by_their_ratio_in_turn_with_their_label_and_wrong_ones_are_not(
+    study: StudyRuns, tmp_path: Path
+) -> None:
+    assert study.teacher is not None
+    teacher, student = study.teacher.card.weights_sha256, study.repeats[4].card.weights_sha256
+    other = study.repeats[0].card.weights_sha256
+    machine = [1.0, 2.0, 1.0, 3.0, 1.0, 2.0, 2.0, 2.0, 4.0, 2.0, 3.0, 2.0]
+    slower_later = [speed * (1.0 if place < 6 else 1.1) for place, speed in enumerate(machine)]
+    journal = tmp_path / "measurements.jsonl"
+    lines = [
+        in_turn(teacher, 20.0, machine),
+        in_turn(student, 5.0, slower_later),
+        time_line(other, 1.0, 2_000_000, validity="throttled"),
+        time_line(other, 1.0, 2_000_000, validity="failed", samples_ms=[]),
+    ]
+    journal.write_text("\n".join(lines))
+    with house_style():
+        drawn = {result.name: result for result in draw_all(study, read_times(journal))}
+    figure = figure_of(drawn, "speed-up")
+    mean, (across, _) = errorbars(figure)[f"{NETWORK}, KD T=4"]
+    # One launch says 4, the other 4 / 1.1; the machine's own ups and downs are in neither.
+    assert mean[0, 0] == pytest.approx((4 + 4 / 1.1) / 2)
+    reach = np.exp(stats.t.ppf(0.975, 1) * np.log(1.1) / 2)
+    assert across[:, 0] == pytest.approx([mean[0, 0] / reach, mean[0, 0] * reach])
+    legend = figure.axes[0].get_legend()
+    assert legend is not None
+    assert any("MB (noisy)" in text.get_text() for text in legend.get_texts())
+    caption = drawn["speed-up"].caption if isinstance(drawn["speed-up"], Drawing) else ""
+    assert "of 1 measured student checkpoint." in caption
 
 
 def test_confusions_are_counted_from_the_checkpoints_own_answers(
