@@ -222,6 +222,9 @@ def evaluate_(
         bool,
         typer.Option("--calibrate", help="Fit a temperature and save the calibrated checkpoint in RUN/calibrated."),
     ] = False,
+    data: Annotated[
+        Path | None, typer.Option(help="Where its data lie now, if they were moved; they must be the same pictures.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")] = False,
 ) -> None:
     """Measure a checkpoint on its validation images again."""
@@ -230,15 +233,13 @@ def evaluate_(
     from distill.evaluate import evaluate
 
     if calibrate:
-        _calibrate(path)
+        _calibrate(path, data)
         return
     loaded = checkpoint.load(path)
     training = loaded.card.training
     if training is None:
         raise UsageError(f"{path} was brought without data, so there is nothing to measure it on.")
-    split = training.data.config.load("validation", loaded.card.preprocess)
-    if split.sha256() != training.data.validation_sha256:
-        terminal.console.print("[yellow]the validation images are not the ones this network was validated on[/]")
+    split = training.data.load("validation", loaded.card.preprocess, data)
     device = next(loaded.model.parameters()).device
     batches = Batches(split, batch_size=256, device=device)
     found = evaluate(loaded.model, batches, epoch=training.epoch)
@@ -275,10 +276,10 @@ def list_(
     terminal.console.print(terminal.table("what there is", ["what", "name", "in a sentence"], rows))
 
 
-def _calibrate(path: Path) -> None:
+def _calibrate(path: Path, data: Path | None) -> None:
     from distill.calibration import calibrate
 
-    folder, found = calibrate(path)
+    folder, found = calibrate(path, data)
     terminal.say(f"temperature {found.temperature:.3f}, fitted on one half of the validation images")
     _show([("before", found.before), (f"logits / {found.temperature:.3f}", found.after)], path)
     terminal.say("measured on the other half; no patient is in both where patients are known")

@@ -112,13 +112,17 @@ def scale_temperature(logits: Tensor, split: Split, *, epoch: int) -> Temperatur
     )
 
 
-def calibrate(path: Path) -> tuple[Path, TemperatureScaling]:
+def calibrate(path: Path, data: Path | None = None) -> tuple[Path, TemperatureScaling]:
     """Fit a temperature to a finished checkpoint and save the calibrated one in `calibrated/` of its folder.
 
     Its logits are divided by the temperature inside the graph, so every export of it is calibrated too.
 
+    Args:
+        path: a run or checkpoint folder.
+        data: where its data lie now; None for where they were.
+
     Raises:
-        UsageError: a checkpoint without data, or one that is calibrated already.
+        UsageError: a checkpoint without data, one that is calibrated already, or data that have changed.
     """
     loaded = checkpoint.load(path)
     training = loaded.card.training
@@ -126,7 +130,7 @@ def calibrate(path: Path) -> tuple[Path, TemperatureScaling]:
         raise UsageError(f"{path} was brought without data; temperature scaling needs its validation images.")
     if loaded.card.temperature != 1.0:
         raise UsageError(f"{path} is calibrated already (temperature {loaded.card.temperature:.3f}).")
-    split = training.data.config.load("validation", loaded.card.preprocess)
+    split = training.data.load("validation", loaded.card.preprocess, data)
     logits = predict(loaded.model, Batches(split, batch_size=256, device=torch.device("cpu")))
     found = scale_temperature(logits, split, epoch=training.epoch)
     loaded.model.temperature = found.temperature

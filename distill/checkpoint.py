@@ -9,7 +9,8 @@ from pydantic import JsonValue
 
 from distill.contract import Contract, Strict, sha256_of_file, write_whole
 from distill.errors import UsageError
-from distill.vision.datasets import DatasetConfig
+from distill.vision.datasets import DatasetConfig, Split, SplitName
+from distill.vision.datasets.moved import moved
 from distill.vision.preprocess import Preprocess
 
 if TYPE_CHECKING:  # cards are read by commands that should answer before torch is loaded
@@ -46,6 +47,41 @@ class DataIdentity(Strict):
     validation_sha256: str
     num_train: int
     num_validation: int
+
+    def load(self, split: SplitName, preprocess: Preprocess, place: Path | None = None) -> Split:
+        """One of the two splits, as it was.
+
+        Args:
+            split: `train` or `validation`.
+            preprocess: what the network sees.
+            place: the data's folder now; None for the one of then.
+
+        Raises:
+            UsageError: it is missing or unreadable, or its images, labels or classes have changed since.
+        """
+        config = self.config if place is None else moved(self.config, place)
+        try:
+            found = config.load(split, preprocess)
+        except UsageError as error:
+            then = getattr(self.config, "path", None)
+            if place is not None or then is None:
+                raise
+            where = "" if Path(then).is_absolute() else ", relative to the folder that the run was started in"
+            raise UsageError(
+                f"{error} The run's data were in {then!r}{where}. If they lie elsewhere now, name the place: "
+                "--data FOLDER"
+            ) from error
+        expected = self.train_sha256 if split == "train" else self.validation_sha256
+        sha256 = found.sha256()
+        if sha256 != expected:
+            count = self.num_train if split == "train" else self.num_validation
+            raise UsageError(
+                f"the {split} images of {getattr(config, 'path', config.kind)} are not those this checkpoint was "
+                f"trained with: {len(found)} images with hash {sha256[:12]}…, the card says {count} with "
+                f"{expected[:12]}…. Accuracy measured on them would not be this model's. Put the old data back, name "
+                "their place with --data FOLDER, or train again on the new."
+            )
+        return found
 
 
 class Training(Strict):

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from distill.batches import Batches
 from distill.checkpoint import Metrics
+from distill.errors import WorkFailed
 from distill.lightning import classification
 
 CALIBRATION_BINS = 15
@@ -26,7 +27,7 @@ def predict(model: nn.Module, batches: Batches) -> Tensor:
 
 
 def evaluate(model: nn.Module, batches: Batches, *, epoch: int) -> Metrics:
-    """All metrics of a model on every image of the batches."""
+    """All metrics of a model on every image of the batches; errors as `metrics`."""
     return metrics(predict(model, batches), batches.labels, epoch=epoch)
 
 
@@ -35,8 +36,16 @@ def metrics(logits: Tensor, labels: Tensor, *, epoch: int) -> Metrics:
 
     Calibration error uses 15 equal bins of the top probability. It is not a mean of batch errors, which would depend on
     the batch size.
+
+    Raises:
+        WorkFailed: logits, or the loss computed from them, are not finite.
     """
     classes = logits.shape[1]
+    loss = F.cross_entropy(logits, labels)
+    broken = int((~torch.isfinite(logits)).any(dim=1).sum())
+    if broken or not torch.isfinite(loss):
+        found = f"NaN or infinity for {broken} of {len(logits)} images" if broken else "numbers too large for a loss"
+        raise WorkFailed(f"after epoch {epoch} the network answers the validation images with {found}.")
     probabilities = logits.softmax(dim=1)
     entropy = torch.special.entr(probabilities).sum(dim=1).mean()
     return Metrics(
@@ -47,5 +56,5 @@ def metrics(logits: Tensor, labels: Tensor, *, epoch: int) -> Metrics:
             probabilities, labels, num_classes=classes, n_bins=CALIBRATION_BINS
         ).item(),
         entropy_nats=entropy.item(),
-        loss=F.cross_entropy(logits, labels).item(),
+        loss=loss.item(),
     )

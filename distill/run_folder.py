@@ -348,10 +348,14 @@ class RunFolder:
 
 
 def _move(source: Path, target: Path, names: list[Path]) -> None:
+    """Move files, and leave no folder behind that held nothing else."""
     try:
         for name in names:
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             (source / name).replace(target / name)
+        for folder in sorted({parent for name in names for parent in name.parents if parent.name}, reverse=True):
+            if not any((source / folder).iterdir()):
+                (source / folder).rmdir()
     except OSError as error:
         raise WorkFailed(
             f"cannot move the run in {source} to {target}: {error.strerror or error}. Nothing of it was removed; "

@@ -15,9 +15,10 @@ from distill import checkpoint
 from distill.checkpoint import CARD_FILE, Card
 from distill.config import CheckpointTeacher, RunConfig, TrainTeacher
 from distill.contract import Contract, Strict, write_whole
+from distill.data import load_data
 from distill.engines import OWN_CHOICE, Ended, Engine, Options, Started, open_engine
 from distill.errors import UsageError
-from distill.run_folder import CONFIG_FILE, RunFolder
+from distill.run_folder import CONFIG_FILE, RunData, RunFolder
 from distill.study_progress import StudyProgress
 from distill.study_times import Times, read_times
 from distill.system import started_by_torchrun
@@ -162,7 +163,8 @@ def run_study(study: Study, path: Path, *, engine: str = "local", options: Optio
         One result per cell, in the grid's order.
 
     Raises:
-        UsageError: the engine cannot be had as asked for, or torchrun started this; no cell was begun.
+        UsageError: the engine cannot be had as asked for, torchrun started this, or finished cells are of other data
+            than there are now; no cell was begun.
     """
     processes, _ = started_by_torchrun()
     if processes > 1:
@@ -175,6 +177,8 @@ def run_study(study: Study, path: Path, *, engine: str = "local", options: Optio
     folders = {cell: cell.folder(path) for cell in study.cells}
     waiting = [cell for cell in study.cells if RunFolder(folders[cell], cell.config).finished() is None]
     done = len(study.cells) - len(waiting)
+    if waiting:
+        require_same_data(study, path)
     say(f"{study.name}: {len(study.cells)} cells, {done} of them finished before")
     failures: dict[Path, str] = {}
     if waiting:
@@ -184,6 +188,29 @@ def run_study(study: Study, path: Path, *, engine: str = "local", options: Optio
             able = {folders[cell]: (cell.title, cell.config) for cell in waiting if folders[cell] not in failures}
             failures |= run_all(able, chosen, rows)
     return [result(cell, path, record.teacher, failures.get(folders[cell])) for cell in study.cells]
+
+
+def require_same_data(study: Study, path: Path) -> None:
+    """Raise UsageError if finished cells or teachers are of other data than the cells to come would learn from.
+
+    Data that are drawn, not read, are what their settings say and are not looked at.
+    """
+    runs = {cell.folder(path): cell.config for cell in study.cells}
+    runs |= {path / CELLS / run.name: run for cell in study.cells if (run := cell.teacher_run())}
+    now: dict[str, RunData] = {}
+    for folder, config in runs.items():
+        card = RunFolder(folder, config).finished() if hasattr(config.dataset, "path") else None
+        if card is None:
+            continue
+        view = config.dataset.model_dump_json() + config.preprocess.model_dump_json()
+        if view not in now:
+            now[view] = RunData.of(load_data(config))
+        if (then := RunData.of_card(card)) != now[view]:
+            raise UsageError(
+                f"{path} has finished cells of other data than there are now ({then.changes(now[view])}; {folder.name} "
+                "is one). They are not compared with each other: put the old data back, or choose another folder with "
+                "--out."
+            )
 
 
 def train_teachers(cells: Sequence[Cell], path: Path, engine: Engine, rows: StudyProgress) -> dict[Path, str]:

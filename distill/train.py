@@ -31,7 +31,7 @@ from distill.contract import sha256_of_json
 from distill.data import Data, load_data
 from distill.depthwise import quicken
 from distill.dry_run import dry_run
-from distill.errors import UsageError
+from distill.errors import UsageError, WorkFailed
 from distill.loss_watch import LossWatch, Meter
 from distill.processes import Processes, start_processes
 from distill.run_folder import RunData, RunFolder, State, to_cpu
@@ -40,7 +40,7 @@ from distill.step import Objective
 from distill.step_clock import StepClock
 from distill.teacher import Teacher, TeacherAnswers
 from distill.terminal import progress, say
-from distill.vision.models import ImageClassifier, build, builder
+from distill.vision.models import ImageClassifier, build, try_on_two_images
 from distill.vision.preprocess import Preprocess
 from distill.weight_averaging import AveragedWeights
 
@@ -129,8 +129,19 @@ def train(config: RunConfig, path: Path, *, resume: bool = False, restart: bool 
 
 
 def measure(students: list[ImageClassifier], validation: Batches, epoch: int) -> list[Metrics]:
-    """Every student's metrics on the whole validation split after an epoch (1-based)."""
-    return [evaluate.evaluate(student, validation, epoch=epoch) for student in students]
+    """Every student's metrics on the whole validation split after an epoch (1-based).
+
+    Raises:
+        WorkFailed: a student's answers are not finite; what earlier epochs left is kept.
+    """
+    try:
+        return [evaluate.evaluate(student, validation, epoch=epoch) for student in students]
+    except WorkFailed as error:
+        kept = f"The state after epoch {epoch - 1} is kept" if epoch > 1 else "No epoch was finished"
+        raise WorkFailed(
+            f"{error} {kept}. The weights or the statistics of batch normalisation grew beyond all bounds; a lower "
+            "training.optimizer.lr usually helps, with --restart."
+        ) from error
 
 
 def keep(
@@ -198,7 +209,7 @@ def train_epoch(
 
 def check(config: RunConfig, share: Share) -> None:
     """Raises UsageError for what can be known to be wrong before anything is loaded."""
-    builder(config.model)
+    try_on_two_images(config.model, config.preprocess)
     share.check(config.training.batch_size)
     if config.quantization_aware and share.count > 1:
         raise UsageError("a quantization-aware run keeps its ranges in one process; start it without torchrun.")
@@ -208,7 +219,7 @@ def check(config: RunConfig, share: Share) -> None:
             "rounded in training. Set training.weight_averaging=null."
         )
     if isinstance(config.teacher, TrainTeacher):
-        builder(config.teacher.model)
+        try_on_two_images(config.teacher.model, config.teacher_run().preprocess)
         share.check(config.teacher.training.batch_size)
     needs, kind = config.method.needs, config.method.kind
     if needs.teacher != "none" and config.teacher is None:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from distill import checkpoint
+from distill import checkpoint, terminal
+from distill.__main__ import app
 from distill.config import CheckpointTeacher, RunConfig, with_overrides
 from distill.contract import sha256_of_file
 from distill.errors import UsageError, WorkFailed
@@ -32,15 +34,15 @@ TEACHER = ["teacher.model=torchvision:shufflenet_v2_x0_5", "teacher.training.epo
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
-    for split in ("train", "validation"):
+    for seed, split in enumerate(("train", "validation")):
         for number, name in enumerate(("dark", "light")):
-            draw(tmp_path / "pictures" / split / name, brightness=190 * number)
+            draw(tmp_path / "pictures" / split / name, brightness=190 * number, seed=seed)
     return tmp_path / "pictures"
 
 
 def draw(folder: Path, *, brightness: int, count: int = 6, seed: int = 0) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(seed + brightness)
+    rng = np.random.default_rng([seed, brightness])
     for index in range(count):
         pixels = rng.integers(0, 60, (40, 40, 3)) + brightness
         Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{seed}-{index}.png")
@@ -59,8 +61,8 @@ def contents(folder: Path) -> dict[Path, bytes]:
 
 
 def add_class(pictures: Path) -> None:
-    for split in ("train", "validation"):
-        draw(pictures / split / "middle", brightness=90)
+    for seed, split in enumerate(("train", "validation")):
+        draw(pictures / split / "middle", brightness=90, seed=seed)
 
 
 def swap_labels(pictures: Path) -> None:
@@ -258,3 +260,62 @@ def test_a_copy_that_resolved_the_link_goes_on(tmp_path: Path, pictures: Path) -
     assert contents(tmp_path / "copy" / "teacher") == teacher
     weights = [tmp_path / name / "best" / checkpoint.WEIGHTS_FILE for name in ("run", "copy")]
     assert sha256_of_file(weights[0]) == sha256_of_file(weights[1])
+
+
+def test_a_moved_run_finds_its_data_again(
+    tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call(monkeypatch, *command("folder-scratch", scratch_settings("pictures")), "--out", "run") == 0
+    (tmp_path / "elsewhere").mkdir()
+    pictures.rename(tmp_path / "elsewhere" / "photos [new]")
+    capsys.readouterr()
+    assert call(monkeypatch, "evaluate", "run") == 2
+    said = words(capsys)
+    assert "The run's data were in 'pictures', relative to the folder that the run was started in." in said
+    assert "name the place: --data FOLDER" in said
+    assert call(monkeypatch, "evaluate", "run", "--data", "elsewhere/photos [new]", "--json") == 0
+    assert call(monkeypatch, "evaluate", "run", "--data", "elsewhere/photos [new]", "--calibrate") == 0
+    swap_labels(tmp_path / "elsewhere" / "photos [new]")
+    capsys.readouterr()
+    assert call(monkeypatch, "evaluate", "run", "--data", "elsewhere/photos [new]") == 2
+    assert "are not those this checkpoint was trained with" in words(capsys)
+
+
+def words(capsys: pytest.CaptureFixture[str]) -> str:
+    """What was said, without the frame."""
+    return " ".join(capsys.readouterr().err.replace("│", " ").split())
+
+
+def scratch_settings(pictures: str) -> list[str]:
+    return [*TINY, f"dataset.path={pictures}"]
+
+
+def command(recipe: str, settings: list[str]) -> list[str]:
+    return ["run", recipe, *(word for setting in settings for word in ("--set", setting))]
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    """The exit code of `python -m distill WORDS`, run in this process."""
+    monkeypatch.setattr(sys, "argv", ["distill", *words])
+    with pytest.raises(SystemExit) as ended:
+        terminal.run(app)
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
+
+
+def test_weights_that_blow_up_are_told_with_what_is_kept(
+    tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batch statistics of huge activations are harmless in train mode and overflow in validation."""
+    config = scratch(pictures, "training.epochs=2")
+    begin_and_stop(config, tmp_path / "run", monkeypatch)
+    state = torch.load(tmp_path / "run" / "resume.pt", weights_only=True)
+    for name, value in state["model"].items():
+        if name.endswith("running_var"):
+            value.fill_(-1.0)  # momentum leaves it negative, so its root is NaN
+    torch.save(state, tmp_path / "run" / "resume.pt")
+    with pytest.raises(WorkFailed, match=r"NaN or infinity for 12 of 12 images\. The state after epoch 1 is kept"):
+        train(config, tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / "resume.pt").is_file()
+    assert checkpoint.load(tmp_path / "run").card.training is not None

@@ -114,7 +114,7 @@ def test_the_teacher_in_memory_is_unchanged_by_training(
     loaded: list[torch.nn.Module] = []
     load = checkpoint.load
     monkeypatch.setattr(checkpoint, "load", lambda path: loaded.append(load(path).model) or _again(load(path), loaded))
-    config = tiny_kd(f"training.augment.crop_padding_px={padding}").model_copy(
+    config = tiny_kd("allow_weak_teacher=true", f"training.augment.crop_padding_px={padding}").model_copy(
         update={"teacher": CheckpointTeacher(path=str(finished))}
     )
     train(config, tmp_path / "student")
@@ -241,7 +241,9 @@ def test_a_shorter_gradient_trains_other_weights(tmp_path: Path) -> None:
 def test_a_teacher_is_asked_once_for_each_kept_view(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train(tiny_scratch("training.epochs=1"), tmp_path / "teacher")
     views = ["training.epochs=5", "training.augment.crop_padding_px=2", "training.augment.kept_views=2"]
-    base = tiny_kd(*views).model_copy(update={"teacher": CheckpointTeacher(path=str(tmp_path / "teacher"))})
+    base = tiny_kd("allow_weak_teacher=true", *views).model_copy(
+        update={"teacher": CheckpointTeacher(path=str(tmp_path / "teacher"))}
+    )
     asked: list[tuple[int, ...]] = []
 
     def load(*arguments: Any, **named: Any) -> Teacher:
@@ -265,7 +267,9 @@ def test_a_teacher_is_asked_once_for_each_kept_view(tmp_path: Path, monkeypatch:
 def test_answers_to_kept_views_are_those_of_a_teacher_that_is_asked_in_every_step(tmp_path: Path) -> None:
     train(tiny_scratch("training.epochs=1", "image.size_px=48"), tmp_path / "teacher")
     views = ["training.augment.crop_padding_px=3", "training.augment.kept_views=2"]
-    config = tiny_kd(*views).model_copy(update={"teacher": CheckpointTeacher(path=str(tmp_path / "teacher"))})
+    config = tiny_kd("allow_weak_teacher=true", *views).model_copy(
+        update={"teacher": CheckpointTeacher(path=str(tmp_path / "teacher"))}
+    )
     data, fabric = load_data(config), Fabric(accelerator="cpu", devices=1)
     teacher = teachers.load(config.teacher, channels=1, class_names=data.train.class_names)  # type: ignore[arg-type]
     split = teachers.training_views(config, data, teacher)
@@ -318,7 +322,7 @@ def test_a_teacher_is_asked_once_for_all_students(tmp_path: Path) -> None:
 
 
 def test_logits_from_a_file_train_the_same_student_as_the_teacher_itself(finished: Path, tmp_path: Path) -> None:
-    base = tiny_kd().model_copy(update={"teacher": CheckpointTeacher(path=str(finished))})
+    base = tiny_kd("allow_weak_teacher=true").model_copy(update={"teacher": CheckpointTeacher(path=str(finished))})
     train(base, tmp_path / "asked")
     model = checkpoint.load(finished).model.to(memory_format=torch.channels_last)
     split = base.dataset.load("train", base.preprocess)

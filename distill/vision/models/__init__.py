@@ -72,7 +72,42 @@ def build(name: str, *, num_classes: int, preprocess: Preprocess) -> ImageClassi
     Raises:
         UsageError: no such network, or the library cannot build it with this many classes.
     """
-    return ImageClassifier(builder(name)(num_classes), preprocess)
+    make = builder(name)
+    try:
+        network = make(num_classes)
+    except UsageError:
+        raise
+    except Exception as error:  # a library's constructor may raise anything
+        raise UsageError(f"{name} cannot be built for {num_classes} classes: {_words(error)}") from error
+    return ImageClassifier(network, preprocess)
+
+
+def try_on_two_images(name: str, preprocess: Preprocess) -> None:
+    """Show a freshly built network two images as training and validation will; leaves torch's random state as it was.
+
+    Raises:
+        UsageError: no such network, it fails on images of this size, or it does not answer with one row of logits each.
+    """
+    size = preprocess.size_px
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        model = build(name, num_classes=2, preprocess=preprocess)
+        images = torch.rand(2, *preprocess.input_shape)
+        for training in (True, False):
+            try:
+                found: object = model.train(training)(images)
+            except Exception as error:
+                published = published_input(name).size_px
+                hint = f" It was made for {published} px: --set image.size_px={published}." if published != size else ""
+                raise UsageError(f"{name} fails on images of {size}x{size}: {_words(error)}.{hint}") from error
+            if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != 2:
+                shape = f"a tensor {list(found.shape)}" if isinstance(found, Tensor) else f"a {type(found).__name__}"
+                raise UsageError(
+                    f"{name} answers two images with {shape}; expected logits [2, classes]. It is no image classifier."
+                )
+
+
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), 'no message')}".rstrip(".")
 
 
 @dataclass(frozen=True)

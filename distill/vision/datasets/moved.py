@@ -1,0 +1,30 @@
+"""A data set whose files lie elsewhere now."""
+
+from pathlib import Path
+
+from distill.errors import UsageError
+from distill.vision.datasets import DatasetConfig
+
+FILES = ("_csv", "_file", "_table")
+"""What the names of settings end with that name one more file of a data set."""
+
+
+def moved(config: DatasetConfig, place: Path) -> DatasetConfig:
+    """The same data set with its files in `place`; files beside or in its old folder are looked for there, too.
+
+    Raises:
+        UsageError: the data set is not read from files.
+    """
+    old = getattr(config, "path", None)
+    if old is None:
+        raise UsageError(
+            f"--data {place}: the data set {config.kind} is drawn, not read, so it lies nowhere. Leave it out."
+        )
+    changes = {"path": str(place)}
+    for name in type(config).model_fields:
+        file = getattr(config, name)
+        if name.endswith(FILES) and isinstance(file, str):
+            inside = place / Path(file).relative_to(old) if Path(file).is_relative_to(old) else place / Path(file).name
+            beside = place.parent / Path(file).name
+            changes[name] = str(next((found for found in (inside, Path(file), beside) if found.is_file()), inside))
+    return config.model_copy(update=changes)
