@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 export PATH := $(PATH):$(shell $(PYTHON) -m site --user-base)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup uv demo distill export bench report app app-check app-test test check format perf lock clean
+.PHONY: help setup uv demo distill export bench report app app-check app-test test check format perf gpu-check lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -5,6 +5,7 @@ Both sides train MobileNetV3-Small at 64 px, batch 64, with ResNet-18 as teacher
 
 import itertools
 from collections.abc import Callable, Iterator
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -56,9 +57,10 @@ def network(name: str) -> ImageClassifier:
     return build(name, num_classes=10, preprocess=SMALL)
 
 
-def research_loop(split: Split, *, workers: int) -> Callable[[], None]:
+def research_loop(split: Split, *, workers: int, device: str = "cpu") -> Callable[[], None]:
     """The usual loop: DataLoader, float32, teacher forward in every step, `.item()` in every step."""
-    student, teacher = network("mobilenet_v3_small").network, network("resnet18").network.eval()
+    student = network("mobilenet_v3_small").network.to(device)
+    teacher = network("resnet18").network.eval().to(device)
     optimizer = torch.optim.AdamW(student.parameters(), lr=1e-3)
     loader = DataLoader(
         ResearchImages(split), BATCH, shuffle=True, num_workers=workers, drop_last=True, persistent_workers=workers > 0
@@ -67,6 +69,7 @@ def research_loop(split: Split, *, workers: int) -> Callable[[], None]:
 
     def some_steps() -> None:
         for images, labels in itertools.islice(endless, STEPS):
+            images, labels = images.to(device), labels.to(device)
             with torch.no_grad():
                 answers = teacher(images)
             logits = student(images)
@@ -83,30 +86,47 @@ def research_loop(split: Split, *, workers: int) -> Callable[[], None]:
 class Asked:
     """A teacher that is asked in every step."""
 
-    def __init__(self) -> None:
-        self.model = network("resnet18").eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    def __init__(self, device: str = "cpu") -> None:
+        self.model = network("resnet18").eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @torch.no_grad()
     def __call__(self, batch: Batch) -> Outputs:
         return Outputs(self.model(batch.images))
 
 
-def our_loop(split: Split, answers: Callable[[Batch], Outputs | None], config: AnyMethod) -> Callable[[], None]:
-    """The step of `distill.train` with the batches it would get."""
+def our_loop(
+    split: Split,
+    answers: Callable[[Batch], Outputs | None],
+    config: AnyMethod,
+    *,
+    device: str = "cpu",
+    precision: Literal["32-true", "bf16-mixed"] = "32-true",
+    compiled: str | None = None,
+) -> Callable[[], None]:
+    """The step of `distill.train` with the batches it would get.
+
+    Args:
+        compiled: mode of `torch.compile` for the students, e.g. `reduce-overhead` for CUDA graphs; None for eager.
+    """
     students = torch.nn.ModuleList(network("mobilenet_v3_small") for _ in range(config.needs.students))
     students.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    fabric = Fabric(accelerator="cpu", devices=1, precision="32-true")
+    if compiled is not None:
+        for student in students:
+            student.compile(mode=compiled)
+    fabric = Fabric(accelerator=device, devices=1, precision=precision)
     settings = TrainingSettings(epochs=1, batch_size=BATCH, optimizer=AdamW())
     method = config.build(Setting(torch.from_numpy(split.labels), len(split.class_names)))
     plain = Objective(students, method)
     objective, optimizer = fabric.setup(plain, make_optimizer(settings, plain))
     step = Step(fabric, objective, optimizer, answers, SIZE_PX)
-    batches = Batches(split, batch_size=BATCH, device=torch.device("cpu"))
+    batches = Batches(split, batch_size=BATCH, device=fabric.device)
     endless = itertools.chain.from_iterable(batches.epoch(number) for number in itertools.count())
 
     def some_steps() -> None:
         for batch in itertools.islice(endless, STEPS):
             step(batch)
+        if device == "cuda":
+            torch.cuda.synchronize()
 
     return some_steps
 
