@@ -164,7 +164,10 @@ def evaluate_(
         bool,
         typer.Option("--calibrate", help="Fit a temperature and save the calibrated checkpoint in RUN/calibrated."),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="Print the metrics as JSON; with --calibrate folder, temperature, before, after."),
+    ] = False,
 ) -> None:
     """Measure a checkpoint on its validation images again."""
     from distill import checkpoint
@@ -172,7 +175,7 @@ def evaluate_(
     from distill.evaluate import evaluate
 
     if calibrate:
-        _calibrate(path)
+        _calibrate(path, as_json=as_json)
         return
     loaded = checkpoint.load(path)
     training = loaded.card.training
@@ -186,7 +189,7 @@ def evaluate_(
     found = evaluate(loaded.model, batches, epoch=training.epoch)
     _show([(f"epoch {training.epoch}", found)], path)
     if as_json:
-        print(found.model_dump_json())
+        terminal.answer(found.model_dump_json())
 
 
 @app.command(name="list")
@@ -217,13 +220,18 @@ def list_(
     terminal.console.print(terminal.table("what there is", ["what", "name", "in a sentence"], rows))
 
 
-def _calibrate(path: Path) -> None:
+def _calibrate(path: Path, *, as_json: bool) -> None:
     from distill.calibration import calibrate
 
     folder, found = calibrate(path)
     terminal.say(f"temperature {found.temperature:.3f}, fitted on one half of the validation images")
     _show([("before", found.before), (f"logits / {found.temperature:.3f}", found.after)], path)
     terminal.say("measured on the other half; no patient is in both where patients are known")
+    if as_json:
+        before, after = (one.model_dump(mode="json") for one in (found.before, found.after))
+        facts = {"folder": str(folder), "temperature": found.temperature, "before": before, "after": after}
+        terminal.answer(json.dumps(facts))
+        return
     terminal.product(folder, f"python -m export {folder} --format all --precision fp32,int8")
 
 
