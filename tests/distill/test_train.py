@@ -147,7 +147,8 @@ def test_a_sum_of_methods_trains_and_is_recorded_by_their_names(tmp_path: Path) 
         {"method": {"kind": "scratch"}, "weight": 0.5},
         {"method": {"kind": "curriculum_temperature", "alpha": 1.0, "capped_epochs": 1}},
     ]
-    config = tiny_kd("method.kind=weighted_sum", f"method.parts={json.dumps(parts)}", "training.epochs=2")
+    changes = ("training.epochs=2", "training.optimizer.lr=0.001")
+    config = tiny_kd("method.kind=weighted_sum", f"method.parts={json.dumps(parts)}", *changes)
     card = train(config, tmp_path / "run")
     assert card.training is not None
     assert card.training.method == "weighted_sum"
