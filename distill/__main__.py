@@ -225,7 +225,10 @@ def evaluate_(
     data: Annotated[
         Path | None, typer.Option(help="Where its data lie now, if they were moved; they must be the same pictures.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="Print the metrics as JSON; with --calibrate folder, temperature, before, after."),
+    ] = False,
 ) -> None:
     """Measure a checkpoint on its validation images again."""
     from distill import checkpoint
@@ -233,7 +236,7 @@ def evaluate_(
     from distill.evaluate import evaluate
 
     if calibrate:
-        _calibrate(path, data)
+        _calibrate(path, data, as_json=as_json)
         return
     loaded = checkpoint.load(path)
     training = loaded.card.training
@@ -245,7 +248,7 @@ def evaluate_(
     found = evaluate(loaded.model, batches, epoch=training.epoch)
     _show([(f"epoch {training.epoch}", found)], path)
     if as_json:
-        print(found.model_dump_json())
+        terminal.answer(found.model_dump_json())
 
 
 @app.command(name="list")
@@ -276,13 +279,18 @@ def list_(
     terminal.console.print(terminal.table("what there is", ["what", "name", "in a sentence"], rows))
 
 
-def _calibrate(path: Path, data: Path | None) -> None:
+def _calibrate(path: Path, data: Path | None, *, as_json: bool) -> None:
     from distill.calibration import calibrate
 
     folder, found = calibrate(path, data)
     terminal.say(f"temperature {found.temperature:.3f}, fitted on one half of the validation images")
     _show([("before", found.before), (f"logits / {found.temperature:.3f}", found.after)], path)
     terminal.say("measured on the other half; no patient is in both where patients are known")
+    if as_json:
+        before, after = (metrics.model_dump(mode="json") for metrics in (found.before, found.after))
+        facts = {"folder": str(folder), "temperature": found.temperature, "before": before, "after": after}
+        terminal.answer(json.dumps(facts))
+        return
     terminal.product(folder, _export_command(folder))
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 from rich.markup import escape
 
 from distill.checkpoint import DataIdentity
@@ -48,6 +49,8 @@ def load_data(config: RunConfig) -> Data:
         ("train", "validation", "test") if config.dataset.has_test else ("train", "validation")
     )
     splits = _load_all(config, names)
+    for name, split in splits.items():
+        _check_labels(name, split)
     train, validation = splits["train"], splits["validation"]
     if min(config.training.batch_size, len(train)) < 2:
         raise UsageError(
@@ -77,3 +80,13 @@ def _remarks(splits: Mapping[SplitName, Split]) -> Iterator[str]:
         yield from split.remarks
     if all(split.names is not None for split in splits.values()):
         yield from (remark.sentence for remark in duplicates.remarks(splits))
+
+
+def _check_labels(name: str, split: Split) -> None:
+    """Losses would pass over a label such as -100, or count it as another class."""
+    wrong = np.flatnonzero((split.labels < 0) | (split.labels >= len(split.class_names)))
+    if len(wrong):
+        raise UsageError(
+            f"image {wrong[0]} of the {name} split has the label {split.labels[wrong[0]]} ({len(wrong)} such images); "
+            f"expected 0 to {len(split.class_names) - 1}, one of {len(split.class_names)} classes. Leave them out."
+        )

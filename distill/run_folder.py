@@ -138,10 +138,14 @@ class RunFolder:
         return self.path / "members" / str(number)
 
     def finished(self) -> Card | None:
-        """The product's card if this very run was finished here before, on whatever data, else None."""
+        """The product's card if this very run was finished here before, on whatever data; its weights are not loaded.
+
+        Raises:
+            UsageError: the weights are not the ones that the card speaks of.
+        """
         if not (self.best / checkpoint.CARD_FILE).is_file() or not self._holds_same_config():
             return None
-        card = checkpoint.load(self.best).card
+        card = checkpoint.read_card(self.best)
         return card if card.training is not None and card.training.finished else None
 
     def open(self, data: RunData, *, resume: bool, restart: bool) -> State:

@@ -6,12 +6,12 @@ Meng et al. 2019 (ICASSP, "Conditional teacher-student learning"); echo-view KD 
 from typing import ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from distill.contract import Strict
 from distill.methods.hinton_kd import soft_targets_per_image
 from distill.methods.method import Method, Needs, Outputs, Samples, Setting, Temperature
+from distill.methods.scratch import label_loss
 
 
 class ConditionalTeacherStudentConfig(Strict):
@@ -63,6 +63,6 @@ def conditional_losses(
     """
     right = teacher.argmax(dim=1) == labels
     soft = soft_targets_per_image(student, teacher, temperature=temperature)
-    label = F.cross_entropy(student, labels, reduction="none")
+    label = label_loss(student, labels, reduction="none")
     nothing = torch.zeros((), dtype=soft.dtype, device=soft.device)
     return torch.where(right, soft, nothing).mean(), torch.where(right, nothing, label).mean()

@@ -8,13 +8,22 @@ import math
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from distill.contract import Strict
 from distill.methods.hinton_kd import soft_target_loss
-from distill.methods.method import Balance, Method, Needs, Outputs, Samples, Setting
+from distill.methods.method import (
+    HIGHEST_TEMPERATURE,
+    Balance,
+    Method,
+    Needs,
+    Outputs,
+    Samples,
+    Setting,
+    Temperature,
+)
+from distill.methods.scratch import label_loss
 
 
 class CurriculumTemperatureConfig(Strict):
@@ -35,8 +44,16 @@ class CurriculumTemperatureConfig(Strict):
     lambda_min: Annotated[float, Field(ge=0)] = 0.0
     lambda_max: Annotated[float, Field(ge=0)] = 1.0
     capped_epochs: Annotated[int, Field(ge=1)] = 10
-    temperature_start: Annotated[float, Field(gt=0)] = 1.0
+    temperature_start: Temperature = 1.0
     temperature_range: Annotated[float, Field(gt=0)] = 20.0
+
+    @model_validator(mode="after")
+    def _check(self) -> "CurriculumTemperatureConfig":
+        if self.temperature_start + self.temperature_range > HIGHEST_TEMPERATURE:
+            raise ValueError(
+                f"T may rise to temperature_start + temperature_range, which must not exceed {HIGHEST_TEMPERATURE:g}"
+            )
+        return self
 
     def build(self, setting: Setting) -> Method:
         """The module that computes it."""
@@ -71,11 +88,14 @@ class CurriculumTemperature(Method):
         self.curriculum = self.config.curriculum(epoch)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Theta at the student's rate, without weight decay.
+        """Theta at lambda times the student's rate, without weight decay.
 
-        Deviation: in the authors' code theta shares the student's weight decay, which pulls T towards the middle.
+        Deviations: the authors multiply theta's gradient by lambda, which the optimizers that divide a gradient by its
+        own scale (AdamW) undo; here lambda multiplies the step. With SGD that is the same, but that a velocity gathered
+        under an earlier lambda counts with today's. And in the authors' code theta shares the student's weight decay,
+        which pulls T towards the middle.
         """
-        return [{"params": [self.theta], "weight_decay": 0.0}]
+        return [{"params": [self.theta], "weight_decay": 0.0, "lr_factor": self.curriculum}]
 
     def temperature(self) -> Tensor:
         """T, a scalar with gradient."""
@@ -89,25 +109,24 @@ class CurriculumTemperature(Method):
         """`soft` and `label`, weighted by alpha and 1 - alpha."""
         assert teacher is not None
         (student,) = students
-        temperature = reversed_gradient(self.temperature(), scale=self.curriculum)
+        temperature = reversed_gradient(self.temperature())
         soft = soft_target_loss(student.logits, teacher.logits, temperature=temperature)
         return {
             "soft": self.config.alpha * soft,
-            "label": (1 - self.config.alpha) * F.cross_entropy(student.logits, samples.labels),
+            "label": (1 - self.config.alpha) * label_loss(student.logits, samples.labels),
         }
 
 
-def reversed_gradient(value: Tensor, *, scale: float) -> Tensor:
-    """`value`, whose gradient is multiplied by -scale: a descent on the loss becomes Eq. 6's ascent for `value`."""
-    return _ReversedGradient.apply(value, scale)  # pyright: ignore[reportReturnType]
+def reversed_gradient(value: Tensor) -> Tensor:
+    """`value`, whose gradient changes its sign: a descent on the loss becomes Eq. 6's ascent for `value`."""
+    return _ReversedGradient.apply(value)  # pyright: ignore[reportReturnType]
 
 
 class _ReversedGradient(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, value: Tensor, scale: float) -> Tensor:
-        ctx.scale = scale
+    def forward(ctx: Any, value: Tensor) -> Tensor:
         return value.view_as(value)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return -ctx.scale * gradients[0], None
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return -gradients[0]

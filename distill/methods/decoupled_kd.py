@@ -10,6 +10,7 @@ from torch import Tensor
 from distill.contract import Strict
 from distill.methods.method import Method, Needs, Outputs, Samples, Setting, Temperature
 from distill.methods.precision import at_least_float32
+from distill.methods.scratch import label_loss
 
 
 class DecoupledKDConfig(Strict):
@@ -54,7 +55,7 @@ class DecoupledKD(Method):
         return {
             "target": self.growth * config.target_weight * target,
             "other": self.growth * config.other_weight * other,
-            "label": F.cross_entropy(student.logits, samples.labels),
+            "label": label_loss(student.logits, samples.labels),
         }
 
 

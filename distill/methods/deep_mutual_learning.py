@@ -3,13 +3,13 @@
 from typing import Annotated, Literal
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
 from distill.contract import Strict
 from distill.methods.hinton_kd import soft_target_loss
 from distill.methods.method import Method, Needs, Outputs, Samples, Setting
+from distill.methods.scratch import label_loss
 
 
 class DeepMutualLearningConfig(Strict):
@@ -41,7 +41,7 @@ class DeepMutualLearning(Method):
     def forward(self, students: tuple[Outputs, ...], teacher: Outputs | None, samples: Samples) -> dict[str, Tensor]:
         """`label` and `mutual`, each summed over the members, both >= 0."""
         logits = [student.logits for student in students]
-        label = torch.stack([F.cross_entropy(member, samples.labels) for member in logits]).sum()
+        label = torch.stack([label_loss(member, samples.labels) for member in logits]).sum()
         return {"label": label, "mutual": mutual_loss(logits)}
 
 

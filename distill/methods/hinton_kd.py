@@ -8,6 +8,7 @@ from torch import Tensor
 from distill.contract import Strict
 from distill.methods.method import Balance, Method, Needs, Outputs, Samples, Setting, Temperature
 from distill.methods.precision import at_least_float32
+from distill.methods.scratch import label_loss
 
 
 class HintonKDConfig(Strict):
@@ -39,7 +40,7 @@ class HintonKD(Method):
         alpha, temperature = self.config.alpha, self.config.temperature
         return {
             "soft": alpha * soft_target_loss(student.logits, teacher.logits, temperature=temperature),
-            "label": (1 - alpha) * F.cross_entropy(student.logits, samples.labels),
+            "label": (1 - alpha) * label_loss(student.logits, samples.labels),
         }
 
 
@@ -54,7 +55,8 @@ def soft_target_loss(student: Tensor, teacher: Tensor, *, temperature: float | T
         temperature: T > 0; a scalar tensor may carry gradient.
 
     Returns:
-        Scalar >= 0 in nats, mean over the batch, sum over the classes.
+        Scalar >= 0 in nats up to rounding (float32 may give -T^2 * 1e-7 for equal logits), mean over the batch, sum
+        over the classes.
     """
     return soft_targets_per_image(student, teacher, temperature=temperature).mean()
 

@@ -15,7 +15,10 @@ if TYPE_CHECKING:  # both know the settings of a run, which know every method
     from distill.batches import Batch
     from distill.step import Step
 
-Temperature = Annotated[float, Field(gt=0)]
+HIGHEST_TEMPERATURE = 100.0
+"""Above it T^2 times a divergence in float32 says little: rounding alone makes it T^2 * 1e-7."""
+
+Temperature = Annotated[float, Field(ge=0.01, le=HIGHEST_TEMPERATURE)]
 """T by which logits are divided before the softmax."""
 
 Balance = Annotated[float, Field(ge=0, le=1)]

@@ -13,6 +13,7 @@ from torch import Tensor
 from distill.contract import Strict
 from distill.methods.method import Method, Needs, Outputs, Samples, Setting, Temperature
 from distill.methods.precision import at_least_float32
+from distill.methods.scratch import label_loss
 
 
 class WeightedSoftLabelsConfig(Strict):
@@ -43,7 +44,7 @@ class WeightedSoftLabels(Method):
         soft = weighted_soft_label_loss(
             student.logits, teacher.logits, samples.labels, temperature=self.config.temperature
         )
-        return {"soft": self.config.alpha * soft, "label": F.cross_entropy(student.logits, samples.labels)}
+        return {"soft": self.config.alpha * soft, "label": label_loss(student.logits, samples.labels)}
 
 
 def weighted_soft_label_loss(student: Tensor, teacher: Tensor, labels: Tensor, *, temperature: float) -> Tensor:
@@ -63,8 +64,8 @@ def weighted_soft_label_loss(student: Tensor, teacher: Tensor, labels: Tensor, *
     """
     student, teacher = at_least_float32(student), at_least_float32(teacher)
     with torch.no_grad():
-        student_loss = F.cross_entropy(student, labels, reduction="none")
-        teacher_loss = F.cross_entropy(teacher, labels, reduction="none")
+        student_loss = label_loss(student, labels, reduction="none")
+        teacher_loss = label_loss(teacher, labels, reduction="none")
         weights = 1 - torch.exp(-student_loss / (teacher_loss + 1e-7))
     targets = F.softmax(teacher / temperature, dim=1)
     entropies = -(targets * F.log_softmax(student / temperature, dim=1)).sum(dim=1)

@@ -1,13 +1,17 @@
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from distill.config import RunConfig, with_overrides
 from distill.data import load_data
 from distill.errors import UsageError
-from distill.recipes import recipe
+from distill.recipes import demo, recipe
+from distill.vision.datasets import EchoPhantom, Split, SplitName
+from distill.vision.preprocess import Preprocess
 
 Folder = Callable[..., Path]
 
@@ -50,3 +54,18 @@ def test_a_test_split_is_loaded_where_there_is_one(picture_folder: Folder) -> No
 def test_a_batch_of_one_is_refused(picture_folder: Folder) -> None:
     with pytest.raises(UsageError, match="a batch of one image cannot be normalised"):
         load_data(config(picture_folder(), "training.batch_size=1"))
+
+
+@pytest.mark.parametrize("label", [-100, 10])
+def test_a_label_that_is_no_class_is_refused(label: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    load = EchoPhantom.load
+
+    def spoilt(self: EchoPhantom, split: SplitName, preprocess: Preprocess) -> Split:
+        found = load(self, split, preprocess)
+        labels = np.where(np.arange(len(found)) == 7, label, found.labels)
+        return replace(found, labels=labels) if split == "validation" else found
+
+    monkeypatch.setattr(EchoPhantom, "load", spoilt)
+    config = with_overrides(demo(), ["dataset.train_patients=1", "dataset.validation_patients=1", "image.size_px=32"])
+    with pytest.raises(UsageError, match=rf"image 7 of the validation split has the label {label} .* expected 0 to 9"):
+        load_data(config)

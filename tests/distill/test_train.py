@@ -89,6 +89,19 @@ def test_a_finished_run_is_not_repeated(finished: Path) -> None:
     assert (finished / "best" / "card.json").stat().st_mtime_ns == before
 
 
+def test_whether_a_run_is_finished_is_learnt_from_its_card_and_not_by_loading_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = train(tiny_scratch("training.epochs=1"), tmp_path / "run")
+    monkeypatch.delattr(checkpoint, "load")
+    folder = RunFolder(tmp_path / "run", tiny_scratch("training.epochs=1"))
+    assert folder.finished() == card
+    assert RunFolder(tmp_path / "run", tiny_scratch("training.epochs=2")).finished() is None
+    (tmp_path / "run" / "best" / checkpoint.WEIGHTS_FILE).write_bytes(b"cut off")
+    with pytest.raises(UsageError, match="does not match its card"):
+        folder.finished()
+
+
 def test_a_folder_with_another_run_is_refused_and_the_difference_named(finished: Path) -> None:
     with pytest.raises(UsageError, match=r"training\.epochs: 3 -> 4"):
         train(tiny_scratch("training.epochs=4"), finished)
@@ -145,7 +158,8 @@ def test_a_sum_of_methods_trains_and_is_recorded_by_their_names(tmp_path: Path) 
         {"method": {"kind": "scratch"}, "weight": 0.5},
         {"method": {"kind": "curriculum_temperature", "alpha": 1.0, "capped_epochs": 1}},
     ]
-    config = tiny_kd("method.kind=weighted_sum", f"method.parts={json.dumps(parts)}", "training.epochs=2")
+    changes = ("training.epochs=2", "training.optimizer.lr=0.001")
+    config = tiny_kd("method.kind=weighted_sum", f"method.parts={json.dumps(parts)}", *changes)
     card = train(config, tmp_path / "run")
     assert card.training is not None
     assert card.training.method == "weighted_sum"
@@ -465,5 +479,11 @@ def test_the_command_line_speaks_in_paragraphs_and_exit_codes(
     card = checkpoint.load(tmp_path / "run").card
     assert card.training is not None
     assert json.loads(capsys.readouterr().out)["accuracy"] == pytest.approx(card.training.best.accuracy)
+    assert call(monkeypatch, "evaluate", str(tmp_path / "run"), "--calibrate", "--json") == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    found = json.loads(line)
+    assert found.keys() == {"folder", "temperature", "before", "after"}
+    assert checkpoint.load(Path(found["folder"])).card.temperature == found["temperature"]
+    assert found["before"]["accuracy"] == found["after"]["accuracy"]
     assert call(monkeypatch, "list") == 0
     assert "deep_mutual_learning" in capsys.readouterr().err

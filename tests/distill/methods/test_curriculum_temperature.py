@@ -3,11 +3,19 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from lightning_fabric import Fabric
+from torch import nn
 
-from distill.methods import Outputs
+from distill.batches import Batch
+from distill.config import SGD, AdamW, Steps, TrainingSettings
+from distill.methods import Outputs, Stage
 from distill.methods.curriculum_temperature import CurriculumTemperatureConfig, reversed_gradient
 from distill.methods.hinton_kd import HintonKDConfig
-from tests.distill.methods.toy import built, samples
+from distill.recipes import demo
+from distill.run_folder import State
+from distill.stages import Span, start
+from distill.step import Objective
+from tests.distill.methods.toy import SIZE_PX, built, network, samples
 
 Draw = Callable[..., torch.Tensor]
 
@@ -56,7 +64,7 @@ def test_equals_the_slow_numpy_twin(
 def test_the_adversarys_gradient_comes_from_both_places_of_the_temperature(
     logits: Draw, softmax: Callable[..., np.ndarray]
 ) -> None:
-    """Minus lambda times d(T^2 KL)/d(theta), T inside and outside: NumPy's by a complex step, exact to rounding."""
+    """Minus d(T^2 KL)/d(theta), T inside and outside, in every epoch: NumPy's by a complex step, exact to rounding."""
     student, teacher, labels = logits(7, 4, seed=8), logits(7, 4, seed=9), torch.zeros(7, dtype=torch.int64)
     method = built(CurriculumTemperatureConfig(alpha=1.0)).double()
     method.start_epoch(5)
@@ -70,7 +78,7 @@ def test_the_adversarys_gradient_comes_from_both_places_of_the_temperature(
     theta = method.theta
     assert isinstance(theta, torch.nn.Parameter)
     assert theta.grad is not None
-    assert theta.grad.item() == pytest.approx(-0.5 * total.imag / 1e-30, abs=1e-10)
+    assert theta.grad.item() == pytest.approx(-total.imag / 1e-30, abs=1e-10)
 
 
 def step(logits: Draw, curriculum_epoch: int) -> tuple[float, float, torch.Tensor]:
@@ -107,9 +115,35 @@ def test_the_same_descent_step_lowers_the_loss_through_the_student(logits: Draw)
     assert after.item() < before.item()
 
 
-def test_lambda_scales_the_adversarys_gradient_and_not_the_students(logits: Draw) -> None:
-    full, half = step(logits, 10)[2], step(logits, 5)[2]
-    assert half.item() == pytest.approx(0.5 * full.item(), rel=1e-9)
+def moved(optimizer: AdamW | SGD, curriculum: float, steps: int = 100) -> float:
+    """How far the loop's own steps move theta while the student stands still."""
+    config = CurriculumTemperatureConfig(lambda_min=curriculum, lambda_max=curriculum)
+    training = TrainingSettings(epochs=1, batch_size=8, optimizer=optimizer, schedule=Steps(epochs=()))
+    torch.manual_seed(0)
+    objective = Objective(nn.ModuleList([network(5)]), built(config, 5))
+    span = Span(Stage("theta", trains=lambda name: "theta" in name), 0, 1)
+    teacher = 3 * torch.randn(8, 5)
+    run = demo().model_copy(update={"method": config, "training": training})
+    run = run.model_copy(update={"image": run.image.model_copy(update={"size_px": SIZE_PX})})
+    stage = start(span, objective, lambda _: Outputs(teacher), None, run, State(), Fabric(accelerator="cpu", devices=1))
+    batch = Batch(torch.rand(8, 1, SIZE_PX, SIZE_PX), torch.arange(8) % 5, torch.arange(8))
+    stage.start_epoch(0)
+    for step in range(steps):
+        stage.start_step(step / steps, training)
+        stage.stepper(batch)
+    return objective.method.theta.item() - 1  # type: ignore[operator,union-attr]
+
+
+@pytest.mark.parametrize("optimizer", [AdamW(lr=1e-4), SGD(lr=1e-3, momentum=0.9)], ids=["adamw", "sgd"])
+def test_the_curriculum_acts_on_thetas_steps_whatever_the_optimizer(optimizer: AdamW | SGD) -> None:
+    """Lambda as in the authors' first epoch and at its maximum: theta goes that much slower, and with 0 nowhere."""
+    full = moved(optimizer, 1.0)
+    assert abs(full) > 1e-4
+    assert moved(optimizer, 0.0245) == pytest.approx(0.0245 * full, rel=0.05, abs=1e-6)
+    assert moved(optimizer, 0.0) == 0
+
+
+def test_the_student_learns_the_same_in_every_epoch(logits: Draw) -> None:
     gradients = []
     for epoch in (1, 10):
         method = built(CurriculumTemperatureConfig()).double()
@@ -135,12 +169,22 @@ def test_the_student_learns_as_from_plain_distillation_at_the_same_temperature(l
 
 def test_theta_is_in_the_optimizer_and_is_not_decayed() -> None:
     method = built(CurriculumTemperatureConfig())
+    method.start_epoch(5)
     (group,) = method.parameter_groups()
     assert group["weight_decay"] == 0
+    assert group["lr_factor"] == pytest.approx(0.5)
     assert group["params"][0] is method.theta
 
 
-def test_the_gradient_is_reversed_and_scaled() -> None:
+def test_the_gradient_is_reversed() -> None:
     value = torch.tensor(2.0, requires_grad=True)
-    (3 * reversed_gradient(value, scale=0.25)).backward()
-    assert value.grad == -0.75
+    (3 * reversed_gradient(value)).backward()
+    assert value.grad == -3
+
+
+@pytest.mark.parametrize(
+    "changes", [{"temperature_start": 0.0}, {"temperature_start": 90.0}, {"temperature_range": 100.0}]
+)
+def test_a_temperature_that_float32_cannot_use_is_refused(changes: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=r"temperature_start|must not exceed 100"):
+        CurriculumTemperatureConfig(**changes)  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from distill.errors import UsageError
 from distill.methods import Outputs
 from distill.methods.cross_quality_kd import CrossQualityKDConfig
 from distill.methods.decoupled_kd import DecoupledKDConfig, decoupled_losses
@@ -119,37 +120,67 @@ def test_labels_have_weight_one_beside_weighted_soft_labels(logits: Draw) -> Non
     assert losses["soft"].item() == pytest.approx(2 * single.item())
 
 
-def test_spherical_losses_equal_the_slow_numpy_twin(logits: Draw, softmax: Softmax, divergence: Divergence) -> None:
+@pytest.mark.parametrize("centred", [False, True])
+def test_spherical_losses_equal_the_slow_numpy_twin(
+    logits: Draw, softmax: Softmax, divergence: Divergence, centred: bool
+) -> None:
     student, teacher = logits(7, 4, seed=7), logits(7, 4, seed=8)
-    radius = np.mean([np.linalg.norm(row - row.mean()) for row in teacher.numpy()])
+
+    def placed(row: np.ndarray) -> np.ndarray:
+        return row - row.mean() if centred else row
+
+    radius = np.mean([np.linalg.norm(placed(row)) for row in teacher.numpy()])
 
     def scaled(row: np.ndarray) -> np.ndarray:
-        return (row - row.mean()) / np.linalg.norm(row - row.mean()) * radius
+        return placed(row) * radius / np.sqrt((placed(row) ** 2).sum() + (radius / 10) ** 2)
 
     soft, label = 0.0, 0.0
     for s, t, y in zip(student.numpy(), teacher.numpy(), LABELS.tolist(), strict=True):
         soft += 9 * divergence(softmax(scaled(t), 3), softmax(scaled(s), 3)) / 7
         label += -np.log(softmax(scaled(s))[y]) / 7
-    method = built(SphericalKDConfig(temperature=3.0, alpha=0.8))
+    method = built(SphericalKDConfig(temperature=3.0, alpha=0.8, centred=centred))
     found = method((Outputs(student),), Outputs(teacher), samples(LABELS))
     assert found["soft"].item() == pytest.approx(0.8 * soft, abs=1e-10)
     assert found["label"].item() == pytest.approx(0.2 * label, abs=1e-10)
 
 
-def test_on_the_sphere_all_logits_have_the_teachers_mean_length(logits: Draw) -> None:
+def test_on_the_sphere_all_logits_but_tiny_ones_have_the_teachers_mean_length(logits: Draw) -> None:
     student, teacher = logits(7, 4, seed=7), logits(7, 4, seed=8)
-    radius = np.mean([np.linalg.norm(row - row.mean()) for row in teacher.numpy()])
-    for scaled in on_the_sphere(student, teacher):
-        assert scaled.norm(dim=1).tolist() == pytest.approx([radius] * 7)
+    radius = teacher.norm(dim=1).mean().item()
+    scaled, of_teacher = on_the_sphere(1e6 * student, teacher)
+    assert scaled.norm(dim=1).tolist() == pytest.approx([radius] * 7)
+    assert of_teacher.norm(dim=1).tolist() == pytest.approx([radius] * 7, rel=0.05)
+    same_length = teacher / teacher.norm(dim=1, keepdim=True)
+    assert on_the_sphere(same_length, same_length)[0].norm(dim=1).tolist() == pytest.approx([1 / np.sqrt(1.01)] * 7)
 
 
 def test_spherical_distillation_ignores_how_confident_the_student_is(logits: Draw) -> None:
     student, teacher = logits(7, 4, seed=9), logits(7, 4, seed=10)
     method = built(SphericalKDConfig())
-    once = method((Outputs(student),), Outputs(teacher), samples(LABELS))
-    louder = method((Outputs(5 * student + 3),), Outputs(teacher), samples(LABELS))
+    once = method((Outputs(1e6 * student),), Outputs(teacher), samples(LABELS))
+    louder = method((Outputs(5e6 * student),), Outputs(teacher), samples(LABELS))
     for name in once:
         assert louder[name].item() == pytest.approx(once[name].item(), abs=1e-10)
+
+
+def test_spherical_gradients_of_a_head_of_zeros_are_no_more_than_ten_times_those_of_the_sphere(logits: Draw) -> None:
+    student, teacher = torch.zeros(7, 4, dtype=torch.float64, requires_grad=True), logits(7, 4, seed=11)
+    losses = built(SphericalKDConfig())((Outputs(student),), Outputs(teacher), samples(LABELS))
+    torch.stack(list(losses.values())).sum().backward()
+    assert student.grad is not None
+    assert 0 < student.grad.abs().max() < 10
+    scaled, _ = on_the_sphere(student, teacher)
+    assert torch.autograd.grad(scaled[0, 0], student)[0].max().item() == pytest.approx(10)
+
+
+def test_two_classes_have_a_direction_unless_they_are_centred(logits: Draw) -> None:
+    student, teacher = logits(7, 2, seed=12).requires_grad_(), logits(7, 2, seed=13)
+    losses = built(SphericalKDConfig(), 2)((Outputs(student),), Outputs(teacher), samples(LABELS % 2))
+    torch.stack(list(losses.values())).sum().backward()
+    assert student.grad is not None
+    assert student.grad.abs().max() > 1e-3
+    with pytest.raises(UsageError, match="needs three classes or more, there are 2"):
+        built(SphericalKDConfig(centred=True), 2)
 
 
 def test_cross_quality_distillation_is_equation_2_with_tau_squared(logits: Draw) -> None:
@@ -159,7 +190,9 @@ def test_cross_quality_distillation_is_equation_2_with_tau_squared(logits: Draw)
     assert {name: loss.item() for name, loss in found.items()} == {name: loss.item() for name, loss in expected.items()}
 
 
-@pytest.mark.parametrize("config", [HintonKDConfig(alpha=1.0), SphericalKDConfig(alpha=1.0), CrossQualityKDConfig()])
+@pytest.mark.parametrize(
+    "config", [HintonKDConfig(alpha=1.0), SphericalKDConfig(alpha=1.0, centred=True), CrossQualityKDConfig()]
+)
 def test_soft_terms_vanish_where_the_student_says_what_the_teacher_says(config: HintonKDConfig, logits: Draw) -> None:
     same = logits(7, 4, seed=13)
     losses = built(config)((Outputs(same + 2),), Outputs(same), samples(LABELS))

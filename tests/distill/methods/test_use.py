@@ -1,0 +1,116 @@
+"""Every method is of use: on a toy problem 200 steps of it end better than they began."""
+
+import functools
+
+import pytest
+import torch
+import torch.nn.functional as F
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from distill.batches import Batch
+from distill.config import SGD, AdamW, RunConfig, TrainingSettings
+from distill.methods import METHODS, Outputs
+from distill.recipes import demo
+from distill.run_folder import State
+from distill.stages import spans, start
+from distill.step import Objective
+from distill.vision.models import ImageClassifier
+from tests.distill.methods.toy import PREPROCESS, SIZE_PX, dry, method_config
+
+IMAGES, BATCH, EPOCHS = 128, 32, 50  # 200 steps
+
+
+class Layers(nn.Module):
+    """Three hidden layers, shown as maps [B, width / 4, 2, 2], and a head of zeros."""
+
+    stage_end_paths = ("layers.0", "layers.1", "layers.2")
+
+    def __init__(self, num_classes: int, *, width: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(layer(3 * SIZE_PX**2, width), layer(width, width), layer(width, width))
+        self.head = nn.Linear(width, num_classes)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.layers(images).flatten(1))
+
+
+def layer(inputs: int, width: int) -> nn.Module:
+    linear, norm = nn.Linear(inputs, width, bias=False), nn.BatchNorm1d(width)
+    return nn.Sequential(nn.Flatten(), linear, norm, nn.ReLU(), nn.Unflatten(1, (width // 4, 2, 2)))
+
+
+def network(num_classes: int, *, width: int = 32) -> ImageClassifier:
+    return ImageClassifier(Layers(num_classes, width=width), PREPROCESS)
+
+
+@functools.cache
+def problem(num_classes: int) -> tuple[Tensor, Tensor, ImageClassifier]:
+    """Pictures, their labels (linear in the pixels), and a teacher that has learnt them."""
+    torch.manual_seed(num_classes)
+    images = torch.rand(IMAGES, 1, SIZE_PX, SIZE_PX)
+    labels = ((images - 0.5).flatten(1) @ torch.randn(SIZE_PX**2, num_classes)).argmax(1)
+    teacher = network(num_classes, width=64)
+    optimizer = torch.optim.Adam(teacher.parameters(), lr=1e-2)
+    for _ in range(200):
+        optimizer.zero_grad()
+        F.cross_entropy(teacher(images), labels, label_smoothing=0.1).backward()
+        optimizer.step()
+    assert accuracy(teacher, images, labels) > 0.9
+    return images, labels, teacher.eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
+    model.eval()
+    return (model(images).argmax(1) == labels).float().mean().item()
+
+
+def run_of(kind: str, optimizer: AdamW | SGD) -> RunConfig:
+    """With the schedule that everyone has."""
+    training = TrainingSettings(epochs=EPOCHS, batch_size=BATCH, optimizer=optimizer)
+    image = demo().image.model_copy(update={"size_px": SIZE_PX})
+    return demo().model_copy(update={"method": method_config(kind), "training": training, "image": image})
+
+
+@pytest.mark.parametrize("optimizer", [AdamW(), SGD()], ids=["adamw", "sgd"])
+@pytest.mark.parametrize("num_classes", [2, 10, 1000])
+@pytest.mark.parametrize("kind", METHODS)
+def test_200_steps_end_better_than_they_began(kind: str, num_classes: int, optimizer: AdamW | SGD) -> None:
+    """From a head of zeros, whose logits have neither length nor direction."""
+    images, labels, teacher = problem(num_classes)
+    config = run_of(kind, optimizer)
+    torch.manual_seed(0)
+    students = [network(num_classes) for _ in range(config.method.needs.students)]
+    built = dry(config.method, students, teacher, labels)
+    objective = Objective(nn.ModuleList(students), built.method, built.students)
+
+    def answer(batch: Batch) -> Outputs | None:
+        if config.method.needs.teacher == "none":
+            return None
+        logits = teacher(batch.images)
+        return Outputs(logits, {} if built.teacher is None else built.teacher.take())
+
+    most_frequent = labels.bincount().max().item() / IMAGES
+    (span,) = spans(built.method.stages(), EPOCHS, kind=kind)
+    stage = start(span, objective, answer, None, config, State(), Fabric(accelerator="cpu", devices=1))
+    with built.tapped():
+        for epoch in range(EPOCHS):
+            stage.start_epoch(epoch)
+            for number, indices in enumerate(torch.randperm(IMAGES).split(BATCH)):
+                stage.start_step(epoch + number * BATCH / IMAGES, config.training)
+                losses = stage.stepper(Batch(images[indices], labels[indices], indices))
+                assert torch.isfinite(torch.stack(list(losses.values()))).all()
+    for student in students:
+        print(
+            kind,
+            num_classes,
+            optimizer.kind,
+            most_frequent,
+            accuracy(student, images, labels),
+            student(images).norm(dim=1).mean().item(),
+        )
+        assert accuracy(student, images, labels) > most_frequent + 0.05
+        assert student(images).abs().max() < 1e4
