@@ -2,8 +2,10 @@
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
+from statistics import median
 from typing import ClassVar, Literal
 
 from pydantic import model_validator
@@ -246,6 +248,20 @@ class Measurement(Contract):
         """The samples of each launch, in milliseconds."""
         ends = accumulate(self.launch_counts)
         return tuple(self.samples_ms[end - count : end] for end, count in zip(ends, self.launch_counts, strict=True))
+
+    @cached_property
+    def burst_medians_ms(self) -> dict[str, list[float]]:
+        """The median of every burst of the launches that took them in turn with others, by the name of the group."""
+        return {
+            launch.together: [median(burst) for burst in _bursts(launch, samples)]
+            for launch, samples in zip(self.launches, self.samples_by_launch, strict=True)
+            if launch.together is not None
+        }
+
+
+def _bursts(launch: Launch, samples: tuple[float, ...]) -> list[tuple[float, ...]]:
+    ends = accumulate(launch.burst_counts)
+    return [samples[end - count : end] for end, count in zip(ends, launch.burst_counts, strict=True)]
 
 
 @dataclass(frozen=True)

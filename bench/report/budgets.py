@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from bench.compare.choice import Candidate, accuracy_gap, candidates_among, overtakes, pareto_front
+from bench.compare.choice import Candidate, accuracy_gap, candidates_among, is_shown_faster, overtakes, pareto_front
 from bench.record import Measurement
 
 
@@ -16,9 +16,10 @@ def choices(shown: Sequence[Measurement], conditions: Sequence[str]) -> list[dic
 
     Returns:
         Of each row: `candidate`, None if it cannot be chosen, with its accuracy, the ends of its latency's interval,
-        whether it is on the Pareto front, the places in `shown` of those whose accuracy is not shown to differ from its
-        own, and of those that overtake it though the upper end of their latency is higher; and `excluded`, why it
-        cannot be chosen.
+        whether it is on the Pareto front, and the places in `shown` of three kinds of others: those whose accuracy is
+        not shown to differ from its own, those among them that overtake it though the upper end of their latency is
+        higher, and those that it is shown to be faster than though the intervals overlap. And `excluded`, why it cannot
+        be chosen.
     """
     place_of = {id(row): place for place, row in enumerate(shown)}
     told: list[dict[str, Any]] = [{"candidate": None, "excluded": None} for _ in shown]
@@ -30,6 +31,8 @@ def choices(shown: Sequence[Measurement], conditions: Sequence[str]) -> list[dic
         front = {id(candidate) for candidate in pareto_front(candidates)}
         for candidate in candidates:
             tied = [other for other in candidates if not accuracy_gap(candidate, other).is_shown]
+            overtaking = [other for other in tied if _is_later(other, candidate) and overtakes(other, candidate)]
+            beaten = [other for other in tied if _overlap(other, candidate) and is_shown_faster(candidate, other)]
             told[place_of[id(candidate.row)]]["candidate"] = {
                 "accuracy": candidate.accuracy.share,
                 "relative_accuracy": candidate.relative_accuracy,
@@ -37,14 +40,15 @@ def choices(shown: Sequence[Measurement], conditions: Sequence[str]) -> list[dic
                 "high_ms": candidate.latency_ms.high,
                 "is_on_front": id(candidate) in front,
                 "tied": [place_of[id(other.row)] for other in tied],
-                "overtaken_by": [
-                    place_of[id(other.row)]
-                    for other in tied
-                    if _is_later(other, candidate) and overtakes(other, candidate)
-                ],
+                "overtaken_by": [place_of[id(other.row)] for other in overtaking],
+                "faster_than": [place_of[id(other.row)] for other in beaten],
             }
     return told
 
 
 def _is_later(other: Candidate, candidate: Candidate) -> bool:
     return other.latency_ms.high >= candidate.latency_ms.high
+
+
+def _overlap(other: Candidate, candidate: Candidate) -> bool:
+    return other.latency_ms.low <= candidate.latency_ms.high and candidate.latency_ms.low <= other.latency_ms.high

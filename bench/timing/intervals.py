@@ -105,7 +105,8 @@ def middle_of_launches(medians: Sequence[float]) -> tuple[float, float]:
         if outside > SIGN_LEVEL:
             break
         cut += 1
-    return (ordered[cut - 1], ordered[-cut]) if cut else (float(np.median(ordered)),) * 2
+    middle = float(np.median(ordered))
+    return (ordered[cut - 1], ordered[-cut]) if cut else (middle, middle)
 
 
 def ratio_interval(base: Launches, new: Launches) -> Interval:

@@ -5,11 +5,7 @@ is in both and falls out of their ratio. Ratios of neighbours know a difference 
 do (paired comparisons; see also Georges et al. 2007).
 """
 
-from collections.abc import Sequence
-from itertools import accumulate
-from statistics import median
-
-from bench.record import Launch, Measurement
+from bench.record import Measurement
 from bench.timing.intervals import Interval, paired_interval, ratio_interval
 
 FEWEST_TURNS = 5
@@ -33,27 +29,13 @@ def ratio_of(base: Measurement, new: Measurement) -> Interval:
 
 def ratios_by_turn(base: Measurement, new: Measurement) -> list[list[float]] | None:
     """Of each pair of launches the ratio of every turn, `new` / `base`; None if the rows were not measured in turn."""
-    ours, theirs = _bursts_of_groups(base), _bursts_of_groups(new)
+    ours, theirs = base.burst_medians_ms, new.burst_medians_ms
     shared = [group for group in ours if group in theirs]
     if not shared or len(shared) < min(len(base.launches), len(new.launches)):
         return None
     turns = [
         # Whoever was done earlier has no burst in the last turns.
-        [median(after) / median(before) for before, after in zip(ours[group], theirs[group], strict=False)]
+        [after / before for before, after in zip(ours[group], theirs[group], strict=False)]
         for group in shared
     ]
     return turns if all(len(ratios) >= FEWEST_TURNS for ratios in turns) else None
-
-
-def _bursts_of_groups(row: Measurement) -> dict[str, list[Sequence[float]]]:
-    """The bursts of each launch that took them in turn with others, by the name of the group."""
-    return {
-        launch.together: _bursts(launch, samples)
-        for launch, samples in zip(row.launches, row.samples_by_launch, strict=True)
-        if launch.together is not None
-    }
-
-
-def _bursts(launch: Launch, samples: Sequence[float]) -> list[Sequence[float]]:
-    ends = accumulate(launch.burst_counts)
-    return [samples[end - count : end] for end, count in zip(ends, launch.burst_counts, strict=True)]

@@ -53,15 +53,14 @@ function ranked(rows) {
   return [winner, ...tied.filter((row) => row !== winner), ...rows.filter((row) => !tied.includes(row)).sort(byAccuracy)];
 }
 
-// Who is not shown to be outside and, if inside, not shown to lose. `choose` also asks the ratio of rows measured in turn
-// and may name fewer.
+// Who is not shown to be outside and, if inside, not shown to lose.
 function contenders(candidates, winner, limits) {
   const fitting = candidates.filter((row) => fits(row, limits));
   return candidates.filter((row) => {
     if (row === winner || !mayFit(row, limits)) return false;
     const tied = tiedIn(fitting.includes(row) ? fitting : [...fitting, row]);
-    const loses = winner && tied.includes(winner) && highOf(winner) < lowOf(row);
-    return tied.includes(row) && !loses;
+    const isSlower = winner && (highOf(winner) < lowOf(row) || winner.candidate.faster_than.includes(row.index));
+    return tied.includes(row) && !(isSlower && tied.includes(winner));
   });
 }
 
