@@ -11,8 +11,8 @@ from distill.errors import UsageError
 from distill.methods import MethodConfig
 from distill.methods.scratch import ScratchConfig
 from distill.vision.datasets import DatasetConfig
+from distill.vision.origin import Origin
 from distill.vision.preprocess import Preprocess, ResizeRule
-from distill.vision.pretrained import Origin
 
 Positive = Annotated[int, Field(ge=1)]
 

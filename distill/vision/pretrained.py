@@ -8,22 +8,20 @@ import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
-from pydantic import Field
 from rich.markup import escape
 from torch import Tensor, nn
 
-from distill.contract import Strict, sha256_of_file
+from distill.contract import sha256_of_file
 from distill.errors import UsageError
 from distill.terminal import say
+from distill.vision.origin import LONGEST_LICENCE, Origin
 from distill.vision.weights import COUNTER, Fit, Weights, choose, complaint, read_weights, tell
 
 PRETRAINED = "pretrained"
 """Names the weights of the package for this network instead of a file."""
 
 LICENCE_FILES = ("LICENSE*", "LICENCE*", "COPYING*")
-LONGEST_LICENCE = 40_000
 
 
 @dataclass(frozen=True)
@@ -59,19 +57,6 @@ PACKAGED = {
     ),
 }
 """ImageNet weights by network. Their names are another implementation's; order and shapes are the network's."""
-
-
-class Origin(Strict):
-    """Where the weights that a run began with come from.
-
-    Attributes:
-        name: of the package with its version, or of the file.
-        licence: its text, if it lies beside the weights; None where nothing was said.
-    """
-
-    name: str
-    sha256: str
-    licence: Annotated[str, Field(max_length=LONGEST_LICENCE)] | None
 
 
 def origin(weights: str, model: str) -> Origin:
