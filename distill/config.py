@@ -11,9 +11,17 @@ from distill.errors import UsageError
 from distill.methods import MethodConfig
 from distill.methods.scratch import ScratchConfig
 from distill.vision.datasets import DatasetConfig
+from distill.vision.origin import Origin
 from distill.vision.preprocess import Preprocess, ResizeRule
 
 Positive = Annotated[int, Field(ge=1)]
+
+
+class _Found:
+    """Marks what is found when a run begins and follows from its settings and files: no part of the identity."""
+
+
+FOUND = _Found()
 
 
 class ImageSettings(Strict):
@@ -228,6 +236,13 @@ class TrainingSettings(Strict):
     """How the weights are optimised.
 
     Attributes:
+        weights: to begin with, instead of random ones: a file in any usual wrapping, or `pretrained` for those of the
+            package that carries the network's (extra `pretrained`). The classifier is made anew for other classes.
+        origin: of these weights; found when the run begins.
+        backbone_lr_factor: all but the classifier (the last layer) learns at this share of the rate.
+        layer_lr_decay: each block learns at this share of the rate of the one behind it.
+        frozen: paths of modules that stand still with their batch statistics; `backbone` is all but the classifier.
+        freeze_batch_norm: the statistics of every batch normalisation stand still, those of the weights it began with.
         clip_norm: a longer gradient (the 2-norm of all parameters' together) is shortened to this; None = never.
         weight_averaging: None = the weights of the last step are judged and kept.
         early_stopping_patience: stop after so many epochs without a better validation accuracy; None = never.
@@ -239,6 +254,12 @@ class TrainingSettings(Strict):
     optimizer: Annotated[AdamW | SGD, Field(discriminator="kind")] = AdamW()
     schedule: Annotated[Cosine | Steps | OneCycle, Field(discriminator="kind")] = Cosine()
     augment: Augment = Augment()
+    weights: Annotated[str | None, LATER] = None
+    origin: Annotated[Origin | None, FOUND] = None
+    backbone_lr_factor: Annotated[float, Field(gt=0, le=10), LATER] = 1.0
+    layer_lr_decay: Annotated[float, Field(gt=0, le=1), LATER] = 1.0
+    frozen: Annotated[tuple[str, ...], LATER] = ()
+    freeze_batch_norm: Annotated[bool, LATER] = False
     clip_norm: Annotated[Annotated[float, Field(gt=0)] | None, LATER] = None
     weight_averaging: Annotated[WeightAveraging | None, LATER] = None
     early_stopping_patience: Positive | None = None
@@ -398,7 +419,9 @@ def _without_unused(value: object, dump: Any) -> Any:
     return {
         name: _without_unused(getattr(value, name), dump[name])
         for name, field in type(value).model_fields.items()
-        if name in dump and (LATER not in field.metadata or getattr(value, name) != field.default)
+        if name in dump
+        and FOUND not in field.metadata
+        and (LATER not in field.metadata or getattr(value, name) != field.default)
     }
 
 
@@ -420,6 +443,7 @@ def with_overrides(config: RunConfig, assignments: Iterable[str]) -> RunConfig:
     A number in the path counts in a list from 0, as in `method.parts.1.weight=0.5`. Setting a `kind` to another value
     drops the keys that belonged to the old one, and comes before the settings of its group wherever it stands. A group
     that may be left out begins to exist with its first setting. What is for a text stays text, were it a number.
+    `student.KEY` is another name of `training.KEY`.
 
     Raises:
         UsageError: a malformed assignment, an unknown key, or a value that is not allowed.
@@ -427,6 +451,7 @@ def with_overrides(config: RunConfig, assignments: Iterable[str]) -> RunConfig:
     raw = config.model_dump(mode="json")
     for assignment in _kinds_first(list(assignments)):
         path, equals, text = assignment.partition("=")
+        path = f"training.{path.removeprefix('student.')}" if path.startswith("student.") else path
         if not equals or not path:
             raise UsageError(f"--set {assignment!r}: expected key=value, e.g. --set training.epochs=5.")
         _assign(raw, path.split("."), text, assignment)
@@ -500,9 +525,13 @@ def _allowed(schema: list[type[Strict]], group: Any, key: str) -> tuple[Any, ...
 
 
 def _types(annotation: Any) -> Iterator[Any]:
-    inner = get_args(annotation)
-    if inner and get_origin(annotation) is not Literal:
-        yield from (get_origin(annotation), *(kind for each in inner for kind in _types(each)))
+    """What a value may be: classes, `list`, and the groups in a list."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin in (tuple, list):
+        yield list
+        yield from _groups(tuple(kind for each in inner for kind in _types(each)))
+    elif inner and origin is not Literal:
+        yield from (kind for each in inner for kind in _types(each))
     else:
         yield annotation
 

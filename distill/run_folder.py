@@ -172,6 +172,7 @@ class RunFolder:
                 f"{self.path} holds a run with other settings ({'; '.join(changed[:6])}). "
                 "Choose another folder with --out, or --restart to replace it."
             )
+        self._require_same_weights()
         if not (self.path / CONFIG_FILE).is_file() and (self.best / checkpoint.CARD_FILE).is_file():
             raise UsageError(
                 f"{self.best} holds a checkpoint, but {self.path} has no {CONFIG_FILE} that says of which run. "
@@ -308,6 +309,18 @@ class RunFolder:
                 f"{self.path} holds a {CONFIG_FILE} that is not of a run of this version, and is left as it is. "
                 f"Choose another folder with --out. ({error})"
             ) from error
+
+    def _require_same_weights(self) -> None:
+        """Raise UsageError if the weights that the run began with have changed under their name."""
+        if not (self.path / CONFIG_FILE).is_file():
+            return
+        then, now = _read_config(self.path).training.origin, self.config.training.origin
+        if then is not None and now is not None and then.sha256 != now.sha256:
+            raise UsageError(
+                f"{self.path} began with other weights than {self.config.training.weights} holds now (SHA-256 "
+                f"{then.sha256[:12]}…, now {now.sha256[:12]}…). Put the old ones back, choose another folder with "
+                "--out, or add --restart to replace it."
+            )
 
     def _write_head(self) -> None:
         write_whole(self.path / CONFIG_FILE, (self.config.model_dump_json(indent=2) + "\n").encode())

@@ -94,6 +94,7 @@ class Underway:
         self.objective.method.start_epoch(epoch + 1)
         self.rate_factors = rate_factors(self.objective, self.span.stage)
         self.wrapped.train()
+        self.objective.fine_tuning.hold_still()
         if self.held_back is not None:
             self.held_back.start_epoch(epoch)
 

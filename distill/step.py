@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from distill.batches import Batch
 from distill.config import SGD, TrainingSettings
+from distill.fine_tuning import ALL_ALIKE
 from distill.lightning import Fabric
 from distill.methods import Losses, Method, Outputs, Samples, Stage
 from distill.taps import Taps
@@ -21,10 +22,12 @@ class Objective(nn.Module):
     Attributes:
         taps: of each student; empty where nothing is tapped.
         losses: what is minimised instead of the method itself; of the present stage.
+        fine_tuning: which of the students' parameters learn, and how fast.
     """
 
     def __init__(self, students: nn.ModuleList, method: Method, taps: Sequence[Taps] = ()) -> None:
         super().__init__()
+        self.fine_tuning = ALL_ALIKE
         self.students = students
         self.method = method
         self.taps = tuple(taps)
@@ -102,13 +105,14 @@ class Step:
 def choose_trained(objective: Objective, stage: Stage) -> None:
     """Let those parameters learn that the stage trains, and no others; losses are the stage's."""
     for name, parameter in objective.named_parameters():
-        parameter.requires_grad_(stage.trains(name))
+        parameter.requires_grad_(stage.trains(name) and objective.fine_tuning.learns(parameter))
     objective.losses = stage.losses
 
 
 def parameter_groups(objective: Objective) -> list[dict[str, Any]]:
     """What learns now: the students' parameters, and the method's as it groups them."""
-    groups = [{"params": list(objective.students.parameters())}, *objective.method.parameter_groups()]
+    of_students = objective.fine_tuning.groups(list(objective.students.parameters()))
+    groups = [*of_students, *objective.method.parameter_groups()]
     learning = [{**group, "params": [one for one in group["params"] if one.requires_grad]} for group in groups]
     return [group for group in learning if group["params"]]
 

@@ -32,6 +32,7 @@ from distill.data import Data, load_data
 from distill.depthwise import quicken
 from distill.dry_run import dry_run
 from distill.errors import UsageError, WorkFailed
+from distill.fine_tuning import fine_tuning
 from distill.loss_watch import LossWatch, Meter
 from distill.processes import Processes, start_processes
 from distill.run_folder import RunData, RunFolder, State, to_cpu
@@ -40,8 +41,9 @@ from distill.step import Objective
 from distill.step_clock import StepClock
 from distill.teacher import Teacher, TeacherAnswers
 from distill.terminal import progress, say
-from distill.vision.models import ImageClassifier, build, try_on_two_images
+from distill.vision.models import ImageClassifier, build, published_input, try_on_two_images
 from distill.vision.preprocess import Preprocess
+from distill.vision.pretrained import begin_with, origin
 from distill.weight_averaging import AveragedWeights
 
 
@@ -57,7 +59,7 @@ def train(config: RunConfig, path: Path, *, resume: bool = False, restart: bool 
     """
     processes = start_processes(config)
     fabric = processes.fabric
-    config = quantization_aware.pinned(config)
+    config = with_origins(quantization_aware.pinned(config))
     folder = RunFolder(path, config)
     check(config, processes.share)
     with processes.first_goes_ahead():
@@ -82,6 +84,7 @@ def train(config: RunConfig, path: Path, *, resume: bool = False, restart: bool 
     answers.taps = built.teacher
     objective = Objective(nn.ModuleList(trained), built.method, built.students)
     processes.share_statistics([*students, built.method])
+    objective.fine_tuning = fine_tuning(config.training, [student.network for student in students])
     phases = spans(built.method.stages(), config.training.epochs, kind=config.method.kind)
     processes.first(folder.begin, teacher_path, None if teacher is None else teacher.sha256, resumed=state.epoch > 0)
     restore(state, objective, averaged)
@@ -126,6 +129,41 @@ def train(config: RunConfig, path: Path, *, resume: bool = False, restart: bool 
             say(escape(epoch_line(config, state)))
 
     return processes.first(finish, folder, config, data, teacher, state, judged, validation)
+
+
+def with_origins(config: RunConfig) -> RunConfig:
+    """The configuration with name, hash and licence of the weights that student and teacher begin with.
+
+    Raises:
+        UsageError: there are no such weights, or a quantization-aware run is to be tuned in parts.
+    """
+    plain = TrainingSettings(epochs=1, batch_size=1)
+    tuned = ("weights", "frozen", "freeze_batch_norm", "backbone_lr_factor", "layer_lr_decay")
+    changed = [name for name in tuned if getattr(config.training, name) != getattr(plain, name)]
+    if config.quantization_aware is not None and changed:
+        raise UsageError(
+            "a quantization-aware run begins with quantization_aware.from_run and trains all of it at one rate; leave "
+            f"training.{changed[0]} out."
+        )
+    training = _with_origin(config.training, config.model, config.image)
+    config = config.model_copy(update={"training": training})
+    if isinstance(config.teacher, TrainTeacher):
+        teacher = config.teacher
+        training = _with_origin(teacher.training, teacher.model, teacher.image or config.image)
+        config = config.model_copy(update={"teacher": teacher.model_copy(update={"training": training})})
+    return config
+
+
+def _with_origin(training: TrainingSettings, model: str, image: ImageSettings) -> TrainingSettings:
+    if training.weights is None:
+        return training
+    found = origin(training.weights, model)
+    say(escape(f"{model} begins with {found.name} (SHA-256 {found.sha256[:12]}…)"))
+    published = published_input(model)
+    if {*image.mean, *image.std} != {*published.mean, *published.std}:
+        settings = " ".join(f"--set image.{name}={list(getattr(published, name))}" for name in ("mean", "std"))
+        say(escape(f"such weights usually saw other pixels than image.mean and image.std make: {settings}"))
+    return training.model_copy(update={"origin": found})
 
 
 def measure(students: list[ImageClassifier], validation: Batches, epoch: int) -> list[Metrics]:
@@ -328,9 +366,11 @@ def hold_back(batches: Batches, config: RunConfig) -> tuple[Batches, EndlessBatc
 
 
 def build_students(config: RunConfig, count: int, num_classes: int) -> list[ImageClassifier]:
-    """Freshly initialised students, each other than the next, channels last in memory."""
+    """Students as they begin, each other than the next if only in its classifier, channels last in memory."""
     students = [build(config.model, num_classes=num_classes, preprocess=config.preprocess) for _ in range(count)]
     for student in students:
+        if config.training.weights is not None:
+            begin_with(student.network, config.training.weights, config.model)
         student.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         if config.quantization_aware is None:
             quicken(student)

@@ -54,7 +54,14 @@ def test_a_text_stays_a_text() -> None:
     for text in ("2024", "true", "null", "1e3", "[x]"):
         folder = with_overrides(folder_kd(), [f"dataset.path={text}"]).dataset
         assert folder.model_dump()["path"] == text
+    logits = ["teacher.kind=logits", "teacher.path=t.npy", 'teacher.class_names=["1", "2", "10"]']
+    assert with_overrides(demo(), logits).model_dump()["teacher"]["class_names"] == ("1", "2", "10")
     assert with_overrides(folder_kd(), ["dataset.patients_csv=null"]).dataset.model_dump()["patients_csv"] is None
+
+
+def test_student_is_another_name_of_training() -> None:
+    assert with_overrides(demo(), ["student.weights=w.pth"]).training.weights == "w.pth"
+    assert with_overrides(demo(), ["training.backbone_lr_factor=1.0"]).identity() == demo().identity()
 
 
 def test_what_is_allowed_is_no_part_of_the_identity() -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from distill.errors import UsageError
 from distill.system import did_you_mean
 from distill.vision.factory import find_factory
-from distill.vision.models import ghostnet, mobilenet_v3, resnet, shufflenet_v2
+from distill.vision.models import efficientnet_lite, ghostnet, mobilenet_v3, resnet, shufflenet_v2
 from distill.vision.preprocess import Preprocess
 
 Builder = Callable[[int], nn.Module]
@@ -26,13 +26,19 @@ MODELS: dict[str, Builder] = {
     "mobilenet_v3_large": mobilenet_v3.mobilenet_v3_large,
     "shufflenet_v2_x1_0": shufflenet_v2.shufflenet_v2_x1_0,
     "ghostnet_100": ghostnet.ghostnet_100,
+    "efficientnet_lite0": efficientnet_lite.efficientnet_lite0,
+    "efficientnet_lite2": efficientnet_lite.efficientnet_lite2,
     "resnet18": resnet.resnet18,
     "resnet50": resnet.resnet50,
 }
 
 
-FROM_TIMM = ("ghostnet_100",)
-"""Of `MODELS` those whose published weights are timm's."""
+FROM_TIMM = {
+    "ghostnet_100": "ghostnet_100",
+    "efficientnet_lite0": "tf_efficientnet_lite0",
+    "efficientnet_lite2": "tf_efficientnet_lite2",
+}
+"""Of `MODELS` those that are timm's, and their names there."""
 
 
 class ImageClassifier(nn.Module):
@@ -132,7 +138,7 @@ def published_input(name: str) -> PublishedInput:
     if library == "timm" or name in FROM_TIMM:
         import timm
 
-        published = timm.get_pretrained_cfg(inner or name)
+        published = timm.get_pretrained_cfg(inner or FROM_TIMM[name])
         if published is not None:
             return PublishedInput(published.input_size[-1], tuple(published.mean), tuple(published.std))
     if library == "torchvision":
