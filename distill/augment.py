@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -77,7 +78,50 @@ def draw(augment: Augment, count: int, generator: torch.Generator) -> Draws:
         values["colour"] = torch.randint(0, JITTER_STEPS, (count, 3), generator=generator)
     if augment.erasing is not None:
         values["erased"] = uniform(5)
+    if augment.mixes:
+        values |= draw_mixtures(augment, count, generator)
     return Draws(values)
+
+
+def draw_mixtures(augment: Augment, count: int, generator: torch.Generator) -> dict[str, Tensor]:
+    """How each of `count` images, an even number, is mixed with its neighbour; both of a pair in the same way.
+
+    Returns:
+        `own`: float32 [count], the share of the image itself, the neighbour has the rest.
+        `box`: float32 [count, 4], the part that the neighbour fills, as (left, top, right, bottom) in a picture of
+            sides 1; empty where two are blended.
+    """
+    pairs = count // 2
+    rng = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
+    is_cut = torch.full((pairs,), augment.cutmix is not None)
+    if augment.mixup is not None and augment.cutmix is not None:
+        is_cut = torch.rand(pairs, generator=generator) < 0.5
+    blended, cut = (
+        torch.from_numpy(rng.beta(alpha or 1.0, alpha or 1.0, pairs).astype(np.float32))
+        for alpha in (augment.mixup, augment.cutmix)
+    )
+    middle = torch.rand(pairs, 2, generator=generator)
+    half = 0.5 * (1 - cut).sqrt()[:, None]
+    box = torch.cat([(middle - half).clamp(min=0), (middle + half).clamp(max=1)], dim=1) * is_cut[:, None]
+    uncovered = 1 - (box[:, 2] - box[:, 0]) * (box[:, 3] - box[:, 1])
+    own = torch.where(is_cut, uncovered, blended)
+    return {"own": own.repeat_interleave(2), "box": box.repeat_interleave(2, dim=0)}
+
+
+def neighbours(values: Tensor) -> Tensor:
+    """The values [B, ...] of each one's neighbour: 1 and 0 change places, 3 and 2, and so on."""
+    return values.unflatten(0, (-1, 2)).flip(1).flatten(0, 1)
+
+
+def mixtures(images: Tensor, draws: Draws) -> Tensor:
+    """Each image of float32 [B, C, H, W] mixed with its neighbour, channels last in memory."""
+    others = neighbours(images).contiguous(memory_format=torch.channels_last)
+    left, top, right, bottom = without_waiting(draws["box"], images.device)[:, :, None].unbind(1)
+    x, y = ((torch.arange(size, device=images.device) + 0.5) / size for size in (images.shape[3], images.shape[2]))
+    inside = ((y >= top) & (y < bottom))[:, None, :, None] & ((x >= left) & (x < right))[:, None, None, :]
+    is_blended = draws["box"].sum(1) == 0
+    own = without_waiting(torch.where(is_blended, draws["own"], 1.0), images.device)[:, None, None, None]
+    return torch.where(inside, others, torch.lerp(others, images, own))
 
 
 def views(pixels: Tensor, augment: Augment, draws: Draws) -> Tensor:

@@ -204,7 +204,9 @@ class Erasing(Strict):
 class Augment(Strict):
     """Random views, drawn on the training device. Where they repeat, or there are none, teacher outputs can be kept.
 
-    What is set happens in the order of this list.
+    What is set happens in the order of this list. Two pictures that are mixed are neighbours in a batch, and both are
+    mixed with the other; the label losses then aim at both labels by their shares, a teacher sees the very mixture and
+    is asked in every step. With `mixup` and `cutmix` every second pair, at random, is mixed the one or the other way.
 
     Attributes:
         crop_padding_px: pad with black by so much, then cut the original size at a random place.
@@ -213,6 +215,9 @@ class Augment(Strict):
         policy: operations drawn at random, of shape and colour.
         colour: random brightness, contrast and saturation.
         erasing: paint a random rectangle black.
+        mixup: alpha of the Beta distribution by which pictures are blended (Zhang et al. 2017, arXiv:1710.09412).
+        cutmix: alpha of the Beta distribution by which a part of one is put into the other (Yun et al. 2019,
+            arXiv:1905.04899).
         kept_views: every picture has so many views, drawn once and shown in turn, one in each epoch; a teacher is asked
             once for each of them. None = new views in every epoch, for which a teacher is asked in every step.
     """
@@ -223,13 +228,26 @@ class Augment(Strict):
     policy: Annotated[Annotated[RandAugment | TrivialAugment, Field(discriminator="kind")] | None, LATER] = None
     colour: Annotated[ColourJitter | None, LATER] = None
     erasing: Annotated[Erasing | None, LATER] = None
+    mixup: Annotated[Annotated[float, Field(gt=0)] | None, LATER] = None
+    cutmix: Annotated[Annotated[float, Field(gt=0)] | None, LATER] = None
     kept_views: Annotated[Positive | None, LATER] = None
 
     @property
     def active(self) -> bool:
         """True if the network sees something else than the plain images."""
         settings = (self.resized_crop, self.policy, self.colour, self.erasing)
-        return self.crop_padding_px > 0 or self.horizontal_flip or any(setting is not None for setting in settings)
+        changes = self.crop_padding_px > 0 or self.horizontal_flip or any(setting is not None for setting in settings)
+        return changes or self.mixes
+
+    @property
+    def mixes(self) -> bool:
+        """True if the network sees mixtures of two images."""
+        return self.mixup is not None or self.cutmix is not None
+
+    @property
+    def repeats(self) -> bool:
+        """True if an image has a few views that come again."""
+        return self.active and self.kept_views is not None and not self.mixes
 
 
 class TrainingSettings(Strict):
@@ -243,9 +261,15 @@ class TrainingSettings(Strict):
         layer_lr_decay: each block learns at this share of the rate of the one behind it.
         frozen: paths of modules that stand still with their batch statistics; `backbone` is all but the classifier.
         freeze_batch_norm: the statistics of every batch normalisation stand still, those of the weights it began with.
+        label_smoothing: share of the label losses' aim that is spread over all classes.
+        class_weights: `balanced` weighs an image's label loss by the images of all classes / (classes x images of its
+            own), so that a rare class counts as much as a common one; None = every image counts the same.
+        sampling: `balanced` draws the images of an epoch with replacement, every class equally often; `all` shows each
+            image once.
+        judged_by: what decides which epoch is best, and whether training still improves.
         clip_norm: a longer gradient (the 2-norm of all parameters' together) is shortened to this; None = never.
         weight_averaging: None = the weights of the last step are judged and kept.
-        early_stopping_patience: stop after so many epochs without a better validation accuracy; None = never.
+        early_stopping_patience: stop after so many epochs without a better one; None = never.
         precision: `auto` is bf16-mixed on a GPU and full float32 on the CPU.
     """
 
@@ -260,6 +284,10 @@ class TrainingSettings(Strict):
     layer_lr_decay: Annotated[float, Field(gt=0, le=1), LATER] = 1.0
     frozen: Annotated[tuple[str, ...], LATER] = ()
     freeze_batch_norm: Annotated[bool, LATER] = False
+    label_smoothing: Annotated[float, Field(ge=0, lt=1), LATER] = 0.0
+    class_weights: Annotated[Literal["balanced"] | None, LATER] = None
+    sampling: Annotated[Literal["all", "balanced"], LATER] = "all"
+    judged_by: Annotated[Literal["accuracy", "macro_f1"], LATER] = "accuracy"
     clip_norm: Annotated[Annotated[float, Field(gt=0)] | None, LATER] = None
     weight_averaging: Annotated[WeightAveraging | None, LATER] = None
     early_stopping_patience: Positive | None = None

@@ -40,14 +40,15 @@ class Objective(nn.Module):
         indices: Tensor,
         teacher_logits: Tensor | None,
         teacher_taps: Mapping[str, Tensor],
+        targets: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """Named losses of a batch: images float32 [B, C, H, W], labels and positions int64 [B], the teacher's outputs.
+        """Named losses of a batch: images float32 [B, C, H, W], what is in `Samples`, the teacher's outputs.
 
         The arguments are tensors, which Fabric knows to convert, and not the records made of them here.
         """
         students = tuple(self._outputs(number, images) for number in range(len(self.students)))
         teacher = None if teacher_logits is None else Outputs(teacher_logits, teacher_taps)
-        return (self.losses or self.method)(students, teacher, Samples(labels, indices))
+        return (self.losses or self.method)(students, teacher, Samples(labels, indices, targets))
 
     def _outputs(self, number: int, images: Tensor) -> Outputs:
         logits = self.students[number](images).float()
@@ -80,7 +81,7 @@ class Step:
         images = resized(batch.images, self.size_px)
         teacher = self.answers(batch)
         logits, taps = (None, {}) if teacher is None else (teacher.logits, dict(teacher.taps))
-        return self.objective(images, batch.labels, batch.indices, logits, taps)
+        return self.objective(images, batch.labels, batch.indices, logits, taps, batch.targets)
 
     def descend(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
         """One step of the optimizer down the sum of these losses; returns them detached."""

@@ -154,7 +154,7 @@ class TeacherAnswers:
 def asked_every_step(config: RunConfig) -> bool:
     """True if an image looks different in every epoch, or more than logits is read: only they are kept."""
     augment = config.training.augment
-    return (augment.active and augment.kept_views is None) or config.method.needs.teacher == "taps"
+    return (augment.active and not augment.repeats) or config.method.needs.teacher == "taps"
 
 
 def shares_views(config: RunConfig) -> bool:
@@ -184,7 +184,7 @@ def _model_for_views(config: RunConfig, teacher: Teacher) -> ImageClassifier:
     if teacher.model is None or teacher.preprocess is None:
         raise UsageError(
             "a teacher given as a file of logits knows only the plain images, but training.augment changes them. "
-            "Set training.augment.crop_padding_px=0 and training.augment.horizontal_flip=false."
+            "Set training.augment={}."
         )
     ours, theirs = config.preprocess, teacher.preprocess
     if (ours.resize, ours.channels) != (theirs.resize, theirs.channels):

@@ -8,7 +8,7 @@ with the weights of one that was not (bit for bit on the CPU). Several processes
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from rich.markup import escape
@@ -95,6 +95,9 @@ def train(config: RunConfig, path: Path, *, resume: bool = False, restart: bool 
         batch_size=settings.batch_size,
         device=fabric.device,
         augment=settings.augment,
+        label_smoothing=settings.label_smoothing,
+        balanced_weights=settings.class_weights == "balanced",
+        balanced_sampling=settings.sampling == "balanced",
         seed=config.seed,
         share=processes.share,
     )
@@ -118,12 +121,12 @@ def train(config: RunConfig, path: Path, *, resume: bool = False, restart: bool 
             seconds = time.perf_counter() - started
             rate = len(batches) * batches.batch_size / seconds
             found = processes.first(measure, judged, validation, state.epoch + 1)
-            leader = leading(found)
+            leader = leading(found, settings.judged_by)
             row = {"losses": losses, **built.method.scalars(), "seconds": seconds, "images_per_s": rate}
             row["median_batch_ms"] = batch_ms
             row |= quantization_aware.rounded_accuracy(trained, validation)
             row |= {"stage": stage.span.stage.name, "judged": stage.span.stage.judged} if len(phases) > 1 else {}
-            advance(state, found[leader], row)
+            advance(state, found[leader], row, settings.judged_by)
             capture(state, stage, averaged)
             processes.first(keep, folder, config, data, teacher, state, judged[leader])
             say(escape(epoch_line(config, state)))
@@ -203,7 +206,8 @@ def finish(
     """Save the last epoch (every member of a cohort, the best of them as `last`) and complete the product's card."""
     training = record(config, data, teacher, state, finished=True)
     found = measure(students, validation, state.epoch)
-    folder.save_checkpoint(folder.last, students[leading(found)], data.train.class_names, training)
+    leader = students[leading(found, config.training.judged_by)]
+    folder.save_checkpoint(folder.last, leader, data.train.class_names, training)
     if len(students) > 1:
         for number, (student, metrics) in enumerate(zip(students, found, strict=True), start=1):
             of_member = training.model_copy(update={"last": metrics})
@@ -211,9 +215,9 @@ def finish(
     return folder.finish(training)
 
 
-def leading(cohort: list[Metrics]) -> int:
-    """Position of the most accurate member; the first of equals."""
-    return max(range(len(cohort)), key=lambda member: cohort[member].accuracy)
+def leading(cohort: list[Metrics], judged_by: Literal["accuracy", "macro_f1"]) -> int:
+    """Position of the best member; the first of equals."""
+    return max(range(len(cohort)), key=lambda member: getattr(cohort[member], judged_by))
 
 
 def train_epoch(
@@ -248,7 +252,7 @@ def train_epoch(
 def check(config: RunConfig, share: Share) -> None:
     """Raises UsageError for what can be known to be wrong before anything is loaded."""
     try_on_two_images(config.model, config.preprocess)
-    share.check(config.training.batch_size)
+    share.check(config.training.batch_size, config.training.augment)
     if config.quantization_aware and share.count > 1:
         raise UsageError("a quantization-aware run keeps its ranges in one process; start it without torchrun.")
     if config.quantization_aware and config.training.weight_averaging:
@@ -256,9 +260,14 @@ def check(config: RunConfig, share: Share) -> None:
             "a quantization-aware run judges and keeps the weights that it rounds; an average of them was never "
             "rounded in training. Set training.weight_averaging=null."
         )
+    if config.quantization_aware and config.training.judged_by != "accuracy":
+        raise UsageError(
+            "a quantization-aware run is judged by the accuracy of the rounded network. "
+            "Set training.judged_by=accuracy."
+        )
     if isinstance(config.teacher, TrainTeacher):
         try_on_two_images(config.teacher.model, config.teacher_run().preprocess)
-        share.check(config.teacher.training.batch_size)
+        share.check(config.teacher.training.batch_size, config.teacher.training.augment)
     needs, kind = config.method.needs, config.method.kind
     if needs.teacher != "none" and config.teacher is None:
         raise UsageError(
@@ -396,25 +405,26 @@ def restore(state: State, objective: Objective, averaged: AveragedWeights | None
 
 
 def stale(state: State, settings: TrainingSettings) -> bool:
-    """True if validation accuracy has not improved for as long as the settings allow."""
+    """True if the network has not improved for as long as the settings allow."""
     return settings.early_stopping_patience is not None and state.stale_epochs >= settings.early_stopping_patience
 
 
-def advance(state: State, metrics: Metrics, row: dict[str, object]) -> None:
+def advance(state: State, metrics: Metrics, row: dict[str, object], judged_by: Literal["accuracy", "macro_f1"]) -> None:
     """Take one finished epoch into the state; `state.best is state.last` if it was the best so far."""
     state.epoch += 1
     found = {**metrics.model_dump(), **row}
     state.last = metrics
     if found.get("judged", True):
-        improved = all(score(found) > score(earlier) for earlier in state.history if earlier.get("judged", True))
+        earlier = [score(row, judged_by) for row in state.history if row.get("judged", True)]
+        improved = score(found, judged_by) > max(earlier, default=-1.0)
         state.best = metrics if improved else state.best
         state.stale_epochs = 0 if improved else state.stale_epochs + 1
     state.history.append(found)
 
 
-def score(row: Mapping[str, Any]) -> float:
-    """What decides which epoch is best: validation accuracy, of the rounded network if it is trained to be rounded."""
-    return row.get("quantized_accuracy", row["accuracy"])
+def score(row: Mapping[str, Any], judged_by: Literal["accuracy", "macro_f1"] = "accuracy") -> float:
+    """What decides which epoch is best: accuracy or F1 on the validation images; if it is rounded, rounded accuracy."""
+    return row.get("quantized_accuracy", row[judged_by])
 
 
 def record(config: RunConfig, data: Data, teacher: Teacher | None, state: State, *, finished: bool = False) -> Training:

@@ -11,7 +11,6 @@ from torch import Tensor
 from distill.contract import Strict
 from distill.methods.hinton_kd import soft_targets_per_image
 from distill.methods.method import Method, Needs, Outputs, Samples, Setting, Temperature
-from distill.methods.scratch import label_loss
 
 
 class ConditionalTeacherStudentConfig(Strict):
@@ -39,13 +38,17 @@ class ConditionalTeacherStudent(Method):
         assert teacher is not None
         (student,) = students
         soft, label = conditional_losses(
-            student.logits, teacher.logits, samples.labels, temperature=self.config.temperature
+            student.logits,
+            teacher.logits,
+            samples.labels,
+            samples.label_losses(student.logits),
+            temperature=self.config.temperature,
         )
         return {"soft": soft, "label": label}
 
 
 def conditional_losses(
-    student: Tensor, teacher: Tensor, labels: Tensor, *, temperature: float
+    student: Tensor, teacher: Tensor, labels: Tensor, label_losses: Tensor, *, temperature: float
 ) -> tuple[Tensor, Tensor]:
     """T^2 * KL where argmax(teacher) is the label, plain cross-entropy elsewhere; each summed and divided by the batch.
 
@@ -56,6 +59,7 @@ def conditional_losses(
         student: logits [B, classes].
         teacher: logits [B, classes], detached.
         labels: int64 [B].
+        label_losses: the student's cross-entropy with the labels, [B].
         temperature: T > 0.
 
     Returns:
@@ -63,6 +67,5 @@ def conditional_losses(
     """
     right = teacher.argmax(dim=1) == labels
     soft = soft_targets_per_image(student, teacher, temperature=temperature)
-    label = label_loss(student, labels, reduction="none")
     nothing = torch.zeros((), dtype=soft.dtype, device=soft.device)
-    return torch.where(right, soft, nothing).mean(), torch.where(right, nothing, label).mean()
+    return torch.where(right, soft, nothing).mean(), torch.where(right, nothing, label_losses).mean()

@@ -23,7 +23,6 @@ from distill.methods.method import (
     Setting,
     Temperature,
 )
-from distill.methods.scratch import label_loss
 
 
 class CurriculumTemperatureConfig(Strict):
@@ -113,7 +112,7 @@ class CurriculumTemperature(Method):
         soft = soft_target_loss(student.logits, teacher.logits, temperature=temperature)
         return {
             "soft": self.config.alpha * soft,
-            "label": (1 - self.config.alpha) * label_loss(student.logits, samples.labels),
+            "label": (1 - self.config.alpha) * samples.label_loss(student.logits),
         }
 
 

@@ -10,7 +10,6 @@ from torch import Tensor
 from distill.contract import Strict
 from distill.methods.method import Method, Needs, Outputs, Samples, Setting, Temperature
 from distill.methods.precision import at_least_float32
-from distill.methods.scratch import label_loss
 
 
 class DecoupledKDConfig(Strict):
@@ -55,7 +54,7 @@ class DecoupledKD(Method):
         return {
             "target": self.growth * config.target_weight * target,
             "other": self.growth * config.other_weight * other,
-            "label": label_loss(student.logits, samples.labels),
+            "label": samples.label_loss(student.logits),
         }
 
 

@@ -9,7 +9,6 @@ from torch import Tensor
 from distill.contract import Strict
 from distill.methods.hinton_kd import soft_target_loss
 from distill.methods.method import Method, Needs, Outputs, Samples, Setting
-from distill.methods.scratch import label_loss
 
 
 class DeepMutualLearningConfig(Strict):
@@ -41,7 +40,7 @@ class DeepMutualLearning(Method):
     def forward(self, students: tuple[Outputs, ...], teacher: Outputs | None, samples: Samples) -> dict[str, Tensor]:
         """`label` and `mutual`, each summed over the members, both >= 0."""
         logits = [student.logits for student in students]
-        label = torch.stack([label_loss(member, samples.labels) for member in logits]).sum()
+        label = torch.stack([samples.label_loss(member) for member in logits]).sum()
         return {"label": label, "mutual": mutual_loss(logits)}
 
 

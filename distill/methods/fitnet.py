@@ -11,7 +11,6 @@ from distill.errors import UsageError
 from distill.methods.hinton_kd import soft_target_loss
 from distill.methods.method import Method, Needs, Outputs, Samples, Setting, Stage, Temperature
 from distill.methods.precision import at_least_float32
-from distill.methods.scratch import label_loss
 from distill.taps import TapPairs
 
 THREE_DEEPEST = ("stage-end:-3", "stage-end:-2", "stage-end:-1")
@@ -97,7 +96,7 @@ class FitNet(Method):
         (student,) = students
         return {
             **self.hints(students, teacher, samples),
-            "label": label_loss(student.logits, samples.labels),
+            "label": samples.label_loss(student.logits),
         }
 
     def hints(self, students: tuple[Outputs, ...], teacher: Outputs | None, samples: Samples) -> dict[str, Tensor]:
@@ -125,7 +124,7 @@ class FitNet(Method):
         soft = soft_target_loss(student.logits, teacher.logits, temperature=settings.temperature)
         return {
             "soft": (first + (last - first) * self.progress) * soft / settings.temperature**2,
-            "label": label_loss(student.logits, samples.labels),
+            "label": samples.label_loss(student.logits),
         }
 
 

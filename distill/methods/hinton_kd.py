@@ -8,7 +8,6 @@ from torch import Tensor
 from distill.contract import Strict
 from distill.methods.method import Balance, Method, Needs, Outputs, Samples, Setting, Temperature
 from distill.methods.precision import at_least_float32
-from distill.methods.scratch import label_loss
 
 
 class HintonKDConfig(Strict):
@@ -40,7 +39,7 @@ class HintonKD(Method):
         alpha, temperature = self.config.alpha, self.config.temperature
         return {
             "soft": alpha * soft_target_loss(student.logits, teacher.logits, temperature=temperature),
-            "label": (1 - alpha) * label_loss(student.logits, samples.labels),
+            "label": (1 - alpha) * samples.label_loss(student.logits),
         }
 
 

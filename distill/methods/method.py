@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from distill.errors import UsageError
+from distill.methods.labels import label_loss
 from distill.taps import PlacePairs, TapPairs
 
 if TYPE_CHECKING:  # both know the settings of a run, which know every method
@@ -97,10 +98,30 @@ class Outputs:
 
 @dataclass(frozen=True)
 class Samples:
-    """Which images a batch holds: labels int64 [B], and their positions in the training split, int64 [B]."""
+    """Which images a batch holds.
+
+    Attributes:
+        labels: int64 [B].
+        indices: int64 [B], their positions in the training split.
+        targets: float32 [B, classes], what label losses aim at where labels are smoothed, mixed or weighed by class;
+            None where that is the labels. Of mixed images label and position are those of the larger part.
+    """
 
     labels: Tensor
     indices: Tensor
+    targets: Tensor | None = None
+
+    def label_loss(self, logits: Tensor) -> Tensor:
+        """Cross-entropy of logits float32 [B, classes] with what label losses aim at: scalar >= 0, mean over images."""
+        return label_loss(logits, self._aim)
+
+    def label_losses(self, logits: Tensor) -> Tensor:
+        """As `label_loss`, one value per image: [B]."""
+        return label_loss(logits, self._aim, reduction="none")
+
+    @property
+    def _aim(self) -> Tensor:
+        return self.labels if self.targets is None else self.targets
 
 
 Losses = Callable[[tuple[Outputs, ...], Outputs | None, Samples], dict[str, Tensor]]

@@ -12,7 +12,6 @@ from torch import Tensor
 from distill.contract import Strict
 from distill.methods.method import Method, Needs, Outputs, Samples, Setting
 from distill.methods.precision import at_least_float32, full_precision
-from distill.methods.scratch import label_loss
 from distill.reduction import gathered
 from distill.taps import TapPairs
 
@@ -58,7 +57,7 @@ class SimilarityPreserving(Method):
         losses = [similarity_loss(student.taps[ours], teacher.taps[theirs]) for ours, theirs in self.pairs]
         return {
             "similarity": self.config.weight * torch.stack(losses).sum(),
-            "label": label_loss(student.logits, samples.labels),
+            "label": samples.label_loss(student.logits),
         }
 
 

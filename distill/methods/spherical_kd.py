@@ -10,7 +10,6 @@ from distill.errors import UsageError
 from distill.methods.hinton_kd import soft_target_loss
 from distill.methods.method import Balance, Method, Needs, Outputs, Samples, Setting, Temperature
 from distill.methods.precision import at_least_float32
-from distill.methods.scratch import label_loss
 from distill.reduction import mean_over_processes
 
 SOFTENING = 0.1
@@ -60,7 +59,7 @@ class SphericalKD(Method):
         scaled_student, scaled_teacher = on_the_sphere(student.logits, teacher.logits, centred=self.config.centred)
         alpha = self.config.alpha
         soft = soft_target_loss(scaled_student, scaled_teacher, temperature=self.config.temperature)
-        return {"soft": alpha * soft, "label": (1 - alpha) * label_loss(scaled_student, samples.labels)}
+        return {"soft": alpha * soft, "label": (1 - alpha) * samples.label_loss(scaled_student)}
 
 
 def on_the_sphere(student: Tensor, teacher: Tensor, *, centred: bool = False) -> tuple[Tensor, Tensor]:

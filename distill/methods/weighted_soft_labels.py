@@ -11,9 +11,9 @@ from pydantic import Field
 from torch import Tensor
 
 from distill.contract import Strict
+from distill.methods.labels import label_loss
 from distill.methods.method import Method, Needs, Outputs, Samples, Setting, Temperature
 from distill.methods.precision import at_least_float32
-from distill.methods.scratch import label_loss
 
 
 class WeightedSoftLabelsConfig(Strict):
@@ -44,7 +44,7 @@ class WeightedSoftLabels(Method):
         soft = weighted_soft_label_loss(
             student.logits, teacher.logits, samples.labels, temperature=self.config.temperature
         )
-        return {"soft": self.config.alpha * soft, "label": label_loss(student.logits, samples.labels)}
+        return {"soft": self.config.alpha * soft, "label": samples.label_loss(student.logits)}
 
 
 def weighted_soft_label_loss(student: Tensor, teacher: Tensor, labels: Tensor, *, temperature: float) -> Tensor:

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from distill.batches import Batches, Share, to_unit_range
 from distill.config import Augment
 from distill.errors import UsageError
+from distill.methods import Samples
 from distill.vision.datasets import Split
 
 CPU = torch.device("cpu")
@@ -123,3 +124,93 @@ def test_the_shares_of_several_processes_are_together_the_batch_of_one(streamed:
 def test_a_batch_that_cannot_be_shared_evenly_is_refused() -> None:
     with pytest.raises(UsageError, match="a batch of 7 images cannot be divided evenly among 3 processes"):
         Batches(numbered(7), batch_size=64, device=CPU, share=Share(0, 3))
+
+
+def counted(*counts: int, size: int = 4) -> Split:
+    """So many images of each class; image i is filled with the value i."""
+    labels = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
+    return Split(numbered(sum(counts), size).images, labels, tuple(str(number) for number in range(len(counts))))
+
+
+def test_smoothed_targets_are_what_cross_entropy_makes_of_smoothed_labels() -> None:
+    logits = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
+    for batch in Batches(counted(2, 2, 2), batch_size=6, device=CPU, label_smoothing=0.2).epoch(0):
+        samples = Samples(batch.labels, batch.indices, batch.targets)
+        expected = torch.nn.functional.cross_entropy(logits, batch.labels, label_smoothing=0.2)
+        torch.testing.assert_close(samples.label_loss(logits), expected)
+
+
+def test_balanced_weights_are_those_of_cross_entropy_and_give_every_class_the_same_weight() -> None:
+    batches = Batches(counted(6, 3, 0, 1), batch_size=10, device=CPU, balanced_weights=True)
+    logits = torch.randn(10, 4, generator=torch.Generator().manual_seed(0))
+    weights = torch.tensor([10 / 18, 10 / 9, 0.0, 10 / 3])
+    for batch in batches.epoch(0):
+        assert batch.targets is not None
+        assert batch.targets.sum(0).tolist() == pytest.approx([10 / 3, 10 / 3, 0, 10 / 3])
+        losses = Samples(batch.labels, batch.indices, batch.targets).label_losses(logits)
+        expected = torch.nn.functional.cross_entropy(logits, batch.labels, weight=weights, reduction="none")
+        torch.testing.assert_close(losses, expected)
+    part = batches.part(torch.tensor([0, 1, 9]))
+    assert part.class_weights.tolist() == pytest.approx([0.75, 0, 0, 1.5])
+
+
+def test_a_balanced_epoch_shows_every_class_equally_often() -> None:
+    batches = Batches(counted(900, 90, 10), batch_size=100, device=CPU, balanced_sampling=True)
+    labels = torch.cat([batch.labels for epoch in range(3) for batch in batches.epoch(epoch)])
+    shares = torch.bincount(labels) / len(labels)
+    assert len(labels) == 3000
+    assert shares.tolist() == pytest.approx([1 / 3] * 3, abs=0.04)
+
+
+def test_blended_neighbours_aim_at_both_labels_by_their_shares() -> None:
+    split = numbered(8, size=6)
+    seen = set()
+    for batch in Batches(split, batch_size=8, device=CPU, augment=Augment(mixup=0.5)).epoch(1):
+        assert batch.targets is not None
+        torch.testing.assert_close(batch.targets.sum(1), torch.ones(8))
+        # Image i is filled with i, so a mixture shows the mean label.
+        mean_label = batch.targets @ torch.arange(8.0)
+        expected = (mean_label / 255)[:, None, None].expand(8, 6, 6)
+        torch.testing.assert_close(batch.images[:, 0], expected, atol=1e-6, rtol=1e-5)
+        assert torch.equal(batch.labels, batch.targets.argmax(1))
+        assert torch.equal(batch.labels, batch.indices)
+        assert batch.images.is_contiguous(memory_format=torch.channels_last)
+        for pair in batch.targets.reshape(4, 2, 8):
+            assert torch.equal(pair[0] > 0, pair[1] > 0)
+        seen |= set(batch.targets.amax(1).tolist())
+    assert len(seen) == 4
+
+
+def test_a_part_put_into_a_neighbour_counts_by_its_area() -> None:
+    split = numbered(64, size=64)
+    for batch in Batches(split, batch_size=64, device=CPU, augment=Augment(cutmix=1.0)).epoch(0):
+        assert batch.targets is not None
+        pixels = (batch.images[:, 0] * 255).round().long()
+        for picture, target in zip(pixels, batch.targets, strict=True):
+            shown = torch.bincount(picture.flatten(), minlength=64) / 64**2
+            assert (shown - target).abs().max() < 0.04
+        is_mixed = (batch.targets > 0).sum(1) == 2
+        assert is_mixed.float().mean() > 0.9
+
+
+def test_with_both_some_pairs_are_blended_and_some_cut() -> None:
+    (batch,) = Batches(numbered(64), batch_size=64, device=CPU, augment=Augment(mixup=1.0, cutmix=1.0)).epoch(0)
+    shades = [len(picture.unique()) for picture in batch.images]
+    assert 10 < sum(shade == 1 for shade in shades) < 60
+
+
+def test_shares_of_a_mixed_batch_are_together_the_batch_of_one() -> None:
+    augment = Augment(mixup=1.0, cutmix=1.0, crop_padding_px=1)
+
+    def epoch(share: Share) -> Batches:
+        return Batches(numbered(24), batch_size=12, device=CPU, augment=augment, share=share, label_smoothing=0.1)
+
+    parts = zip(*(epoch(Share(number, 3)).epoch(1) for number in range(3)), strict=True)
+    for whole, of_batch in zip(epoch(Share()).epoch(1), parts, strict=True):
+        for name in ("images", "labels", "indices", "targets"):
+            assert torch.equal(getattr(whole, name), torch.cat([getattr(part, name) for part in of_batch]))
+
+
+def test_an_image_that_would_stay_alone_is_refused() -> None:
+    with pytest.raises(UsageError, match="mixes images in pairs, but a batch of 6 images in 2 process"):
+        Batches(numbered(12), batch_size=6, device=CPU, augment=Augment(mixup=1.0), share=Share(0, 2))

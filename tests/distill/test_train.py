@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -21,6 +21,7 @@ from distill import calibration, checkpoint, evaluate, terminal
 from distill import teacher as teachers
 from distill.__main__ import app
 from distill.batches import Batches
+from distill.checkpoint import Metrics
 from distill.config import CheckpointTeacher, LogitsTeacher, RunConfig, parse, with_overrides
 from distill.contract import sha256_of_file
 from distill.data import load_data
@@ -28,7 +29,7 @@ from distill.errors import UsageError, WorkFailed
 from distill.recipes import demo, demo_scratch
 from distill.run_folder import RunFolder, State
 from distill.teacher import Teacher
-from distill.train import train
+from distill.train import advance, train
 from distill.vision import cache
 
 TINY = [
@@ -214,6 +215,14 @@ RECIPES_OF_TODAY = [
         "training.augment.erasing.pictures=0.5",
     ],
     ["training.weight_averaging.decay=0.9", "training.augment.crop_padding_px=2", "training.augment.kept_views=2"],
+    [
+        "training.augment.mixup=0.2",
+        "training.augment.cutmix=1.0",
+        "training.label_smoothing=0.1",
+        "training.class_weights=balanced",
+        "training.sampling=balanced",
+        "training.judged_by=macro_f1",
+    ],
 ]
 
 
@@ -243,6 +252,24 @@ def test_the_average_is_what_is_judged_and_kept(tmp_path: Path) -> None:
     )
     assert card.training
     assert evaluate.evaluate(averaged, validation, epoch=3).loss == pytest.approx(card.training.last.loss, rel=1e-4)
+
+
+def test_the_epoch_with_the_best_f1_is_kept_where_it_judges() -> None:
+    def advanced(judged_by: Literal["accuracy", "macro_f1"]) -> State:
+        state = State()
+        for epoch, (accuracy, macro_f1) in enumerate([(0.5, 0.7), (0.6, 0.6), (0.6, 0.8)], start=1):
+            advance(
+                state,
+                Metrics(epoch=epoch, accuracy=accuracy, macro_f1=macro_f1, ece=0, entropy_nats=0, loss=1),
+                {},
+                judged_by,
+            )
+        return state
+
+    assert advanced("accuracy").best.epoch == 2  # type: ignore[union-attr]
+    assert advanced("macro_f1").best.epoch == 3  # type: ignore[union-attr]
+    assert advanced("macro_f1").stale_epochs == 0
+    assert advanced("accuracy").stale_epochs == 1
 
 
 def test_a_shorter_gradient_trains_other_weights(tmp_path: Path) -> None:
@@ -442,6 +469,9 @@ def test_a_demanded_gpu_that_is_not_there_is_an_error(tmp_path: Path) -> None:
         (["method.kind=hinton_kd"], "method hinton_kd needs a teacher"),
         (["model=mobilenet"], "unknown model 'mobilenet'"),
         (["teacher.kind=checkpoint", "teacher.path=nowhere"], "method scratch has no use for a teacher"),
+        (["quantization_aware.from_run=x", "training.weight_averaging={}"], "an average of them was never rounded"),
+        (["quantization_aware.from_run=x", "training.judged_by=macro_f1"], "judged by the accuracy of the rounded"),
+        (["training.batch_size=15", "training.augment.mixup=0.2"], "mixes images in pairs"),
     ],
 )
 def test_what_cannot_work_is_refused_before_any_work(tmp_path: Path, changes: list[str], message: str) -> None:

@@ -2,12 +2,24 @@
 
 import itertools
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from distill.batches import Batches
-from distill.config import SGD, AdamW, Augment, TrainingSettings
+from distill.config import (
+    SGD,
+    AdamW,
+    Augment,
+    ColourJitter,
+    Erasing,
+    RandAugment,
+    RandomResizedCrop,
+    TrainingSettings,
+    TrivialAugment,
+    WeightAveraging,
+)
 from distill.data import Data
 from distill.dry_run import dry_run
 from distill.lightning import Fabric
@@ -19,14 +31,16 @@ from distill.stages import spans, start
 from distill.step import Objective
 from distill.step_clock import StepClock
 from distill.teacher import TeacherAnswers
-from distill.vision.datasets import EchoPhantom
+from distill.vision.datasets import EchoPhantom, Split
 from distill.vision.models import build
 from distill.vision.preprocess import Preprocess
+from distill.weight_averaging import AveragedWeights
 from tests.distill.methods.toy import SIZE_PX, dry, method_config, network
 
 
+@pytest.mark.parametrize("aims", ["labels", "targets"])
 @pytest.mark.parametrize("kind", METHODS)
-def test_a_loss_and_its_gradient_need_no_value(kind: str) -> None:
+def test_a_loss_and_its_gradient_need_no_value(kind: str, aims: str) -> None:
     """On the meta device there are no values: reading one, or choosing by a mask, is an error."""
     config = method_config(kind)
     students, teacher = [network(5) for _ in range(config.needs.students)], network(5, width=8)
@@ -41,7 +55,8 @@ def test_a_loss_and_its_gradient_need_no_value(kind: str) -> None:
         with torch.no_grad():
             logits = None if config.needs.teacher == "none" else teacher(images)
         taps = {} if run.teacher is None else run.teacher.take()
-        losses = objective(images, numbers, numbers, logits, taps)
+        targets = torch.empty(6, 5, device="meta") if aims == "targets" else None
+        losses = objective(images, numbers, numbers, logits, taps, targets)
     torch.stack(list(losses.values())).sum().backward()
     assert all(parameter.grad is not None for parameter in objective.parameters())
 
@@ -94,6 +109,49 @@ def test_steps_on_a_gpu_never_wait_for_it(kind: str, optimizer: AdamW | SGD) -> 
         finally:
             torch.cuda.set_sync_debug_mode("default")
     assert watch.check()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.parametrize("policy", [RandAugment(), TrivialAugment()])
+@pytest.mark.parametrize("kept_views", [None, 2])
+def test_views_mixtures_and_averages_on_a_gpu_never_make_the_host_wait(
+    policy: RandAugment | TrivialAugment, kept_views: int | None
+) -> None:
+    preprocess = Preprocess(size_px=48, channels=3, mean=(0.2,) * 3, std=(0.2,) * 3)
+    pixels = np.random.default_rng(0).integers(0, 256, (128, 48, 48, 3), dtype=np.uint8)
+    split = Split(pixels, np.arange(128) % 10, tuple("0123456789"))
+    augment = Augment(
+        crop_padding_px=2,
+        horizontal_flip=True,
+        resized_crop=RandomResizedCrop(),
+        policy=policy,
+        colour=ColourJitter(),
+        erasing=Erasing(pictures=0.5),
+        mixup=None if kept_views else 0.2,
+        cutmix=None if kept_views else 1.0,
+        kept_views=kept_views,
+    )
+    device = torch.device("cuda")
+    batches = Batches(
+        split,
+        batch_size=32,
+        device=device,
+        augment=augment,
+        label_smoothing=0.1,
+        balanced_weights=True,
+        balanced_sampling=True,
+    )
+    network = build("mobilenet_v3_small", num_classes=10, preprocess=preprocess).to(device)
+    averaged = AveragedWeights(WeightAveraging(), [network], device)
+    for _ in batches.epoch(0):
+        averaged.update(0)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for step, _ in enumerate(batches.epoch(1)):
+            averaged.update(step)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 def no_answers(fabric: Fabric) -> TeacherAnswers:
