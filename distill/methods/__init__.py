@@ -9,6 +9,7 @@ from typing import Annotated, get_args
 
 from pydantic import Field
 
+from distill.methods.attention_transfer import AttentionTransferConfig
 from distill.methods.conditional_teacher_student import ConditionalTeacherStudentConfig
 from distill.methods.cross_quality_kd import CrossQualityKDConfig
 from distill.methods.curriculum_temperature import CurriculumTemperatureConfig
@@ -43,6 +44,7 @@ AnyMethod = (
     | WeightedSoftLabelsConfig
     | DecoupledKDConfig
     | FitNetConfig
+    | AttentionTransferConfig
     | SimilarityPreservingConfig
     | WeightedSumConfig
 )
