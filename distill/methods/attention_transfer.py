@@ -11,7 +11,6 @@ from distill.contract import Strict
 from distill.errors import UsageError
 from distill.methods.method import Method, Needs, Outputs, Samples, Setting
 from distill.methods.precision import at_least_float32
-from distill.methods.scratch import label_loss
 from distill.taps import TapPairs
 
 
@@ -62,7 +61,7 @@ class AttentionTransfer(Method):
         losses = [attention_loss(student.taps[ours], teacher.taps[theirs], power=power) for ours, theirs in self.pairs]
         return {
             "attention": self.config.weight * torch.stack(losses).sum(),
-            "label": label_loss(student.logits, samples.labels),
+            "label": samples.label_loss(student.logits),
         }
 
 
