@@ -1,5 +1,7 @@
 """`python -m bench [ARTIFACT …]` measures; the other commands plan, compare, choose, report and mend."""
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -14,9 +16,11 @@ from bench.measure import AdbOption, SerialOption, measure
 from bench.record import read_journal
 from bench.session.journal import JOURNAL
 from distill.errors import UsageError
-from distill.terminal import console, product, run, say, table, takes_for_granted
+from distill.terminal import answer, console, product, run, say, table, takes_for_granted
 
 REPORT = Path("out/report.html")
+
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 app = typer.Typer(
     cls=takes_for_granted("measure"),
@@ -34,7 +38,7 @@ app.command()(plan)
 
 
 @app.command()
-def restore(adb: AdbOption = None, serial: SerialOption = None) -> None:
+def restore(adb: AdbOption = None, serial: SerialOption = None, as_json: JsonOption = False) -> None:
     """Put phones back as they were.
 
     For a session that was cut off before it could: settings, folders and processes it left behind.
@@ -42,7 +46,9 @@ def restore(adb: AdbOption = None, serial: SerialOption = None) -> None:
     from bench.android.adb import Adb
     from bench.android.mend import restore_phones
 
-    restore_phones(Adb.find(adb), serial)
+    restored = restore_phones(Adb.find(adb), serial)
+    if as_json:
+        answer(json.dumps({"restored": [asdict(phone) for phone in restored]}, indent=2))
 
 
 @app.command()
@@ -50,6 +56,7 @@ def doctor(
     device: Annotated[str, typer.Option(help="What to examine; android.")] = "android",
     adb: AdbOption = None,
     serial: SerialOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Say what a phone supports and how far its numbers can be trusted. Nothing is changed on it."""
     from bench.android.adb import Adb
@@ -57,14 +64,20 @@ def doctor(
 
     if device != "android":
         raise UsageError(f"only phones can be examined, found --device {device}. Use --device android.")
-    found = Adb.find(adb)
-    findings = examine(found, found.choose(serial))
+    program = Adb.find(adb)
+    phone = program.choose(serial)
+    findings = examine(program, phone)
+    if as_json:
+        answer(json.dumps({"serial": phone.serial, "findings": [asdict(finding) for finding in findings]}, indent=2))
+        return
     style = {"good": "green", "fair": "yellow", "bad": "red"}
-    cells = [[one.topic, f"[{style[one.grade]}]{one.grade}[/]", escape(one.found)] for one in findings]
+    cells = [
+        [finding.topic, f"[{style[finding.grade]}]{finding.grade}[/]", escape(finding.found)] for finding in findings
+    ]
     console.print(table("This phone as a measuring device", ["what", "grade", "found"], cells))
-    for one in findings:
-        if one.advice:
-            say(f"{escape(one.topic)}: {escape(one.advice)}")
+    for finding in findings:
+        if finding.advice:
+            say(f"{escape(finding.topic)}: {escape(finding.advice)}")
 
 
 @app.command()
@@ -75,13 +88,14 @@ def report(
         list[Path] | None,
         typer.Option(help="Folder of a study's figures, as written by `python -m distill figures`; repeatable."),
     ] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Write the report page.
 
     One HTML file that needs no network: accuracy against latency with limits to set, the table, every row's samples,
     conditions.
     """
-    from bench.report.html import write_report
+    from bench.report.html import headline, shown_rows, write_report
     from bench.report.study_figures import read_figures
 
     journal = read_journal(measurements)
@@ -92,7 +106,12 @@ def report(
             "measure that artifact again."
         )
     write_report(journal.measurements, out, pictures)
-    product(out, f"open {out} in a browser; it is one file and can be sent as it is")
+    if as_json:
+        rows = shown_rows(journal.measurements)
+        document = {"report": str(out), "measurements": str(measurements), "title": headline(rows), "rows": len(rows)}
+        answer(json.dumps({**document, "cut_lines": journal.cut_lines}, indent=2))
+    else:
+        product(out, f"open {out} in a browser; it is one file and can be sent as it is")
 
 
 if __name__ == "__main__":

@@ -13,11 +13,12 @@ import numpy as np
 import typer
 from rich.markup import escape
 
+from bench.compare.choice import latency_of
 from bench.compare.tables import MISSING, STYLE, show_compactly
 from bench.devices import find_device
 from bench.record import Measurement, read_journal
 from bench.session.cells import whole_numbers
-from bench.timing.intervals import Interval, median_interval
+from bench.timing.intervals import Interval
 from distill.errors import UsageError, WorkFailed
 from distill.terminal import answer, say, table
 
@@ -34,14 +35,16 @@ class Timed:
 
     Attributes:
         student: as asked for.
-        latency_ms: median per call with its 95 % interval; None if the row failed.
+        latency_ms: median per call with its 95 % interval; None if the row is wrong.
         is_inside: whether it keeps the budget: the upper end of the interval counts, as in `bench.compare.choice`.
+        is_open: whether only the interval leaves open that it keeps the budget.
     """
 
     student: str
     row: Measurement
     latency_ms: Interval | None
     is_inside: bool
+    is_open: bool = False
 
 
 def plan(
@@ -94,6 +97,12 @@ def plan(
         answer(json.dumps({"inside": inside, "timed": [_as_record(one) for one in timed]}, indent=2))
     else:
         _show(timed, f"Untrained students on {device}, {size} px, within {limits}")
+        left_open = list(dict.fromkeys(one.student for one in timed if one.is_open and one.student not in inside))
+        if left_open:
+            say(
+                f"[yellow]open:[/] the intervals of {escape(', '.join(left_open))} lie across the limit; to tell, run "
+                "this again on a quieter machine"
+            )
         if inside:
             say(f"[bold]next:[/] python -m distill study {escape(study)} --students {escape(','.join(inside))}")
             answer(",".join(inside))
@@ -103,12 +112,15 @@ def plan(
 
 
 def judge(row: Measurement, *, max_latency_ms: float, max_size_mb: float | None) -> Timed:
-    """Hold one row against the budget; a failed row and the base format are never inside."""
-    if not row.samples_ms:
+    """Hold one row against the budget; a wrong row and the base format are never inside."""
+    if row.wrong:
         return Timed(row.subject.model, row, None, is_inside=False)
-    latency_ms = median_interval(row.samples_by_launch)
-    fits = latency_ms.high <= max_latency_ms and (max_size_mb is None or row.subject.size_bytes <= max_size_mb * 1e6)
-    return Timed(row.subject.model, row, latency_ms, is_inside=fits and row.subject.format != NO_PRODUCT)
+    latency_ms = latency_of(row)
+    is_small = max_size_mb is None or row.subject.size_bytes <= max_size_mb * 1e6
+    may_fit = is_small and row.subject.format != NO_PRODUCT
+    is_inside = may_fit and latency_ms.high <= max_latency_ms
+    is_open = may_fit and latency_ms.low <= max_latency_ms < latency_ms.high
+    return Timed(row.subject.model, row, latency_ms, is_inside=is_inside, is_open=is_open)
 
 
 def write_noise(folder: Path, size_px: int, channels: int) -> None:
@@ -163,7 +175,7 @@ def _cells(one: Timed) -> list[str]:
         escape(known),
         f"{row.subject.size_bytes / 1e6:.2f}",
         f"[{STYLE[row.validity]}]{row.validity}[/]",
-        "[green]inside[/]" if one.is_inside else "[dim]outside[/]",
+        "[green]inside[/]" if one.is_inside else "[yellow]open[/]" if one.is_open else "[dim]outside[/]",
     ]
 
 
@@ -179,4 +191,5 @@ def _as_record(one: Timed) -> dict[str, Any]:
         "size_bytes": subject.size_bytes,
         "validity": one.row.validity,
         "is_inside": one.is_inside,
+        "is_open": one.is_open,
     }

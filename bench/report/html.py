@@ -84,7 +84,7 @@ def render(measurements: Sequence[Measurement], pictures: Sequence[Picture] = ()
 
 def page_content(measurements: Sequence[Measurement]) -> dict[str, Any]:
     """Everything the template shows, but for pictures, scripts and styles."""
-    rows = sorted(compare(measurements), key=_order)
+    rows = shown_rows(measurements)
     shown = [row.measurement for row in rows]
     records = [{"index": index, **figures(row)} for index, row in enumerate(rows)]
     chosen_among = choices(shown, [record["conditions"] for record in records])
@@ -121,6 +121,11 @@ def page_content(measurements: Sequence[Measurement]) -> dict[str, Any]:
         "mixed_runs": any(not row.base_in_same_run for row in rows),
         "has_teacher": any(row.base_kind == "teacher" for row in rows),
     }
+
+
+def shown_rows(measurements: Sequence[Measurement]) -> list[Row]:
+    """One row of every cell in the order of the page: by device, batch and threads, the fastest first."""
+    return sorted(compare(measurements), key=_order)
 
 
 def table(name: str, records: list[dict[str, Any]]) -> dict[str, Any]:

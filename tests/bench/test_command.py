@@ -1,4 +1,5 @@
 import fcntl
+import inspect
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.__main__ import app
 from bench.record import read_journal
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -179,3 +181,8 @@ def test_resume_measures_what_is_missing_and_keeps_the_run_id(make_artifact, tmp
     assert (one.subject.name, one.seed, len(one.launches)) == ("one", 3, 1)
     assert (two.subject.name, len(two.launches)) == ("two", 2)
     assert one.run_id == two.run_id
+
+
+@pytest.mark.parametrize("command", app.registered_commands, ids=lambda command: command.callback.__name__)
+def test_every_command_takes_json(command):
+    assert "as_json" in inspect.signature(command.callback).parameters

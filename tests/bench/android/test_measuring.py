@@ -242,12 +242,16 @@ def test_the_doctor_on_the_command_line_names_what_is_missing(start_phone, cli_e
     told = flat(done.stderr)
     assert "instrument app: the app org.pocketdistill.demo is not installed" in told
     assert "instrument python" in told
+    document = json.loads(bench("doctor", "--json", environment=cli_environment, folder=tmp_path).stdout)
+    assert {"topic", "found", "grade", "advice"} == set(document["findings"][0])
 
 
 def test_restore_without_a_journal_has_nothing_to_do(start_phone, cli_environment, tmp_path):
     phone = start_phone()
     done = bench("restore", environment=cli_environment, folder=tmp_path)
     assert (done.returncode, done.stderr.strip()) == (0, "no phone is waiting to be restored")
+    told = bench("restore", "--json", environment=cli_environment, folder=tmp_path)
+    assert json.loads(told.stdout) == {"restored": []}
     named = bench("restore", "--serial", phone.serial, environment=cli_environment, folder=tmp_path)
     assert named.returncode == 2
     assert "nothing is to be restored" in flat(named.stderr)

@@ -39,8 +39,10 @@ def test_a_row_is_inside_if_it_keeps_every_limit_and_is_a_product(make_measureme
 def test_the_upper_end_of_the_interval_counts(make_measurement):
     samples = tuple(value for value in (1.9, 2.0, 2.1) for _ in range(30))
     row = make_measurement(samples_ms=samples, launch_counts=(30, 30, 30))
-    assert not judge(row, max_latency_ms=2.05, max_size_mb=None).is_inside
-    assert judge(row, max_latency_ms=3, max_size_mb=None).is_inside
+    across, inside, outside = (judge(row, max_latency_ms=limit, max_size_mb=None) for limit in (2.05, 3, 1))
+    assert (across.is_inside, across.is_open) == (False, True)
+    assert (inside.is_inside, inside.is_open) == (True, False)
+    assert (outside.is_inside, outside.is_open) == (False, False)
 
 
 @pytest.mark.parametrize("channels", [1, 3])

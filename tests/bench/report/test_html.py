@@ -285,6 +285,10 @@ def test_the_command_puts_figures_of_several_studies_on_the_page(figures, make_m
     ended = subprocess.run([*command, "--figures", figures, "--figures", figures], capture_output=True, text=True)
     assert (ended.returncode, ended.stdout) == (0, f"{page}\n"), ended.stderr
     assert page.read_text().count("Caption of small") == 2
+    told = subprocess.run([*command, "--json"], capture_output=True, text=True)
+    document = json.loads(told.stdout)
+    assert (document["report"], document["rows"], document["cut_lines"]) == (str(page), 1, [])
+    assert document["title"] == "1 measurement on Test CPU"
     missing = subprocess.run([*command, "--figures", tmp_path], capture_output=True, text=True)
     assert missing.returncode == 2
     assert "python -m distill figures" in missing.stderr
