@@ -487,12 +487,16 @@ def with_overrides(config: RunConfig, assignments: Iterable[str]) -> RunConfig:
 
 
 def _kinds_first(assignments: list[str]) -> list[str]:
-    """The assignments in order, but each `GROUP.kind=...` before the first setting of its group."""
+    """The assignments in order, but each `GROUP.kind=...` before the first setting of its group that is not a kind."""
     ordered: list[str] = []
     for assignment in assignments:
         path = assignment.partition("=")[0]
         group = path.removesuffix("kind")
-        inside = (place for place, earlier in enumerate(ordered) if earlier.startswith(group))
+        inside = (
+            place
+            for place, earlier in enumerate(ordered)
+            if earlier.startswith(group) and earlier.partition("=")[0] != path
+        )
         at_end = len(ordered)
         ordered.insert(next(inside, at_end) if path.endswith(".kind") else at_end, assignment)
     return ordered

@@ -59,9 +59,9 @@ def train(config: RunConfig, path: Path, *, resume: bool = False, restart: bool 
     """
     processes = start_processes(config)
     fabric = processes.fabric
+    check(config, processes.share)
     config = with_origins(quantization_aware.pinned(config))
     folder = RunFolder(path, config)
-    check(config, processes.share)
     with processes.first_goes_ahead():
         data = load_data(config)
     state = processes.first(folder.open, RunData.of(data), resume=resume, restart=restart)

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from distill import checkpoint
-from distill.config import RunConfig, with_overrides
+from distill.config import RunConfig, _without_unused, with_overrides
 from distill.contract import sha256_of_json
 from distill.methods import METHODS
 from distill.recipes import demo
@@ -156,6 +156,6 @@ def test_on_gpus_batch_normalisation_sees_the_whole_batch(
 
 def test_the_identity_of_a_run_knows_nothing_of_processes() -> None:
     """Every key that decides the identity; one more must be left out where unused, or finished runs become unknown."""
-    keys = demo().model_dump(mode="json", exclude={"name", "device", "quantization_aware"})
+    keys = _without_unused(demo(), demo().model_dump(mode="json", exclude={"name", "device", "allow_weak_teacher"}))
     assert set(keys) == {"seed", "dataset", "image", "model", "teacher", "method", "training"}
     assert demo().identity() == sha256_of_json(keys)

@@ -33,7 +33,7 @@ def sorted_by_brightness(make_once: MakeOnce) -> Path:
                 for number in range(16):
                     pixels = rng.integers(level, level + 40, (32, 32, 3), dtype=np.uint8)
                     Image.fromarray(pixels).save(folder / f"{number}.png")
-        settings = ["image.size_px=32", "training.epochs=4", "training.batch_size=8", "device=cpu"]
+        settings = ["model=resnet18", "image.size_px=32", "training.epochs=6", "training.batch_size=8", "device=cpu"]
         config = with_overrides(recipe("folder-scratch"), [f"dataset.path={path / 'data'}", *settings])
         train(config, path / "run")
 
@@ -54,7 +54,7 @@ def test_a_picture_in_the_wrong_folder_is_doubted_and_named(sorted_by_brightness
     assert suspect.confidence < 0.5
     assert not suspect.is_trained_on
     page = render(look_at(config), doubts)
-    assert "mobilenet_v3_small in" in page
+    assert "resnet18 in" in page
     assert "validation/dark/wrong.png" in page
 
 
