@@ -49,7 +49,6 @@ def convert(
     recipe: QuantizationRecipe | None = None,
     allow_loss: bool = False,
     inputs_sha256: str = "",
-    shared: Path | None = None,
 ) -> Manifest:
     """Make the artifact `folder`, which appears whole or not at all; an older one is replaced.
 
@@ -61,7 +60,6 @@ def convert(
         recipe: settings of the quantizer; None = the exporter's own choice. Without effect on float precisions.
         allow_loss: write an artifact that fails its limits all the same; its manifest says so.
         inputs_sha256: identity of all of this (`export.run.reuse`); empty if the artifact will not be looked for again.
-        shared: folder that `prepare_format` filled for this checkpoint, format and batch; None without.
 
     Returns:
         The manifest, as it lies in the folder.
@@ -76,7 +74,7 @@ def convert(
         raise UsageError(f"{target.format} cannot be exported in {target.precision}: {reason}.")
     torch.set_num_threads(THREADS)
     with whole_folder(folder) as staging:
-        exported = export_model(checkpoint, target, evidence, staging, recipe, shared)
+        exported = export_model(checkpoint, target, evidence, staging, recipe)
         require_batch(target, exported)
         draft = describe(checkpoint, target, exported, evidence, staging)
         manifest = prove(draft, target, evidence, staging)
@@ -96,35 +94,12 @@ def with_temperature(checkpoint: Checkpoint, temperature: float) -> Checkpoint:
     return Checkpoint(card, checkpoint.model, checkpoint.folder)
 
 
-def prepare_format(checkpoint: Checkpoint, target: Target, folder: Path) -> None:
-    """Let a format's exporter write what its precisions share into an existing empty folder.
-
-    Args:
-        checkpoint: the loaded model; it is not changed.
-        target: one whose format has `shares` in the table; its precision does not matter.
-        folder: for `convert`'s argument `shared`.
-    """
-    torch.set_num_threads(THREADS)
-    job = ExportJob(
-        model=checkpoint.model,
-        card=checkpoint.card,
-        precision=target.precision,
-        batch=target.batch,
-        calibration_images=None,
-        checkpoint=checkpoint.folder,
-        folder=folder,
-    )
-    with warnings_to_log(), shared_histories():
-        exporter(target.format).prepare(job)
-
-
 def export_model(
     checkpoint: Checkpoint,
     target: Target,
     evidence: Evidence,
     staging: Path,
     recipe: QuantizationRecipe | None,
-    shared: Path | None,
 ) -> ExportedModel:
     """Let the format's exporter write the model into `staging`."""
     card = checkpoint.card
@@ -141,7 +116,6 @@ def export_model(
         checkpoint=checkpoint.folder,
         folder=staging,
         recipe=recipe,
-        shared=shared if model is checkpoint.model else None,
     )
     with warnings_to_log(), shared_histories():
         return exporter(target.format).export(job)
