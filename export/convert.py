@@ -4,6 +4,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,7 +20,7 @@ from export.formats.job import ExportedModel, ExportJob
 from export.graph.macs import count_macs
 from export.graph.provenance import shared_histories
 from export.proof import golden, parity
-from export.proof.evidence import Evidence
+from export.proof.evidence import Evidence, further
 from export.proof.limits import FLOAT_MIN_AGREEMENT
 from export.quantize.recipe import QuantizationRecipe
 from export.quantize.weight_corrections import corrected
@@ -77,7 +78,7 @@ def convert(
         exported = export_model(checkpoint, target, evidence, staging, recipe)
         require_batch(target, exported)
         draft = describe(checkpoint, target, exported, evidence, staging)
-        manifest = prove(draft, target, evidence, staging)
+        manifest = prove(draft, target, evidence, staging, partial(further, checkpoint))
         manifest = manifest.model_copy(update={"inputs_sha256": inputs_sha256})
         if manifest.parity.verdict == "fail":
             if not allow_loss:
@@ -190,10 +191,11 @@ def describe(
     )
 
 
-def prove(draft: Manifest, target: Target, evidence: Evidence, staging: Path) -> Manifest:
+def prove(draft: Manifest, target: Target, evidence: Evidence, staging: Path, more: parity.Further) -> Manifest:
     """Run the model against eager in the batch that was asked for, and write golden input and output.
 
-    Where one image per call was asked for and the artifact takes any number, that is what is proven.
+    Where one image per call was asked for and the artifact takes any number, that is what is proven. `more` gives
+    further images where those at hand leave the answer open.
 
     The golden output is what the artifact itself gave, or eager if it cannot run here.
     """
@@ -202,7 +204,7 @@ def prove(draft: Manifest, target: Target, evidence: Evidence, staging: Path) ->
     if draft.format in RUNNERS:
         runner = open_runner(staging, draft, threads=THREADS)
         batch = draft.input.shape[0] if target.batch == 1 else target.batch
-        verdict = parity.measure(runner, held_out, preprocess, draft.precision, batch)
+        verdict = parity.measure(runner, held_out, preprocess, draft.precision, batch, more)
         logits = run_all(runner, image, batch_sizes=(1 if batch == ANY_BATCH else batch,))
     else:
         verdict = parity.not_run(f"{draft.format} models cannot run on this machine", held_out)

@@ -15,6 +15,7 @@ from distill.checkpoint import Card
 from distill.terminal import console
 from export.artifact.manifest import MANIFEST_FILE, Delegation, FormatName, Manifest
 from export.formats import Target
+from export.proof.classes import ClassRecall, recalls
 from export.quantize.calibration import PictureFolder
 from export.run import reuse
 from export.run.pool import Event, Importing, Outcome, Pool, Task
@@ -26,6 +27,7 @@ if TYPE_CHECKING:  # it imports torch; a run with nothing to do should not wait 
     from export.proof.evidence import Evidence
 
 OPERATIONS_SHOWN = 6
+CLASSES_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -198,9 +200,24 @@ def ending(outcome: Outcome) -> str:
     manifest = manifest_of(outcome)
     if manifest and manifest.allowed_loss:
         line += f"\n          [red]fails its limits, kept by --allow-loss:[/] {escape(manifest.parity.reason)}"
+    if manifest and manifest.parity.verdict == "open":
+        line += f"\n          [yellow]open:[/] {escape(manifest.parity.reason)}, and there are no more images"
+    falls = [each for each in recalls(manifest.parity) if each.falls] if manifest else []
+    if manifest and falls:
+        line += f"\n          [yellow]recall falls:[/] {escape(falls_in_words(falls, manifest.class_names))}"
     if manifest and manifest.delegation and manifest.delegation.fell_back:
         line += f"\n          [yellow]fell back:[/] {escape(fall_back(manifest.delegation))}"
     return line
+
+
+def falls_in_words(falls: Sequence[ClassRecall], class_names: Sequence[str]) -> str:
+    """Which classes an artifact answers worse, the worst first."""
+    words = [
+        f"{class_names[each.number]} ({each.correct} of {each.images} right instead of {each.eager_correct})"
+        for each in falls[:CLASSES_SHOWN]
+    ]
+    others = len(falls) - len(words)
+    return ", ".join(words) + (f" and {others} more" if others else "")
 
 
 def fall_back(delegation: Delegation) -> str:

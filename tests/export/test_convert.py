@@ -37,7 +37,7 @@ def test_every_fp32_artifact_agrees_with_eager_on_every_image(artifact, evidence
 def test_every_int8_artifact_runs_and_says_how_it_was_calibrated(artifact, format: str) -> None:
     _, manifest = artifact(format, "int8")
     _, full = artifact(format, "fp32")
-    assert manifest.parity.verdict == "pass"
+    assert manifest.parity.verdict == "open", "60 images are all there are, and too few to show a loss below 1 %"
     assert 0.9 <= manifest.parity.top1_agreement <= 1.0
     assert 0 < manifest.parity.mean_abs_difference
     assert manifest.calibration is not None
