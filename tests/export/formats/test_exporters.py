@@ -29,6 +29,7 @@ from export.formats.onnx.hard_swish import in_integers
 from export.formats.torchscript import METADATA
 from export.graph.provenance import shared_histories
 from export.proof.evidence import Evidence
+from export.proof.limits import FLOAT_MIN_AGREEMENT
 from export.quantize.recipe import QuantizationRecipe
 
 STEM, HEAD = "network.conv_stem", "network.classifier"
@@ -98,7 +99,7 @@ def tensor_types(path: Path) -> list[tuple[str, int]]:
 def test_every_other_precision_runs_and_keeps_the_model(artifact, format: str, precision: str, share: float) -> None:
     _, manifest = artifact(format, precision)
     _, full = artifact(format.removesuffix("-portable"), "fp32")
-    assert manifest.parity.verdict == "pass"
+    assert manifest.parity.verdict == ("pass" if precision in FLOAT_MIN_AGREEMENT else "open")
     assert manifest.parity.top1_agreement >= 0.98
     assert manifest.parity.mean_abs_difference < 0.2
     assert manifest.size_bytes < share * full.size_bytes
