@@ -56,7 +56,10 @@ def export(
         float | None,
         typer.Option(help="divide the logits by this, inside the graph, instead of the card's temperature"),
     ] = None,
-    parity_images: Annotated[int, typer.Option(min=1, help="held-out images to compare with eager on")] = 1000,
+    parity_images: Annotated[
+        int,
+        typer.Option(min=1, help="held-out images to compare with eager on; more are taken while int8's loss is open"),
+    ] = 1000,
     calibration_images: Annotated[int, typer.Option(min=1, help="images to calibrate on")] = 200,
     calibration_folder: Annotated[
         Path | None, typer.Option(help="calibrate on your own pictures in this folder instead of the training images")
@@ -143,6 +146,8 @@ def report(results: list[Result], model: str, out: Path, *, as_json: bool) -> in
     else:
         title = f"{escape(model)} in {escape(str(out))}, judged on {outcomes.images_in_words(results)}"
         terminal.console.print(outcomes.table(title, results))
+        if (hidden := outcomes.hidden_table(results)) is not None:
+            terminal.console.print(hidden)
         terminal.product(out, f"python -m bench {out}/* --device cpu")
     return 0 if outcomes.all_well(results) else 1
 

@@ -4,6 +4,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,7 +20,7 @@ from export.formats.job import ExportedModel, ExportJob
 from export.graph.macs import count_macs
 from export.graph.provenance import shared_histories
 from export.proof import golden, parity
-from export.proof.evidence import Evidence
+from export.proof.evidence import Evidence, further
 from export.proof.limits import FLOAT_MIN_AGREEMENT
 from export.quantize.recipe import QuantizationRecipe
 from export.quantize.weight_corrections import corrected
@@ -49,7 +50,6 @@ def convert(
     recipe: QuantizationRecipe | None = None,
     allow_loss: bool = False,
     inputs_sha256: str = "",
-    shared: Path | None = None,
 ) -> Manifest:
     """Make the artifact `folder`, which appears whole or not at all; an older one is replaced.
 
@@ -61,7 +61,6 @@ def convert(
         recipe: settings of the quantizer; None = the exporter's own choice. Without effect on float precisions.
         allow_loss: write an artifact that fails its limits all the same; its manifest says so.
         inputs_sha256: identity of all of this (`export.run.reuse`); empty if the artifact will not be looked for again.
-        shared: folder that `prepare_format` filled for this checkpoint, format and batch; None without.
 
     Returns:
         The manifest, as it lies in the folder.
@@ -76,10 +75,10 @@ def convert(
         raise UsageError(f"{target.format} cannot be exported in {target.precision}: {reason}.")
     torch.set_num_threads(THREADS)
     with whole_folder(folder) as staging:
-        exported = export_model(checkpoint, target, evidence, staging, recipe, shared)
+        exported = export_model(checkpoint, target, evidence, staging, recipe)
         require_batch(target, exported)
         draft = describe(checkpoint, target, exported, evidence, staging)
-        manifest = prove(draft, target, evidence, staging)
+        manifest = prove(draft, target, evidence, staging, partial(further, checkpoint))
         manifest = manifest.model_copy(update={"inputs_sha256": inputs_sha256})
         if manifest.parity.verdict == "fail":
             if not allow_loss:
@@ -96,35 +95,12 @@ def with_temperature(checkpoint: Checkpoint, temperature: float) -> Checkpoint:
     return Checkpoint(card, checkpoint.model, checkpoint.folder)
 
 
-def prepare_format(checkpoint: Checkpoint, target: Target, folder: Path) -> None:
-    """Let a format's exporter write what its precisions share into an existing empty folder.
-
-    Args:
-        checkpoint: the loaded model; it is not changed.
-        target: one whose format has `shares` in the table; its precision does not matter.
-        folder: for `convert`'s argument `shared`.
-    """
-    torch.set_num_threads(THREADS)
-    job = ExportJob(
-        model=checkpoint.model,
-        card=checkpoint.card,
-        precision=target.precision,
-        batch=target.batch,
-        calibration_images=None,
-        checkpoint=checkpoint.folder,
-        folder=folder,
-    )
-    with warnings_to_log(), shared_histories():
-        exporter(target.format).prepare(job)
-
-
 def export_model(
     checkpoint: Checkpoint,
     target: Target,
     evidence: Evidence,
     staging: Path,
     recipe: QuantizationRecipe | None,
-    shared: Path | None,
 ) -> ExportedModel:
     """Let the format's exporter write the model into `staging`."""
     card = checkpoint.card
@@ -141,7 +117,6 @@ def export_model(
         checkpoint=checkpoint.folder,
         folder=staging,
         recipe=recipe,
-        shared=shared if model is checkpoint.model else None,
     )
     with warnings_to_log(), shared_histories():
         return exporter(target.format).export(job)
@@ -216,10 +191,11 @@ def describe(
     )
 
 
-def prove(draft: Manifest, target: Target, evidence: Evidence, staging: Path) -> Manifest:
+def prove(draft: Manifest, target: Target, evidence: Evidence, staging: Path, more: parity.Further) -> Manifest:
     """Run the model against eager in the batch that was asked for, and write golden input and output.
 
-    Where one image per call was asked for and the artifact takes any number, that is what is proven.
+    Where one image per call was asked for and the artifact takes any number, that is what is proven. `more` gives
+    further images where those at hand leave the answer open.
 
     The golden output is what the artifact itself gave, or eager if it cannot run here.
     """
@@ -228,7 +204,7 @@ def prove(draft: Manifest, target: Target, evidence: Evidence, staging: Path) ->
     if draft.format in RUNNERS:
         runner = open_runner(staging, draft, threads=THREADS)
         batch = draft.input.shape[0] if target.batch == 1 else target.batch
-        verdict = parity.measure(runner, held_out, preprocess, draft.precision, batch)
+        verdict = parity.measure(runner, held_out, preprocess, draft.precision, batch, more)
         logits = run_all(runner, image, batch_sizes=(1 if batch == ANY_BATCH else batch,))
     else:
         verdict = parity.not_run(f"{draft.format} models cannot run on this machine", held_out)

@@ -1,7 +1,8 @@
 """CONTRACT 2: what an exported model says of itself, `manifest.json` beside the model file."""
 
+import json
 from pathlib import Path, PurePosixPath
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, cast
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
@@ -29,7 +30,8 @@ PrecisionName = Literal[
 ]
 """`int8` has static ranges for activations; `int8-dynamic` finds them at run time; `int8-weights` computes in float;
 `int16x8` has 16-bit activations; `paletteN` keeps weights as N-bit indices into a table of values."""
-Verdict = Literal["pass", "fail", "not-run"]
+Verdict = Literal["pass", "open", "fail", "not-run"]
+"""`open`: neither shown to keep its limit nor shown to lose more, on all the images there are."""
 ANY_BATCH = -1
 """Stands for any batch in a shape."""
 
@@ -111,16 +113,25 @@ class Parity(Strict):
 
     Attributes:
         verdict: `not-run` if this machine cannot run the format; then the numbers are None and `reason` says why.
-        reason: what was judged, the value found, and the limit, in words.
+        reason: what was judged, the value measured, and the limit, in words.
         judged_by, limit: what had to be at least `limit`: the share of equal predictions, or the artifact's accuracy as
-            a share of eager's. None if it was not run.
+            a share of eager's; the latter decides by `kept_interval`. None if it was not run.
         proven_by: what ran the model, e.g. "onnxruntime 1.22.0"; None if nothing did.
         images: `held-out` from the checkpoint's data, `folder` of the user's own, or `synthetic`.
-        num_images: how many images were compared.
+        num_images: how many images were compared; more than asked for where fewer left the answer open.
         max_abs_difference, mean_abs_difference: of the logits.
         top1_agreement: share of images with the same predicted class, in [0, 1].
         accuracy, eager_accuracy: share of correct predictions on those images, in [0, 1]; None without labels.
         accuracy_interval: 95 % confidence interval of `accuracy - eager_accuracy`, paired by image.
+        kept_interval: `accuracy / eager_accuracy`, paired by image: either bound is on the wrong side of the truth with
+            a probability of 0.025 on the first images, of 0.05 after however many times more were taken. None also for
+            an eager model that is never right.
+        confidence, eager_confidence: mean probability of the answers given, in [0, 1].
+        calibration_error, eager_calibration_error: expected calibration error, 15 bins, in [0, 1]; None without labels.
+        class_images: how many of the images are of each class, in the order of `class_names`; None without labels.
+        class_correct, eager_class_correct: how many of those are answered rightly; a class's recall is their share.
+
+    What stands behind `accuracy_interval` came with schema version 5: None in manifests written before.
     """
 
     verdict: Verdict
@@ -136,6 +147,27 @@ class Parity(Strict):
     accuracy: float | None
     eager_accuracy: float | None
     accuracy_interval: tuple[float, float] | None
+    kept_interval: tuple[float, float] | None
+    confidence: float | None
+    eager_confidence: float | None
+    calibration_error: float | None
+    eager_calibration_error: float | None
+    class_images: tuple[int, ...] | None
+    class_correct: tuple[int, ...] | None
+    eager_class_correct: tuple[int, ...] | None
+
+
+SINCE_VERSION_5 = (
+    "kept_interval",
+    "confidence",
+    "eager_confidence",
+    "calibration_error",
+    "eager_calibration_error",
+    "class_images",
+    "class_correct",
+    "eager_class_correct",
+)
+"""Keys of `Parity` that version 4 did not have."""
 
 
 class Manifest(Contract):
@@ -155,9 +187,9 @@ class Manifest(Contract):
         minimum_runtime: oldest runtime known to load it, e.g. "onnxruntime 1.20"; None if unknown.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 4
+    SCHEMA_VERSION: ClassVar[int] = 5
 
-    schema_version: Literal[4] = 4
+    schema_version: Literal[5] = 5
     inputs_sha256: str
     format: FormatName
     precision: PrecisionName
@@ -203,6 +235,11 @@ class Manifest(Contract):
             )
         return self
 
+    @classmethod
+    def from_json(cls, text: str | bytes, *, source: str) -> "Manifest":
+        """As `Contract.from_json`; one of version 4 is read as if it had the new keys and knew nothing of them."""
+        return super().from_json(_up_to_date(text), source=source)
+
     @property
     def size_bytes(self) -> int:
         """Bytes of the model itself, without golden input and output."""
@@ -232,6 +269,20 @@ def read_artifact(folder: Path) -> Manifest:
     for file in manifest.files:
         _verify(folder, file)
     return manifest
+
+
+def _up_to_date(text: str | bytes) -> str | bytes:
+    """A manifest of version 4 as one of version 5; anything else is left as it is."""
+    try:
+        raw: object = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    old = cast("dict[str, object]", raw) if isinstance(raw, dict) else {}
+    parity = old.get("parity")
+    if old.get("schema_version") != 4 or not isinstance(parity, dict):
+        return text
+    parity = dict.fromkeys(SINCE_VERSION_5) | cast("dict[str, object]", parity)
+    return json.dumps(old | {"schema_version": 5, "parity": parity})
 
 
 def _verify(folder: Path, file: ArtifactFile) -> None:

@@ -23,6 +23,7 @@ from export.quantize.recipe import HoldOutIdentity, QuantizationRecipe
 from export.run import pool
 from export.run.options import run_name
 from export.run.plan import plan
+from export.run.processes import Limits
 
 if TYPE_CHECKING:  # --help and wrong requests are answered before torch is loaded
     from distill.checkpoint import Card, Checkpoint
@@ -51,7 +52,7 @@ class Settings:
     seed: int
     min_accuracy_kept: float
     every_step: bool
-    limits: pool.Limits
+    limits: Limits
 
 
 def doctor(
@@ -221,7 +222,7 @@ def image_options(settings: Settings) -> list[str]:
     return ["--calibration-images", str(settings.calibration_images), "--seed", str(settings.seed)]
 
 
-def follow(order: Order, scratch: Path, log: Path, limits: pool.Limits) -> tuple[list[Step], Chosen | BrokeDown]:
+def follow(order: Order, scratch: Path, log: Path, limits: Limits) -> tuple[list[Step], Chosen | BrokeDown]:
     """Listen to one format's worker: a line for each step as it ends, and what it does meanwhile."""
     steps: list[Step] = []
     most = most_trials(len(order.layers)) + 2  # fp32 before, the report behind

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from export.doctor.record import Speed
-from export.proof.limits import Z_95
+from export.proof.paired import Z_95
 
 ROUNDS = 40
 BLOCK_S = 0.004

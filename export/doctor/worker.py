@@ -4,19 +4,17 @@ Started by `export.doctor.process`, not by people. Events go to the stdout it wa
 whatever converters print goes to stderr, which is the log.
 """
 
-import gc
-import os
 import sys
 import tempfile
 import traceback
 from pathlib import Path
-from typing import ClassVar, Literal, TextIO
+from typing import ClassVar, Literal
 
 from distill.contract import Contract, Strict
 from export.artifact.manifest import FormatName, Parity
 from export.doctor.record import Step, Trial
 from export.quantize.recipe import HoldOutIdentity, QuantizationRecipe
-from export.run.worker import COLLECTED_AFTER, end_with_parent, one_line
+from export.run.child import Tell, end_with_parent, one_line, telling
 
 BASES: dict[FormatName, QuantizationRecipe] = {
     "executorch": QuantizationRecipe(),
@@ -86,16 +84,13 @@ class BrokeDown(Strict):
 Event = Doing | StepEnded | Chosen | BrokeDown
 
 
-def work(order: Order, say: TextIO) -> None:
+def work(order: Order, tell: Tell) -> None:
     """Climb the ladder and say every event."""
     from distill import checkpoint
     from export.doctor.escalation import cheapest, escalate
     from export.doctor.trial import Laboratory
     from export.doctor.words import recipe_in_words
     from export.proof.evidence import Evidence
-
-    def tell(event: Event) -> None:
-        print(event.model_dump_json(), file=say, flush=True)
 
     tell(Doing(what="fp32"))
     with tempfile.TemporaryDirectory(prefix=f"doctor-{order.format}-") as scratch:
@@ -125,14 +120,12 @@ def work(order: Order, say: TextIO) -> None:
 def main(order_path: Path) -> int:
     """Carry out one order; 0 if the toolchain held out."""
     end_with_parent()
-    gc.set_threshold(COLLECTED_AFTER)
-    with os.fdopen(os.dup(1), "w") as say:
-        os.dup2(2, 1)
+    with telling() as tell:
         try:
-            work(Order.read(order_path), say)
+            work(Order.read(order_path), tell)
         except Exception as error:
             traceback.print_exc()
-            print(BrokeDown(cause=one_line(error)).model_dump_json(), file=say, flush=True)
+            tell(BrokeDown(cause=one_line(error)))
             return 1
     return 0
 

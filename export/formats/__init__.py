@@ -46,12 +46,6 @@ class Format:
         refused_batches: batch sizes other than 1 that it cannot take, and why.
         usual: made when no precision is named.
         variant: made only when named, or with `--format all`.
-        shares: its module has `prepare(job)`, which does work that its precisions have in common.
-        forks: its module starts no thread when it is imported, so that this is done once for all its artifacts.
-        warms: its module has `warm_up()`, called in the process that its artifacts are forked from: what the toolchain
-            builds at first use is then built once. It must leave no thread behind.
-        not_at_first: packages that the toolchain imports with itself and that nobody needs until they are used, if at
-            all; they are kept away while a process that serves this format alone imports it.
     """
 
     module: str
@@ -62,10 +56,6 @@ class Format:
     refused_batches: Mapping[BatchKind, str] = field(default_factory=dict)
     usual: tuple[PrecisionName, ...] = ("fp32", "int8")
     variant: bool = False
-    shares: bool = False
-    forks: bool = True
-    warms: bool = False
-    not_at_first: tuple[str, ...] = ()
 
     def why_not(self, precision: PrecisionName) -> str | None:
         """Why the format has no such precision, on any machine; None if it has."""
@@ -124,7 +114,6 @@ FORMATS: dict[FormatName, Format] = {
             "int16x8": "XNNPACK has no 16-bit integer activations",
         },
         refused_batches={"dynamic": _EXECUTORCH_DYNAMIC},
-        warms=True,
     ),
     "executorch-portable": Format(
         "export.formats.executorch.portable",
@@ -167,8 +156,6 @@ FORMATS: dict[FormatName, Format] = {
             "int8-weights": "onnxruntime.quantization writes weight-only matrix products, and no convolutions",
             "int16x8": "ONNX Runtime has no 16-bit kernels on the CPU: such models took four times as long as float32",
         },
-        shares=True,
-        forks=False,
     ),
     "coreml": Format(
         "export.formats.coreml.exporter",
@@ -189,7 +176,6 @@ FORMATS: dict[FormatName, Format] = {
         },
         refused_batches={"dynamic": "the interpreter that proves it knows fixed shapes only"},
         usual=("fp32", "fp16", "int8-weights"),
-        not_at_first=("executorch", "sklearn"),
     ),
     "litert": Format(
         "export.formats.litert.exporter",
@@ -204,7 +190,6 @@ FORMATS: dict[FormatName, Format] = {
             "int16x8": Scheme("int8 weights per channel, int16 activations, static", calibrated=True),
         },
         refused_batches={"dynamic": "litert-torch 0.10 converts fixed shapes only"},
-        shares=True,
     ),
 }
 

@@ -34,7 +34,6 @@ class ExportJob:
         checkpoint: folder the model was loaded from.
         folder: existing empty folder to write into.
         recipe: settings of the quantizer; None = the exporter's own choice.
-        shared: folder that the exporter's `prepare` filled for this model and batch; None if nobody called it.
     """
 
     model: ImageClassifier
@@ -45,7 +44,6 @@ class ExportJob:
     checkpoint: Path
     folder: Path
     recipe: QuantizationRecipe | None = None
-    shared: Path | None = None
 
     @property
     def preprocess(self) -> Preprocess:
@@ -128,12 +126,4 @@ class Exporter(Protocol):
 
     def export(self, job: ExportJob) -> ExportedModel:
         """Write the model into the job's folder. Any exception of the toolchain may come out."""
-        ...
-
-    def prepare(self, job: ExportJob) -> None:
-        """Write what all precisions share into the job's folder, for the `shared` of their jobs.
-
-        Called if the format's entry in `FORMATS` says `shares`; the others need not have it. It changes no artifact:
-        without it, `export` does the same work itself.
-        """
         ...

@@ -4,7 +4,7 @@ Gathered once by the command, then read by each worker.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, cast
 
@@ -19,10 +19,12 @@ from distill.vision.models import ImageClassifier
 from distill.vision.preprocess import Preprocess
 from export.artifact.runner import Batch
 from export.quantize.calibration import CalibrationSet, PictureFolder, from_training
+from export.quantize.kept import Kept
 
 EAGER_BATCH = 32
 NUM_SYNTHETIC = 64
 
+_further = Kept["HeldOut | None"]()
 
 ImagesSource = Literal["held-out", "folder", "synthetic"]
 
@@ -36,12 +38,23 @@ class HeldOut:
         labels: int64 [N]; None if the checkpoint knows no data.
         eager_logits: float32 [N, classes].
         source: `held-out` from the checkpoint's data, the user's `folder`, or `synthetic`.
+        seed: orders the validation images, of which these are the first; None if they are others.
     """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64] | None
     eager_logits: Batch
     source: ImagesSource
+    seed: int | None = None
+
+    def followed_by(self, others: "HeldOut") -> "HeldOut":
+        """These images and the next ones of the same data."""
+        labels = None
+        if self.labels is not None and others.labels is not None:
+            labels = np.concatenate([self.labels, others.labels])
+        images = np.concatenate([self.images, others.images])
+        logits = np.concatenate([self.eager_logits, others.eager_logits])
+        return replace(self, images=images, labels=labels, eager_logits=logits)
 
 
 @dataclass(frozen=True)
@@ -60,6 +73,8 @@ class Evidence:
         }
         if self.held_out.labels is not None:
             arrays["labels"] = self.held_out.labels
+        if self.held_out.seed is not None:
+            arrays["seed"] = np.array(self.held_out.seed)
         if self.calibration is not None:
             arrays["calibration_images"] = self.calibration.images
             arrays["calibration_seed"] = np.array(self.calibration.seed)
@@ -76,6 +91,7 @@ class Evidence:
                 labels=file["labels"] if "labels" in file else None,
                 eager_logits=file["eager_logits"],
                 source=cast(ImagesSource, str(file["source"])),
+                seed=int(file["seed"]) if "seed" in file else None,
             )
             calibration = None
             if "calibration_images" in file:
@@ -131,7 +147,37 @@ def gather(
         train = load_verified(card.training, "train", card.preprocess)
         calibration = from_training(train, num_calibration, seed=seed, sha256=card.training.data.train_sha256)
     logits = eager_logits(checkpoint.model, card.preprocess, images, on_progress)
-    return Evidence(HeldOut(images, labels, logits, source), calibration)
+    order = seed if source == "held-out" else None
+    return Evidence(HeldOut(images, labels, logits, source, order), calibration)
+
+
+def further(checkpoint: Checkpoint, held_out: HeldOut) -> HeldOut | None:
+    """As many validation images again, and eager's logits of them; fewer if there are no more, None if there are none.
+
+    Made once for all artifacts of one process.
+
+    Args:
+        checkpoint: the model that is exported.
+        held_out: the first images, as `gather` chose them, or followed by what this function has given.
+
+    Raises:
+        UsageError: the data are gone, or are not the ones the checkpoint was trained on.
+    """
+    training, seed, count = checkpoint.card.training, held_out.seed, len(held_out.images)
+    if training is None or seed is None:
+        return None
+    model, preprocess = checkpoint.model, checkpoint.card.preprocess
+
+    def gather_next() -> HeldOut | None:
+        split = load_verified(training, "validation", preprocess).balanced(2 * count, seed=seed)
+        if len(split) <= count:
+            return None
+        chosen = split.take(np.arange(count, len(split)))
+        images = np.asarray(chosen.images)
+        logits = eager_logits(model, preprocess, images, lambda done, total: None)
+        return HeldOut(images, chosen.labels, logits, "held-out", seed)
+
+    return _further.get(model, (count, seed, model.temperature), gather_next)
 
 
 def load_verified(training: Training, split: SplitName, preprocess: Preprocess) -> Split:

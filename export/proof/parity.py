@@ -1,15 +1,18 @@
 """Parity: an artifact against eager PyTorch on the same images, judged by `export.proof.limits`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from distill.vision.preprocess import Preprocess
-from export.artifact.manifest import ANY_BATCH, Parity, PrecisionName
+from export.artifact.manifest import ANY_BATCH, Parity, PrecisionName, Verdict
 from export.artifact.runner import Batch, Runner, run_all
 from export.proof.evidence import HeldOut
-from export.proof.limits import Limit, limit, paired_interval
+from export.proof.limits import Limit, limit
+from export.proof.paired import FIRST_ERROR, Paired, paired_interval, share_interval
+from export.proof.reliability import calibration_error, confidences
 
 DYNAMIC_SIZES = (1, 3, 8)
 """Batch sizes that an artifact for any batch is run with, in turn."""
@@ -24,10 +27,27 @@ IMAGES_IN_WORDS = {
 }
 
 
-def measure(runner: Runner, held_out: HeldOut, preprocess: Preprocess, precision: PrecisionName, batch: int) -> Parity:
-    """Run an artifact on the held-out images in a batch that it takes, -1 for one that takes any, and judge it."""
+Further = Callable[[HeldOut], HeldOut | None]
+"""More images of the same data with eager's logits; None if there are no more (see `export.proof.evidence.further`)."""
+
+
+def measure(
+    runner: Runner, held_out: HeldOut, preprocess: Preprocess, precision: PrecisionName, batch: int, further: Further
+) -> Parity:
+    """Run an artifact in a batch that it takes, -1 for one that takes any, and judge it.
+
+    Starts with the held-out images at hand; while they leave the answer open, takes as many again.
+    """
+    proven_by = f"{runner.runtime} {runner.runtime_version}"
     logits = run_held_out(runner, held_out.images, preprocess, batch)
-    return judge(logits, held_out, precision, proven_by=f"{runner.runtime} {runner.runtime_version}")
+    error = FIRST_ERROR
+    while True:
+        parity = judge(logits, held_out, precision, proven_by=proven_by, error=error)
+        if parity.verdict != "open" or (more := further(held_out)) is None:
+            return parity
+        logits = np.concatenate([logits, run_held_out(runner, more.images, preprocess, batch)])
+        held_out = held_out.followed_by(more)
+        error /= 2
 
 
 def run_held_out(runner: Runner, images: NDArray[np.uint8], preprocess: Preprocess, batch: int) -> Batch:
@@ -36,8 +56,18 @@ def run_held_out(runner: Runner, images: NDArray[np.uint8], preprocess: Preproce
     return np.concatenate([run_all(runner, chunk, batch_sizes=sizes) for chunk in _inputs(images, preprocess, sizes)])
 
 
-def judge(logits: Batch, held_out: HeldOut, precision: PrecisionName, *, proven_by: str) -> Parity:
-    """Compare logits [N, classes] with eager's; logits that are not finite fail in any precision."""
+def judge(
+    logits: Batch, held_out: HeldOut, precision: PrecisionName, *, proven_by: str, error: float = FIRST_ERROR
+) -> Parity:
+    """Compare logits [N, classes] with eager's; logits that are not finite fail in any precision.
+
+    Args:
+        logits: of the artifact on the held-out images.
+        held_out: those, and eager's logits.
+        precision: decides the limit.
+        proven_by: what ran the artifact.
+        error: probability with which either bound of `kept_interval` may be on the wrong side of the truth.
+    """
     eager, labels = held_out.eager_logits, held_out.labels
     limits = limit(precision, has_labels=labels is not None)
     if not np.isfinite(logits).all():
@@ -46,17 +76,13 @@ def judge(logits: Batch, held_out: HeldOut, precision: PrecisionName, *, proven_
         return _without_numbers("fail", reason, held_out, len(logits), limits, proven_by)
     difference = np.abs(logits.astype(np.float64) - eager)
     agreement = float((logits.argmax(1) == eager.argmax(1)).mean())
-    accuracy = eager_accuracy = interval = None
-    kept = agreement
-    if labels is not None:
-        ours, theirs = logits.argmax(1) == labels, eager.argmax(1) == labels
-        accuracy, eager_accuracy = float(ours.mean()), float(theirs.mean())
-        interval = paired_interval(ours, theirs)
-        if limits.judged_by == "accuracy":
-            kept = share_kept(accuracy, eager_accuracy)
+    accuracies = _without_labels() if labels is None else _against_labels(logits, eager, labels, error)
+    verdict: Verdict = "pass" if agreement >= limits.at_least else "fail"
+    if limits.judged_by == "accuracy":
+        verdict = decide(accuracies["kept_interval"], limits.at_least)
     return Parity(
-        verdict="pass" if kept >= limits.at_least else "fail",
-        reason=_in_words(kept, limits, precision, held_out, interval),
+        verdict=verdict,
+        reason=_in_words(verdict, agreement, accuracies, limits, precision, held_out),
         judged_by=limits.judged_by,
         limit=limits.at_least,
         proven_by=proven_by,
@@ -65,9 +91,52 @@ def judge(logits: Batch, held_out: HeldOut, precision: PrecisionName, *, proven_
         max_abs_difference=float(difference.max()),
         mean_abs_difference=float(difference.mean()),
         top1_agreement=agreement,
-        accuracy=accuracy,
-        eager_accuracy=eager_accuracy,
-        accuracy_interval=interval,
+        confidence=float(confidences(logits).mean()),
+        eager_confidence=float(confidences(eager).mean()),
+        **accuracies,
+    )
+
+
+def decide(kept_interval: tuple[float, float] | None, at_least: float) -> Verdict:
+    """Shown to keep the limit, shown to lose more, or neither; who is never right (None) has nothing to lose."""
+    if kept_interval is None or kept_interval[0] >= at_least:
+        return "pass"
+    return "fail" if kept_interval[1] < at_least else "open"
+
+
+def _against_labels(logits: Batch, eager: Batch, labels: NDArray[np.int64], error: float) -> dict[str, Any]:
+    """What of `Parity` needs labels."""
+    ours, theirs = logits.argmax(1) == labels, eager.argmax(1) == labels
+
+    def of_class(chosen: NDArray[np.bool_] | slice) -> tuple[int, ...]:
+        return tuple(np.bincount(labels[chosen], minlength=logits.shape[1]).tolist())
+
+    return {
+        "accuracy": float(ours.mean()),
+        "eager_accuracy": float(theirs.mean()),
+        "accuracy_interval": paired_interval(ours, theirs),
+        "kept_interval": share_interval(Paired.count(ours, theirs), error=error),
+        "calibration_error": calibration_error(confidences(logits), ours),
+        "eager_calibration_error": calibration_error(confidences(eager), theirs),
+        "class_images": of_class(slice(None)),
+        "class_correct": of_class(ours),
+        "eager_class_correct": of_class(theirs),
+    }
+
+
+def _without_labels() -> dict[str, Any]:
+    return dict.fromkeys(
+        (
+            "accuracy",
+            "eager_accuracy",
+            "accuracy_interval",
+            "kept_interval",
+            "calibration_error",
+            "eager_calibration_error",
+            "class_images",
+            "class_correct",
+            "eager_class_correct",
+        )
     )
 
 
@@ -82,42 +151,44 @@ def share_kept(accuracy: float, eager_accuracy: float) -> float:
 
 
 def _in_words(
-    kept: float,
+    verdict: Verdict,
+    agreement: float,
+    accuracies: Mapping[str, Any],
     limits: Limit,
     precision: PrecisionName,
     held_out: HeldOut,
-    interval: tuple[float, float] | None,
 ) -> str:
     images = f"{len(held_out.images)} {IMAGES_IN_WORDS[held_out.source]}"
     if limits.judged_by == "agreement":
-        return f"top-1 agreement {kept:.2%} on {images}, {precision} needs {limits.at_least:.4g}"
-    assert interval is not None, "accuracy is judged only where there are labels"
-    low, high = interval
+        return f"top-1 agreement {agreement:.2%} on {images}, {precision} needs {limits.at_least:.4g}"
+    if accuracies["kept_interval"] is None:
+        return f"eager is never right on {images}, so that {precision} has nothing to lose"
+    low, high = accuracies["kept_interval"]
+    kept = share_kept(accuracies["accuracy"], accuracies["eager_accuracy"])
+    shown = {"pass": "shown", "fail": "shown not to", "open": "neither is shown"}[verdict]
     return (
-        f"keeps {kept:.4f} of eager's accuracy on {images} (difference {low * 100:+.1f} to {high * 100:+.1f} points, "
-        f"95%), {precision} must keep {limits.at_least}"
+        f"keeps {kept:.4f} of eager's accuracy on {images} ({low:.4f} to {high:.4f}, 95%), "
+        f"{precision} must keep {limits.at_least}: {shown}"
     )
 
 
 def _without_numbers(
-    verdict: str, reason: str, held_out: HeldOut, num_images: int, limits: Limit | None, proven_by: str | None
+    verdict: Verdict, reason: str, held_out: HeldOut, num_images: int, limits: Limit | None, proven_by: str | None
 ) -> Parity:
-    return Parity.model_validate(
-        {
-            "verdict": verdict,
-            "reason": reason,
-            "judged_by": limits.judged_by if limits else None,
-            "limit": limits.at_least if limits else None,
-            "proven_by": proven_by,
-            "images": held_out.source,
-            "num_images": num_images,
-            "max_abs_difference": None,
-            "mean_abs_difference": None,
-            "top1_agreement": None,
-            "accuracy": None,
-            "eager_accuracy": None,
-            "accuracy_interval": None,
-        }
+    return Parity(
+        verdict=verdict,
+        reason=reason,
+        judged_by=limits.judged_by if limits else None,
+        limit=limits.at_least if limits else None,
+        proven_by=proven_by,
+        images=held_out.source,
+        num_images=num_images,
+        max_abs_difference=None,
+        mean_abs_difference=None,
+        top1_agreement=None,
+        confidence=None,
+        eager_confidence=None,
+        **_without_labels(),
     )
 
 

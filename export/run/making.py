@@ -1,9 +1,9 @@
 """Making what was planned: keep what is unchanged, gather evidence once, and let workers make the rest."""
 
 import tempfile
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,17 +14,20 @@ from distill import terminal
 from distill.checkpoint import Card
 from distill.terminal import console
 from export.artifact.manifest import MANIFEST_FILE, Delegation, FormatName, Manifest
-from export.formats import FORMATS, Target
+from export.formats import Target
+from export.proof.classes import ClassRecall, recalls
 from export.quantize.calibration import PictureFolder
-from export.run import pool, reuse
-from export.run.pool import Event, Limits, Opened, Opening, Outcome, Task
+from export.run import reuse
+from export.run.pool import Event, Importing, Outcome, Pool, Task
+from export.run.processes import Limits
 from export.run.reuse import Settings
-from export.run.worker import Order, Preparation
+from export.run.worker import Order, Piece
 
 if TYPE_CHECKING:  # it imports torch; a run with nothing to do should not wait for it
     from export.proof.evidence import Evidence
 
 OPERATIONS_SHOWN = 6
+CLASSES_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -62,19 +65,18 @@ class Result:
 
 def make(request: Request, *, jobs: int, limits: Limits) -> list[Result]:
     """Make every artifact of a request, in its order; one that fails does not stop the others."""
-    with tempfile.TemporaryDirectory(prefix="export-") as scratch:
-        tasks = [plan_task(request, target, Path(scratch)) for target in request.targets]
-        outcomes = {} if request.force else kept(request, tasks)
-        for outcome in outcomes.values():
-            terminal.say(ending(outcome))
-        todo = [task for task in tasks if task.target not in outcomes]
-        if todo:
-            made = make_all(request, todo, Path(scratch), jobs=jobs, limits=limits)
-            outcomes |= {outcome.task.target: outcome for outcome in made}
+    tasks = [plan_task(request, target) for target in request.targets]
+    outcomes = {} if request.force else kept(request, tasks)
+    for outcome in outcomes.values():
+        terminal.say(ending(outcome))
+    todo = [task for task in tasks if task.target not in outcomes]
+    if todo:
+        made = make_all(request, todo, jobs=jobs, limits=limits)
+        outcomes |= {outcome.task.target: outcome for outcome in made}
     return [Result(outcome, manifest_of(outcome)) for outcome in (outcomes[target] for target in request.targets)]
 
 
-def plan_task(request: Request, target: Target, scratch: Path) -> Task:
+def plan_task(request: Request, target: Target) -> Task:
     """Where everything of one artifact lies; nothing is written yet."""
     return Task(
         target=target,
@@ -82,9 +84,6 @@ def plan_task(request: Request, target: Target, scratch: Path) -> Task:
         folder=request.out / target.name,
         refusal=request.out / f"{target.name}.refused.json",
         log=request.out / f"{target.name}.log",
-        order=scratch / f"{target.name}.json",
-        ending=scratch / f"{target.name}.ending",
-        shared=scratch / f"{target.format}.shared",
     )
 
 
@@ -103,44 +102,18 @@ def kept(request: Request, tasks: Sequence[Task]) -> dict[Target, Outcome]:
     return found
 
 
-def make_all(request: Request, tasks: Sequence[Task], scratch: Path, *, jobs: int, limits: Limits) -> list[Outcome]:
-    """Gather evidence, while a first toolchain is imported; then let workers make the artifacts, the longest first."""
-    evidence_file = scratch / "evidence.npz"
-    tasks = pool.longest_first(tasks)
-    processes = pool.processes(scratch, request.card.model)
-    try:
-        openings = plan_openings(request, tasks, scratch) if pool.can_fork() else []
-        begun = pool.open_ahead(tasks, processes, openings) if jobs > 1 else None
-        prepared = {opening.format for opening in openings}
-        gather_visibly(request, tasks).save(evidence_file)
-        for task in tasks:
-            order_for(request, task, evidence_file, shares=task.target.format in prepared).write(task.order)
-    except BaseException:
-        processes.close()
-        raise
-    events = pool.run(tasks, processes, jobs=jobs, limits=limits, openings=openings, begun=begun)
-    return follow(events)
-
-
-def plan_openings(request: Request, tasks: Sequence[Task], scratch: Path) -> list[Opening]:
-    """The shared work of formats that have some, and more than one artifact to share it."""
-    openings: list[Opening] = []
-    counts: Counter[FormatName] = Counter(task.target.format for task in tasks)
-    for name, count in counts.items():
-        if FORMATS[name].shares and count > 1:
-            (one, *_) = (task for task in tasks if task.target.format == name)
-            one.shared.mkdir()
-            opening = Opening(name, scratch / f"{name}.preparation.json", scratch / f"{name}.ending")
-            Preparation(
-                checkpoint=str(request.checkpoint.resolve()),
-                format=name,
-                batch=one.target.batch,
-                temperature=request.card.temperature,
-                folder=str(one.shared),
-                ending=str(opening.ending),
-            ).write(opening.order or one.order)
-            openings.append(opening)
-    return openings
+def make_all(request: Request, tasks: Sequence[Task], *, jobs: int, limits: Limits) -> list[Outcome]:
+    """Gather evidence, while first toolchains are imported; then let workers make the artifacts."""
+    with tempfile.TemporaryDirectory(prefix="export-") as scratch:
+        evidence = Path(scratch, "evidence.npz")
+        order = partial(order_for, request, evidence)
+        pool = Pool(tasks, order, Path(scratch), jobs=jobs, limits=limits)
+        try:
+            pool.start_ahead()
+            gather_visibly(request, tasks).save(evidence)
+            return follow(pool.run())
+        finally:
+            pool.close()
 
 
 def gather_visibly(request: Request, tasks: Sequence[Task]) -> "Evidence":
@@ -166,51 +139,54 @@ def gather_visibly(request: Request, tasks: Sequence[Task]) -> "Evidence":
         )
 
 
-def order_for(request: Request, task: Task, evidence: Path, *, shares: bool) -> Order:
-    """What the worker of one artifact is told."""
+def order_for(request: Request, evidence: Path, tasks: Sequence[Task], log: Path) -> Order:
+    """What the worker is told that makes some artifacts of one format."""
     return Order(
         checkpoint=str(request.checkpoint.resolve()),
         evidence=str(evidence),
-        format=task.target.format,
-        precision=task.target.precision,
-        batch=task.target.batch,
+        format=tasks[0].target.format,
+        batch=tasks[0].target.batch,
         temperature=request.card.temperature,
         recipe=request.settings.recipe,
         allow_loss=request.allow_loss,
-        inputs_sha256=task.inputs_sha256,
-        folder=str(task.folder.resolve()),
-        shared=str(task.shared) if shares else None,
-        refusal=str(task.refusal.resolve()),
-        ending=str(task.ending),
+        log=str(log),
+        pieces=tuple(
+            Piece(
+                precision=task.target.precision,
+                inputs_sha256=task.inputs_sha256,
+                folder=str(task.folder.resolve()),
+                refusal=str(task.refusal.resolve()),
+                log=str(task.log.resolve()),
+            )
+            for task in tasks
+        ),
     )
 
 
 def follow(events: Iterable[Event]) -> list[Outcome]:
-    """Show one line for each piece of work, with the time it has taken so far, until nothing more happens."""
+    """Show one line for each step of a worker, with the time it has taken so far, until nothing more happens."""
     columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
     outcomes: list[Outcome] = []
     with Progress(*columns, console=console, transient=True) as display:
-        lines: dict[Target | FormatName, TaskID] = {}
+        lines: dict[FormatName, TaskID] = {}
+
+        def show(format: FormatName, words: str | None) -> None:
+            if format in lines:
+                display.remove_task(lines.pop(format))
+            if words is not None:
+                lines[format] = display.add_task(words, total=None)
+
         for event in events:
             match event:
+                case Importing():
+                    show(event.format, f"importing {event.format}")
                 case Task():
-                    lines[event.target] = display.add_task(f"exporting {event.target.name}", total=None)
-                case Opening():
-                    lines[event.format] = display.add_task(f"importing {in_words(event)}", total=None)
-                case Opened():
-                    display.remove_task(lines[event.opening.format])
-                    terminal.say(f"[dim]imported  {in_words(event.opening):<16} {event.seconds:6.1f} s[/]")
+                    show(event.target.format, f"exporting {event.target.name}")
                 case Outcome():
-                    if event.task.target in lines:
-                        display.remove_task(lines[event.task.target])
+                    show(event.task.target.format, None)
                     terminal.say(ending(event))
                     outcomes.append(event)
     return outcomes
-
-
-def in_words(opening: Opening) -> str:
-    """What is done before a format's artifacts."""
-    return opening.format if opening.order is None else f"{opening.format}, fp32 made"
 
 
 def ending(outcome: Outcome) -> str:
@@ -224,9 +200,24 @@ def ending(outcome: Outcome) -> str:
     manifest = manifest_of(outcome)
     if manifest and manifest.allowed_loss:
         line += f"\n          [red]fails its limits, kept by --allow-loss:[/] {escape(manifest.parity.reason)}"
+    if manifest and manifest.parity.verdict == "open":
+        line += f"\n          [yellow]open:[/] {escape(manifest.parity.reason)}, and there are no more images"
+    falls = [each for each in recalls(manifest.parity) if each.falls] if manifest else []
+    if manifest and falls:
+        line += f"\n          [yellow]recall falls:[/] {escape(falls_in_words(falls, manifest.class_names))}"
     if manifest and manifest.delegation and manifest.delegation.fell_back:
         line += f"\n          [yellow]fell back:[/] {escape(fall_back(manifest.delegation))}"
     return line
+
+
+def falls_in_words(falls: Sequence[ClassRecall], class_names: Sequence[str]) -> str:
+    """Which classes an artifact answers worse, the worst first."""
+    words = [
+        f"{class_names[each.number]} ({each.correct} of {each.images} right instead of {each.eager_correct})"
+        for each in falls[:CLASSES_SHOWN]
+    ]
+    others = len(falls) - len(words)
+    return ", ".join(words) + (f" and {others} more" if others else "")
 
 
 def fall_back(delegation: Delegation) -> str:

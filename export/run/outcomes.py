@@ -2,15 +2,21 @@
 
 from collections.abc import Sequence
 
+from rich.markup import escape
 from rich.table import Table
 
 from distill import terminal
-from export.artifact.manifest import Delegation, Manifest, Parity
+from export.artifact.manifest import Delegation, Manifest
+from export.proof.classes import recalls
+from export.proof.limits import FLOAT_MIN_AGREEMENT
 from export.run.making import Result
 
-COLUMNS = ("artifact", "MB", "verdict", "agrees", "accuracy", "± points", "pieces")
-"""Fits 80 columns. `agrees`: top-1 agreement with eager; `± points`: 95 % interval of the accuracy's difference from
-eager's; `pieces`: of the graph that the accelerated backend took, 1 is best, + the operations left outside."""
+COLUMNS = ("artifact", "MB", "verdict", "agrees", "accuracy", "kept %", "pieces")
+"""Fits 80 columns. `agrees`: top-1 agreement with eager; `kept %`: 95 % interval of the share of eager's accuracy that
+is kept; `pieces`: of the graph that the accelerated backend took, 1 is best, + the operations left outside."""
+
+HIDDEN = ("artifact", "confidence %", "calibration error %", "worst class", "recall %")
+"""What accuracy alone does not show, of eager and then of the artifact; the class is the one that falls furthest."""
 
 UNKNOWN = "–"
 
@@ -44,8 +50,32 @@ def row(result: Result) -> list[str]:
         verdict(result, manifest),
         _percent(parity.top1_agreement),
         _percent(parity.accuracy),
-        _interval(parity),
+        _interval(parity.kept_interval),
         _pieces(manifest.delegation),
+    ]
+
+
+def hidden_table(results: Sequence[Result]) -> Table | None:
+    """What accuracy alone does not show of the artifacts that were judged by it; None without any."""
+    manifests = [result.manifest for result in results if result.manifest]
+    rows = [hidden_row(manifest) for manifest in manifests if manifest.parity.class_images and is_quantized(manifest)]
+    return terminal.table("eager, then the artifact", HIDDEN, rows) if rows else None
+
+
+def is_quantized(manifest: Manifest) -> bool:
+    """Whether it may lose some accuracy."""
+    return manifest.precision not in FLOAT_MIN_AGREEMENT
+
+
+def hidden_row(manifest: Manifest) -> list[str]:
+    """One line of that table, as markup."""
+    parity, worst = manifest.parity, recalls(manifest.parity)[0]
+    return [
+        f"{manifest.format} {manifest.precision}",
+        _both(parity.eager_confidence, parity.confidence),
+        _both(parity.eager_calibration_error, parity.calibration_error),
+        escape(manifest.class_names[worst.number]),
+        _both(worst.eager_correct / worst.images, worst.correct / worst.images),
     ]
 
 
@@ -53,7 +83,7 @@ def verdict(result: Result, manifest: Manifest) -> str:
     """The verdict as markup; what was refused, or allowed to fail, says so."""
     if result.outcome.status == "refused":
         return "[red]refused[/]"
-    colour = {"pass": "green", "fail": "red", "not-run": "yellow"}[manifest.parity.verdict]
+    colour = {"pass": "green", "open": "yellow", "fail": "red", "not-run": "yellow"}[manifest.parity.verdict]
     return f"[{colour}]{manifest.parity.verdict}[/]{' (allowed)' if manifest.allowed_loss else ''}"
 
 
@@ -89,11 +119,12 @@ def _percent(value: float | None) -> str:
     return UNKNOWN if value is None else f"{value:.2%}"
 
 
-def _interval(parity: Parity) -> str:
-    if parity.accuracy_interval is None:
-        return UNKNOWN
-    low, high = parity.accuracy_interval
-    return f"{low * 100:+.1f} {high * 100:+.1f}"
+def _interval(shares: tuple[float, float] | None) -> str:
+    return UNKNOWN if shares is None else f"{shares[0] * 100:.1f}–{shares[1] * 100:.1f}"
+
+
+def _both(eager: float | None, ours: float | None) -> str:
+    return UNKNOWN if eager is None or ours is None else f"{eager:.1%} {ours:.1%}".replace("%", "")
 
 
 def _pieces(delegation: Delegation | None) -> str:

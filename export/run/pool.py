@@ -1,23 +1,29 @@
-"""Runs workers side by side: a converter that crashes, hangs or eats memory costs its own artifact only."""
+"""Runs one worker per format, several side by side: a converter that crashes, hangs or eats memory costs its own
+artifact only.
+"""
 
 import shutil
+import sys
 import time
-from collections.abc import Container, Iterator, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from distill.errors import UsageError
+from pydantic import TypeAdapter
+
 from distill.system import available_bytes, usable_cores
 from export.artifact.manifest import FormatName
 from export.artifact.staging import staging_path
 from export.formats import Target
-from export.run.hosts import Hosts, can_fork
-from export.run.memory import resident_bytes
-from export.run.processes import Process, Spawner
-from export.run.worker import Ending, Status
+from export.run import worker
+from export.run.processes import Child, Limits, over_limit, resident_bytes, wait_for_words
+from export.run.worker import Begun, Ended, Order, Status
+
+WORKER_COMMAND = (sys.executable, "-m", worker.__name__)
 
 WORKER_MEMORY_BYTES = 1_500 * 2**20
-"""What the hungriest conversion of a mobile network takes (measured: 1.3 GiB, most of it the toolchains themselves)."""
+"""What the hungriest worker of a mobile network takes (measured: 1.3 GiB, most of it the toolchains themselves)."""
 
 LEAST_CAP_BYTES = 3 * 2**30
 """A worker may hold its share of the free memory, and this much in any case."""
@@ -38,61 +44,33 @@ _USUAL_SECONDS: dict[FormatName, tuple[float, float, float]] = {
     "torchscript": (0, 2, 2),
     "eager": (0, 2, 2),
 }
-"""Measured on MobileNetV3-Small: to open a format, to make it in fp32, to make it in another precision. Only the order
-depends on them."""
+"""Measured on MobileNetV3-Small: to import a toolchain and convert, to make fp32 of it, to make another precision. Only
+the order depends on them."""
 
-
-@dataclass(frozen=True)
-class Limits:
-    """What one worker may take, with every process it starts."""
-
-    memory_bytes: int
-    seconds: float
+_EVENTS: TypeAdapter[worker.Event] = TypeAdapter(worker.Event)
 
 
 @dataclass(frozen=True)
 class Task:
-    """One artifact to make, and where its order, its product, its refusal and its log lie.
-
-    `shared` is the folder for what the format's precisions share.
-    """
+    """One artifact to make, and where its product, its refusal and its log lie."""
 
     target: Target
     inputs_sha256: str
     folder: Path
     refusal: Path
     log: Path
-    order: Path
-    ending: Path
-    shared: Path
 
 
 @dataclass(frozen=True)
-class Opening:
-    """What comes before the artifacts of a format: its toolchain is imported, and the shared work done.
-
-    Attributes:
-        format: which.
-        order: of the shared work; None without.
-        ending: file that says how that went, or why no worker can be forked.
-    """
+class Importing:
+    """The process of a format has started and imports its toolchain."""
 
     format: FormatName
-    order: Path | None
-    ending: Path
-
-
-@dataclass(frozen=True)
-class Opened:
-    """A format's workers can be started."""
-
-    opening: Opening
-    seconds: float
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a worker ended; `cause` says why if the artifact was not made."""
+    """How an artifact ended; `cause` says why if it was not made."""
 
     task: Task
     seconds: float
@@ -100,140 +78,174 @@ class Outcome:
     cause: str
 
 
-Work = Task | Opening
-Event = Work | Opened | Outcome
+Event = Importing | Task | Outcome
 
 
 @dataclass
-class Running:
-    """A piece of work whose process was started."""
+class Worker:
+    """The process of one format, and what it has still to make.
 
-    work: Work
-    process: Process
-    started: float
+    Attributes:
+        waiting: not begun.
+        current: the artifact that is being made; None before the first and between two.
+        came_to_work: it has begun an artifact.
+        since: when its present step began, in seconds of the monotonic clock.
+    """
+
+    format: FormatName
+    waiting: list[Task]
+    log: Path
+    child: Child
+    current: Task | None = None
+    came_to_work: bool = False
     over_limit: str | None = None
+    since: float = field(default_factory=time.monotonic)
 
-    @property
-    def seconds(self) -> float:
-        """How long it has been running."""
-        return time.monotonic() - self.started
+    def begin(self) -> None:
+        """The evidence is there; limits are watched from here on."""
+        self.since = time.monotonic()
+        self.child.begin()
 
-    def cause(self) -> str:
-        """Why it left no ending."""
-        return self.over_limit or self.process.ended or ""
+    def listen(self) -> Iterator[Event]:
+        """What has happened since, and what is lost if the process has ended."""
+        for line in self.child.look():
+            event = _EVENTS.validate_json(line)
+            if isinstance(event, Ended):
+                yield self._outcome(self._task(event), event.status, event.cause)
+                self.current = None
+            else:
+                self.current = self._task(event)
+                self.came_to_work = True
+                yield self.current
+            self.since = time.monotonic()
+        if self.child.ended is not None:
+            yield from self._lost(self.over_limit or self.child.ended)
+
+    def enforce(self, held_bytes: int, limits: Limits) -> None:
+        """Kill it if it is over a limit, and note which."""
+        self.over_limit = self.over_limit or over_limit(held_bytes, self._seconds(), limits)
+        if self.over_limit is not None:
+            self.child.kill()
+
+    def end(self) -> None:
+        """End the process; it cannot remove the folder that it was building in."""
+        self.child.end()
+        if self.current is not None:
+            shutil.rmtree(staging_path(self.current.folder, self.child.pid), ignore_errors=True)
+
+    def _task(self, event: Begun | Ended) -> Task:
+        """The artifact of an event, which waits no longer."""
+        if self.current is not None:
+            return self.current
+        task = next(task for task in self.waiting if task.target.precision == event.precision)
+        self.waiting.remove(task)
+        return task
+
+    def _lost(self, cause: str) -> Iterator[Outcome]:
+        """The artifact that the process died over, or all if it did not come as far as the first."""
+        lost = [self.current] if self.current is not None else []
+        if not self.came_to_work:
+            lost, self.waiting = self.waiting, []
+            for task in lost:
+                shutil.copyfile(self.log, task.log)
+        for task in lost:
+            yield self._outcome(task, "failed", cause)
+        self.end()
+
+    def _outcome(self, task: Task, status: Status, cause: str) -> Outcome:
+        return Outcome(task, self._seconds(), status, cause)
+
+    def _seconds(self) -> float:
+        return time.monotonic() - self.since
 
 
-def run(
-    tasks: Sequence[Task],
-    processes: Spawner | Hosts,
-    *,
-    jobs: int,
-    limits: Limits,
-    openings: Sequence[Opening] = (),
-    begun: Running | None = None,
-) -> Iterator[Event]:
-    """Yield each piece of work when its process starts, and how it went when that has ended.
-
-    At most `jobs` processes work at once; each is killed with all its processes at its limits. Leaving the iteration
-    early (Ctrl-C) ends those that still run.
+class Pool:
+    """Makes artifacts by at most `jobs` workers at once.
 
     Args:
-        tasks: what to make, in this order as far as formats are open.
-        processes: where workers come from.
-        jobs: how many work at once.
-        limits: of each of them.
-        openings: of formats with shared work; the others have none.
-        begun: what `open_ahead` has started.
+        tasks: what to make; those of one format are made in this order.
+        order: what a worker is told that makes some of them, of one format, with a log for what comes before.
+        scratch: folder for orders and logs of workers.
+        jobs: how many workers at once.
+        limits: of each; what it works on when it reaches one has failed, and a new process makes the rest.
     """
-    waiting, running = list(tasks), list[Running]()
-    hosts: dict[FormatName, Running] = {}
-    memory_due = 0.0
-    try:
-        if begun is not None:
-            assert isinstance(begun.work, Opening)
-            begun.started = time.monotonic()  # from here on it is shown and its limits are watched
-            running.append(begun)
-            hosts[begun.work.format] = begun
-            yield begun.work
-        while waiting or running:
-            while len(running) < jobs and (work := _next(waiting, hosts, openings, processes)) is not None:
-                running.append(_start(work, processes))
-                if isinstance(work, Task):
-                    waiting.remove(work)
-                else:
-                    hosts[work.format] = running[-1]
-                yield work
-            processes.wait(POLL_S)
-            if time.monotonic() >= memory_due:
-                _enforce(running, limits)
-                memory_due = time.monotonic() + MEMORY_POLL_S
-            for worker in [worker for worker in running if _is_done(worker, processes)]:
-                running.remove(worker)
-                if isinstance(worker.work, Task):
-                    yield _outcome(worker, worker.work)
-                elif worker.process.ended is None:
-                    yield Opened(worker.work, worker.seconds)
-            dead = {name: host for name, host in hosts.items() if host.process.ended is not None}
-            lost = [task for task in waiting if task.target.format in dead]
-            waiting = [task for task in waiting if task not in lost]
-            for task in lost:
-                yield _lost(task, dead[task.target.format], processes)
-    finally:
-        processes.close()
-        for worker in running:
-            _clean_up(worker)
+
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        order: Callable[[Sequence[Task], Path], Order],
+        scratch: Path,
+        *,
+        jobs: int,
+        limits: Limits,
+    ) -> None:
+        self._order, self._scratch, self._jobs, self._limits = order, scratch, jobs, limits
+        self._waiting = longest_first(tasks)
+        self._running: list[Worker] = []
+
+    def start_ahead(self) -> None:
+        """Start all workers but one, which import their toolchains and wait for the evidence that this process gathers.
+
+        Only then is their time counted.
+        """
+        while len(self._running) < self._jobs - 1 and self._waiting:
+            self._start()
+
+    def run(self) -> Iterator[Event]:
+        """Yield what happens until everything is made or has failed; the evidence is there.
+
+        Leaving the iteration early (Ctrl-C) ends all workers.
+        """
+        memory_due = 0.0
+        try:
+            for ahead in self._running:
+                ahead.begin()
+                yield Importing(ahead.format)
+            while self._waiting or self._running:
+                while self._waiting and len(self._running) < self._jobs:
+                    self._start().begin()
+                    yield Importing(self._running[-1].format)
+                wait_for_words([each.child for each in self._running], POLL_S)
+                if time.monotonic() >= memory_due:
+                    held_bytes = resident_bytes()
+                    for each in self._running:
+                        each.enforce(held_bytes.get(each.child.pid, 0), self._limits)
+                    memory_due = time.monotonic() + MEMORY_POLL_S
+                for each in list(self._running):
+                    yield from each.listen()
+                    if each.child.ended is not None or not (each.waiting or each.current):
+                        self._running.remove(each)
+                        each.end()
+                        if each.waiting:  # by a new process
+                            self._waiting.insert(0, each.waiting)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """End all workers."""
+        for each in self._running:
+            each.end()
+
+    def _start(self) -> Worker:
+        tasks = self._waiting.pop(0)
+        name = tasks[0].target.format
+        order, log = self._scratch / f"{name}.json", self._scratch / f"{name}.log"
+        self._order(tasks, log).write(order)
+        self._running.append(Worker(name, tasks, log, Child([*WORKER_COMMAND, str(order)], log)))
+        return self._running[-1]
 
 
-def open_ahead(tasks: Sequence[Task], processes: Spawner | Hosts, openings: Sequence[Opening]) -> Running | None:
-    """Begin to open the first task's format, so that this process can still write the orders meanwhile.
+def longest_first(tasks: Sequence[Task]) -> list[list[Task]]:
+    """Tasks by format, in the order in which these should start, so that no core idles while the last one runs."""
+    formats: dict[FormatName, list[Task]] = defaultdict(list)
+    for task in tasks:
+        formats[task.target.format].append(task)
 
-    Returns:
-        What `run` goes on with, its time counted from then on; None where nothing has to be opened.
-    """
-    work = _next(tasks[:1], (), openings, processes)
-    return _start(work, processes) if isinstance(work, Opening) else None
+    def usual_seconds(of_format: list[Task]) -> float:
+        opening, fp32, other = _USUAL_SECONDS.get(of_format[0].target.format, (10, 10, 10))
+        return opening + sum(fp32 if task.target.precision == "fp32" else other for task in of_format)
 
-
-def _next(
-    waiting: Sequence[Task], hosts: Container[FormatName], openings: Sequence[Opening], processes: Spawner | Hosts
-) -> Work | None:
-    """The first task whose format is open, or the opening of a format before it; None while all of them wait."""
-    orders = {opening.format: opening for opening in openings}
-    for task in waiting:
-        name = task.target.format
-        if processes.is_open(name):
-            return task
-        if name not in hosts:
-            return orders.get(name) or Opening(name, None, task.ending.with_name(f"{name}.ending"))
-    return None
-
-
-def _start(work: Work, processes: Spawner | Hosts) -> Running:
-    started = time.monotonic()
-    if isinstance(work, Task):
-        work.log.parent.mkdir(parents=True, exist_ok=True)
-        return Running(work, processes.start(work.target.format, work.order, work.log), started)
-    assert isinstance(processes, Hosts), "only hosts have to be opened"
-    return Running(work, processes.open(work.format, work.order, work.ending), started)
-
-
-def _is_done(worker: Running, processes: Spawner | Hosts) -> bool:
-    """Whether a process has ended, or a host has opened and only waits from here on."""
-    return worker.process.ended is not None or (
-        isinstance(worker.work, Opening) and processes.is_open(worker.work.format)
-    )
-
-
-def _lost(task: Task, host: Running, processes: Spawner | Hosts) -> Outcome:
-    """An artifact whose format's host has ended before its worker was started; it gets the host's log as its own."""
-    assert isinstance(processes, Hosts)
-    assert isinstance(host.work, Opening)
-    shutil.copyfile(processes.log_of(host.work.format), task.log)
-    try:
-        told = Ending.read(host.work.ending).cause
-    except UsageError:
-        told = ""
-    return Outcome(task, host.seconds, "failed", told or host.cause())
+    return sorted(formats.values(), key=usual_seconds, reverse=True)
 
 
 def worker_limits(jobs: int, memory_gib: float | None, timeout_s: float) -> Limits:
@@ -242,70 +254,8 @@ def worker_limits(jobs: int, memory_gib: float | None, timeout_s: float) -> Limi
     return Limits(share if memory_gib is None else int(memory_gib * 2**30), timeout_s)
 
 
-def processes(scratch: Path, model: str) -> Spawner | Hosts:
-    """Where this system's workers come from; hosts begin to import what all of them need. `run` closes it.
-
-    Args:
-        scratch: folder for logs of hosts.
-        model: name of the network, as in the card.
-    """
-    return Hosts(scratch, model) if can_fork() else Spawner()
-
-
 def default_jobs() -> int:
     """As many workers as there are cores, but no more than the free memory holds."""
     available = available_bytes()
     by_memory = available // WORKER_MEMORY_BYTES if available else usable_cores()
     return max(1, min(usable_cores(), by_memory))
-
-
-def longest_first(tasks: Sequence[Task]) -> list[Task]:
-    """Tasks in the order in which they should start, so that no worker idles while the last one runs."""
-
-    def usual_seconds(task: Task) -> float:
-        opening, fp32, other = _USUAL_SECONDS.get(task.target.format, (10, 10, 10))
-        return opening + (fp32 if task.target.precision == "fp32" else other)
-
-    return sorted(tasks, key=usual_seconds, reverse=True)
-
-
-def _enforce(running: Sequence[Running], limits: Limits) -> None:
-    """Kill the workers that are over a limit, and note which."""
-    held_bytes = resident_bytes()
-    for worker in running:
-        held = held_bytes.get(worker.process.pid, 0) if worker.process.pid is not None else 0
-        worker.over_limit = worker.over_limit or over_limit(held, worker.seconds, limits)
-        if worker.over_limit:
-            worker.process.kill()
-
-
-def over_limit(held_bytes: int, seconds: float, limits: Limits) -> str | None:
-    """Which limit a worker is over, and how to raise it; None if it is inside."""
-    if held_bytes > limits.memory_bytes:
-        return (
-            f"the converter was ended at its memory limit: it held {held_bytes / 2**30:.1f} GiB of "
-            f"{limits.memory_bytes / 2**30:.1f}; raise it with --memory-gib {2 * limits.memory_bytes / 2**30:.0f}"
-        )
-    if seconds > limits.seconds:
-        return (
-            f"the converter was ended at its time limit of {limits.seconds:.0f} s; "
-            f"raise it with --timeout {2 * limits.seconds:.0f}"
-        )
-    return None
-
-
-def _clean_up(worker: Running) -> None:
-    """A killed worker cannot remove the folder it was building in."""
-    if isinstance(worker.work, Task) and worker.process.pid is not None:
-        shutil.rmtree(staging_path(worker.work.folder, worker.process.pid), ignore_errors=True)
-
-
-def _outcome(worker: Running, task: Task) -> Outcome:
-    _clean_up(worker)
-    if worker.over_limit:
-        return Outcome(task, worker.seconds, "failed", worker.over_limit)
-    try:
-        ending = Ending.read(task.ending)
-    except UsageError:
-        return Outcome(task, worker.seconds, "failed", worker.cause())
-    return Outcome(task, worker.seconds, ending.status, ending.cause)

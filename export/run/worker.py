@@ -1,31 +1,50 @@
-"""One artifact in a process of its own: python -m export.run.worker ORDER.json (started by `pool`, not by people).
+"""The artifacts of one format in a process of their own: python -m export.run.worker ORDER.json.
 
-Everything printed here, by Python or by a converter's native code, ends in the artifact's log.
+Started by `export.run.pool`, not by people. Torch and the toolchain are imported and the checkpoint is read once; what
+the format's precisions have in common stays in memory. Everything printed while an artifact is made, by Python or by a
+converter's native code, ends in the artifact's log.
 """
 
-import gc
+import ctypes
+import importlib
 import json
 import os
-import signal
+import shutil
 import sys
-import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import JsonValue
 
-from distill.contract import Contract
-from distill.errors import ToolError
+from distill.contract import Contract, Strict
 from export.artifact.manifest import FormatName, PrecisionName
+from export.formats import FORMATS, Target
+from export.run.child import Tell, end_with_parent, one_line, telling
+
+if TYPE_CHECKING:
+    from distill.checkpoint import Checkpoint
 
 Status = Literal["made", "unchanged", "refused", "failed"]
 """`refused`: it ran and lost more than its limits allow; `unchanged`: it lay there, made from the same inputs."""
 
-COLLECTED_AFTER = 100_000
-"""New objects after which Python looks for garbage, instead of 700: converters make millions of nodes that live on, and
-looking through them again and again was a quarter of ExecuTorch's time. It costs some 50 MB."""
+
+class Piece(Strict):
+    """One artifact of an order.
+
+    Attributes:
+        inputs_sha256: identity of everything the artifact is made from.
+        folder: the artifact.
+        refusal: file that keeps the manifest of an artifact that was refused.
+        log: file for what is printed meanwhile.
+    """
+
+    precision: PrecisionName
+    inputs_sha256: str
+    folder: str
+    refusal: str
+    log: str
 
 
 class Order(Contract):
@@ -33,16 +52,13 @@ class Order(Contract):
 
     Attributes:
         checkpoint: folder of the model.
-        evidence: file that `export.proof.evidence.Evidence.save` wrote.
+        evidence: file of `export.proof.evidence.Evidence.save`; it is there once the worker is told to begin.
         batch: images per call; -1 = any number.
         temperature: the logits are divided by it.
         recipe: settings of the quantizer; None = the exporter's own choice.
-        allow_loss: put the artifact in place even if it fails its limits.
-        inputs_sha256: identity of everything the artifact is made from.
-        folder: the artifact.
-        shared: folder that a `Preparation` was given; None without one.
-        refusal: file that keeps the manifest of an artifact that was refused.
-        ending: file that the worker leaves; without it, its process died.
+        allow_loss: put an artifact in place even if it fails its limits.
+        log: file that the worker prints to before its first artifact; every artifact's log begins with it.
+        pieces: the artifacts, in the order in which they are made.
     """
 
     SCHEMA_VERSION: ClassVar[int] = 1
@@ -51,133 +67,112 @@ class Order(Contract):
     checkpoint: str
     evidence: str
     format: FormatName
-    precision: PrecisionName
     batch: int
     temperature: float
     recipe: dict[str, JsonValue] | None
     allow_loss: bool
-    inputs_sha256: str
-    folder: str
-    shared: str | None
-    refusal: str
-    ending: str
+    log: str
+    pieces: tuple[Piece, ...]
 
 
-class Preparation(Contract):
-    """The work that the artifacts of one format share.
+class Begun(Strict):
+    """From here on an artifact is made."""
 
-    Attributes:
-        checkpoint, batch, temperature: as in their orders.
-        folder: an existing empty one for the format's intermediate files.
-        ending: file that is left; without it, the process died.
-    """
-
-    SCHEMA_VERSION: ClassVar[int] = 1
-
-    schema_version: Literal[1] = 1
-    checkpoint: str
-    format: FormatName
-    batch: int
-    temperature: float
-    folder: str
-    ending: str
+    kind: Literal["begun"] = "begun"
+    precision: PrecisionName
 
 
-class Ending(Contract):
-    """How a worker ended; `cause` is empty if the artifact was made."""
+class Ended(Strict):
+    """How an artifact ended; `cause` is empty if it was made."""
 
-    SCHEMA_VERSION: ClassVar[int] = 1
-
-    schema_version: Literal[1] = 1
+    kind: Literal["ended"] = "ended"
+    precision: PrecisionName
     status: Status
     cause: str
 
 
-def work(order: Order) -> Ending:
-    """Make the ordered artifact."""
+Event = Begun | Ended
+
+
+def open_checkpoint(order: Order) -> "Checkpoint":
+    """Import torch and the toolchain, and read the checkpoint."""
+    importlib.import_module(FORMATS[order.format].module)
     from distill import checkpoint
-    from export.convert import LostTooMuch, convert, with_temperature
-    from export.formats import Target
+    from export.convert import with_temperature
+
+    return with_temperature(checkpoint.load(Path(order.checkpoint)), order.temperature)
+
+
+def make(order: Order, piece: Piece, loaded: "Checkpoint") -> Ended:
+    """Make one of the ordered artifacts; any exception of the toolchain may come out."""
+    from export.convert import LostTooMuch, convert
     from export.proof.evidence import Evidence
     from export.quantize.recipe import QuantizationRecipe
 
-    loaded = with_temperature(checkpoint.load(Path(order.checkpoint)), order.temperature)
+    refusal = Path(piece.refusal)
     try:
         convert(
             loaded,
-            Target(order.format, order.precision, order.batch),
+            Target(order.format, piece.precision, order.batch),
             Evidence.load(Path(order.evidence)),
-            Path(order.folder),
+            Path(piece.folder),
             recipe=None if order.recipe is None else QuantizationRecipe.model_validate_json(json.dumps(order.recipe)),
             allow_loss=order.allow_loss,
-            inputs_sha256=order.inputs_sha256,
-            shared=None if order.shared is None else Path(order.shared),
+            inputs_sha256=piece.inputs_sha256,
         )
-    except LostTooMuch as refusal:
-        refusal.manifest.write(Path(order.refusal))
-        return Ending(status="refused", cause=str(refusal))
-    Path(order.refusal).unlink(missing_ok=True)
-    return Ending(status="made", cause="")
+    except LostTooMuch as loss:
+        loss.manifest.write(refusal)
+        return Ended(precision=piece.precision, status="refused", cause=str(loss))
+    refusal.unlink(missing_ok=True)
+    return Ended(precision=piece.precision, status="made", cause="")
 
 
-def prepare(preparation: Preparation) -> Ending:
-    """Do the work that the artifacts of a format share."""
-    from distill import checkpoint
-    from export.convert import prepare_format, with_temperature
-    from export.formats import Target
-
-    loaded = with_temperature(checkpoint.load(Path(preparation.checkpoint)), preparation.temperature)
-    prepare_format(loaded, Target(preparation.format, "fp32", preparation.batch), Path(preparation.folder))
-    return Ending(status="made", cause="")
-
-
-def main(order_path: Path) -> int:
-    """Carry out one order and say in its `ending` file how that went; 0 if the artifact was made, else 1."""
-    end_with_parent()
-    order = Order.read(order_path)
-    return _said(lambda: work(order), Path(order.ending))
-
-
-def main_preparation(path: Path) -> int:
-    """Carry out one preparation, in a process group that its caller ends."""
-    preparation = Preparation.read(path)
-    return _said(lambda: prepare(preparation), Path(preparation.ending))
-
-
-def _said(work: Callable[[], Ending], path: Path) -> int:
-    gc.set_threshold(COLLECTED_AFTER)
+def work(order: Order, tell: Tell, wait: Callable[[], object]) -> None:
+    """Make the ordered artifacts one after the other, and say every event; one that fails does not stop the others."""
     try:
-        ending = work()
+        loaded = open_checkpoint(order)
     except Exception as error:
         traceback.print_exc()
-        ending = Ending(status="failed", cause=one_line(error))
-    ending.write(path)
-    return 0 if ending.status == "made" else 1
-
-
-def end_with_parent() -> None:
-    """Kill this process group when the process that started it is gone: its end of our stdin closes then.
-
-    Without a group of its own (started by hand) nothing is watched.
-    """
-    if os.getpgrp() != os.getpid():
+        for piece in order.pieces:
+            print_to(Path(piece.log), before=Path(order.log))
+            tell(Ended(precision=piece.precision, status="failed", cause=one_line(error)))
         return
+    wait()
+    for piece in order.pieces:
+        print_to(Path(piece.log), before=Path(order.log))
+        tell(Begun(precision=piece.precision))
+        try:
+            ended = make(order, piece, loaded)
+        except Exception as error:
+            traceback.print_exc()
+            ended = Ended(precision=piece.precision, status="failed", cause=one_line(error))
+        flush()
+        tell(ended)
 
-    def watch() -> None:
-        while os.read(0, 1):
-            pass
-        os.killpg(0, signal.SIGKILL)
 
-    threading.Thread(target=watch, daemon=True).start()
+def print_to(log: Path, *, before: Path) -> None:
+    """Send what this process and its native code print to a new file, behind what another one holds."""
+    flush()
+    shutil.copyfile(before, log)
+    fd = os.open(log, os.O_WRONLY | os.O_APPEND)
+    for printed in (1, 2):
+        os.dup2(fd, printed)
+    os.close(fd)
 
 
-def one_line(error: Exception) -> str:
-    """The cause for the person at the keyboard: our own words as they are, a toolchain's first line with its type."""
-    if isinstance(error, ToolError):
-        return str(error)
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"[:400]
+def flush() -> None:
+    """Write what Python and the C library keep in buffers, so that it ends in the log that it belongs to."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    ctypes.CDLL(None).fflush(None)
+
+
+def main(order_path: Path) -> None:
+    """Carry out one order."""
+    begun = end_with_parent()
+    with telling() as tell:
+        work(Order.read(order_path), tell, begun.wait)
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    main(Path(sys.argv[1]))

@@ -7,7 +7,7 @@ import onnx
 
 from distill.contract import sha256_of_file
 from distill.vision.preprocess import Preprocess
-from export.artifact.manifest import MANIFEST_FILE, Manifest
+from export.artifact.manifest import MANIFEST_FILE, SINCE_VERSION_5, Manifest
 
 SHAPE = (1, 3, 20, 20)
 CLASSES = 5
@@ -109,6 +109,7 @@ def artifact(folder: Path) -> Path:
             "accuracy": 0.8,
             "eager_accuracy": 0.8,
             "accuracy_interval": (0.0, 0.0),
+            **dict.fromkeys(SINCE_VERSION_5),
         },
         "allowed_loss": False,
         "notes": (),

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from bench.record import Conditions, Device, Launch, Measurement, Subject
 from distill.contract import sha256_of_file
 from distill.vision.preprocess import Preprocess
-from export.artifact.manifest import MANIFEST_FILE, ArtifactFile, Manifest, Parity, TensorSpec
+from export.artifact.manifest import MANIFEST_FILE, SINCE_VERSION_5, ArtifactFile, Manifest, Parity, TensorSpec
 
 SIZE_PX = 8
 CLASSES = ("a", "b", "c")
@@ -119,6 +119,7 @@ def make_artifact_in() -> MakeArtifact:
                 accuracy=0.9,
                 eager_accuracy=0.9,
                 accuracy_interval=(0.0, 0.0),
+                **dict.fromkeys(SINCE_VERSION_5),
             ),
             "allowed_loss": False,
             "notes": (),

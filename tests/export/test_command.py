@@ -9,7 +9,7 @@ import pytest
 from distill import terminal
 from export.__main__ import app
 from export.artifact.manifest import Delegation, read_artifact
-from export.run import hosts, pool, processes
+from export.run import pool
 from export.run.making import fall_back
 from tests.conftest import MakeOnce
 
@@ -33,8 +33,7 @@ def unframed(text: str) -> str:
 
 def forbid_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """From here on any attempt to start a worker fails the test."""
-    monkeypatch.setattr(processes, "WORKER_COMMAND", NO_WORKER)
-    monkeypatch.setattr(hosts, "HOST_COMMAND", NO_WORKER)
+    monkeypatch.setattr(pool, "WORKER_COMMAND", NO_WORKER)
 
 
 @pytest.fixture
@@ -111,19 +110,10 @@ def test_the_journey_ends_with_a_table_and_the_next_command(
     assert "DeprecationWarning" in Path("out/artifacts/tiny/torchscript-fp32.log").read_text()
 
 
-@pytest.mark.parametrize("forks", [True, False], ids=["forked", "spawned"])
 def test_broken_converters_cost_only_themselves(
-    tmp_path: Path,
-    checkpoint_folder: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    forks: bool,
+    tmp_path: Path, checkpoint_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if forks and not pool.can_fork():
-        pytest.skip("this system cannot fork safely")
-    monkeypatch.setattr(pool, "can_fork", lambda: forks)
-    monkeypatch.setattr(processes, "WORKER_COMMAND", BROKEN_WORKER)
-    monkeypatch.setattr(hosts, "HOST_COMMAND", (*BROKEN_WORKER, "--host"))
+    monkeypatch.setattr(pool, "WORKER_COMMAND", BROKEN_WORKER)
     monkeypatch.setenv("PLAN_onnx", "crash")
     monkeypatch.setenv("PLAN_coreml", "exit")
     monkeypatch.setenv("PLAN_torchscript", "raise")

@@ -1,3 +1,4 @@
+import importlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from export import convert as convert_module
 from export.artifact.manifest import read_artifact
 from export.artifact.runner import open_runner
 from export.artifact.staging import whole_folder
-from export.convert import LostTooMuch, convert, prepare_format, with_temperature
+from export.convert import LostTooMuch, convert, with_temperature
 from export.formats import FORMATS, Target, eager
 from export.proof.evidence import Evidence, gather
 
@@ -37,7 +38,7 @@ def test_every_fp32_artifact_agrees_with_eager_on_every_image(artifact, evidence
 def test_every_int8_artifact_runs_and_says_how_it_was_calibrated(artifact, format: str) -> None:
     _, manifest = artifact(format, "int8")
     _, full = artifact(format, "fp32")
-    assert manifest.parity.verdict == "pass"
+    assert manifest.parity.verdict == "open", "60 images are all there are, and too few to show a loss below 1 %"
     assert 0.9 <= manifest.parity.top1_agreement <= 1.0
     assert 0 < manifest.parity.mean_abs_difference
     assert manifest.calibration is not None
@@ -46,25 +47,26 @@ def test_every_int8_artifact_runs_and_says_how_it_was_calibrated(artifact, forma
     assert manifest.input.dtype == manifest.output.dtype == "float32"
 
 
-@pytest.mark.parametrize("format", [name for name, entry in FORMATS.items() if entry.shares])
-def test_shared_work_changes_no_file_and_is_not_done_again(
-    artifact, checkpoint: Checkpoint, evidence: Evidence, tmp_path: Path, format: str
+@pytest.mark.parametrize(("format", "conversion"), [("onnx", "to_onnx"), ("litert", "convert")])
+def test_what_precisions_share_is_converted_once_and_changes_no_file(
+    artifact,
+    checkpoint: Checkpoint,
+    evidence: Evidence,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    format: str,
+    conversion: str,
 ) -> None:
-    shared = tmp_path / "shared"
-    shared.mkdir()
-    prepare_format(checkpoints.load(checkpoint.folder), Target(format, "fp32"), shared)
+    module = importlib.import_module(FORMATS[format].module)
+    convert_float, calls = getattr(module, conversion), []
+    monkeypatch.setattr(module, conversion, lambda job: calls.append(job) or convert_float(job))
     elsewhere = checkpoints.load(checkpoint.folder)  # a model of which nothing is kept
     for precision in ("fp32", "int8"):
         _, alone = artifact(format, precision)
-        found = convert(
-            elsewhere, Target(format, precision), evidence, tmp_path / precision, allow_loss=True, shared=shared
-        )
+        found = convert(elsewhere, Target(format, precision), evidence, tmp_path / precision, allow_loss=True)
         assert found.files == alone.files
         assert read_artifact(tmp_path / precision) == found
-    for file in shared.iterdir():
-        file.unlink()
-    with pytest.raises(FileNotFoundError):
-        convert(checkpoints.load(checkpoint.folder), Target(format, "fp32"), evidence, tmp_path / "not", shared=shared)
+    assert len(calls) == 1
 
 
 @pytest.mark.parametrize("format", RUNNABLE)

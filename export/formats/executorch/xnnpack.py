@@ -1,12 +1,9 @@
 """ExecuTorch with the XNNPACK backend: a .pte program in fp32, fp16 or static int8."""
 
 import copy
-import threading
 
 import torch
 from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-from executorch.exir import to_edge_transform_and_lower
-from torch.hub import tqdm  # pyright: ignore[reportPrivateImportUsage]
 
 from export.formats.executorch.int8 import CALIBRATORS, OPERATIONS, quantize
 from export.formats.executorch.program import Half, capture, count_delegation, exported, write
@@ -40,19 +37,6 @@ def export(job: ExportJob) -> ExportedModel:
         delegation=count_delegation(written, "xnnpack"),
         rewrites=rewrites,
     )
-
-
-def warm_up() -> None:
-    """Lower a network of two layers: the patterns that XNNPACK looks for, and the tables of operators, are built once.
-
-    Four seconds that save an fp32 export three and an int8 export six.
-    """
-    # PyTorch's progress bars, which nobody sees, would start a thread, and share a lock between all that is forked.
-    tqdm.monitor_interval = 0
-    tqdm.set_lock(threading.RLock())
-    network = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU()).eval()
-    program = torch.export.export(network, (torch.zeros(1, 3, 8, 8),))
-    to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()]).to_executorch()
 
 
 def _static_int8(job: ExportJob) -> ExportedModel:

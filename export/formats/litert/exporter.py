@@ -2,7 +2,6 @@
 
 import copy
 import hashlib
-import json
 import tempfile
 from collections import Counter
 from collections.abc import Hashable
@@ -24,7 +23,6 @@ from export.quantize.ranges import Histogram
 from export.quantize.recipe import QuantizationRecipe, check_recipe
 
 MODEL_FILE = "model.tflite"
-REWRITES_FILE = "rewrites.json"
 SIGNATURE = "serving_default"
 
 RECIPES: dict[PrecisionName, QuantizationRecipe] = {
@@ -57,13 +55,6 @@ class FloatModel:
 
 _float_models = Kept[FloatModel]()
 _observations = Kept[dict[str, Histogram]]()
-
-
-def prepare(job: ExportJob) -> None:
-    """Write the converted model in fp32, which every precision is made from."""
-    converted = convert(job)
-    (job.folder / MODEL_FILE).write_bytes(converted.content)
-    (job.folder / REWRITES_FILE).write_text(json.dumps(converted.rewrites))
 
 
 def export(job: ExportJob) -> ExportedModel:
@@ -137,15 +128,8 @@ class Widened(torch.nn.Module):
 
 
 def float_model(job: ExportJob) -> FloatModel:
-    """The model in fp32, converted once for all precisions and recipes; read if `prepare` has written it."""
-    shared = job.shared
-    return _float_models.get(job.model, _key(job), lambda: read_prepared(shared) if shared else convert(job))
-
-
-def read_prepared(folder: Path) -> FloatModel:
-    """What `prepare` wrote."""
-    rewrites: list[str] = json.loads((folder / REWRITES_FILE).read_text())
-    return FloatModel((folder / MODEL_FILE).read_bytes(), tuple(rewrites))
+    """The model in fp32, converted once for all precisions and recipes."""
+    return _float_models.get(job.model, _key(job), lambda: convert(job))
 
 
 def observations(job: ExportJob) -> dict[str, Histogram]:

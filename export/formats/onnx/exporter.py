@@ -1,7 +1,6 @@
 """ONNX: one self-contained file at a conservative opset, in fp32, fp16 or static int8 (QDQ)."""
 
 import hashlib
-import json
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,6 @@ from export.quantize.ranges import Histogram
 from export.quantize.recipe import QuantizationRecipe, check_recipe
 
 MODEL_FILE = "model.onnx"
-MODULES_FILE = "modules.json"
 INPUT, OUTPUT = "images", "logits"
 OPSET = 18
 IR_VERSION = 8
@@ -41,13 +39,6 @@ class FloatModel:
 
 _float_models = Kept[FloatModel]()
 _observations = Kept[dict[str, Histogram]]()
-
-
-def prepare(job: ExportJob) -> None:
-    """Write the converted model in fp32, which every precision is made from."""
-    converted = to_onnx(job)
-    onnx.save(converted.model, job.folder / MODEL_FILE)
-    (job.folder / MODULES_FILE).write_text(json.dumps(dict(converted.modules)))
 
 
 def export(job: ExportJob) -> ExportedModel:
@@ -99,18 +90,8 @@ def _exported(job: ExportJob, scheme: str, **more: Any) -> ExportedModel:
 
 
 def float_model(job: ExportJob) -> FloatModel:
-    """The model in fp32, converted once for all precisions and recipes, or read if `prepare` has written it.
-
-    Do not change it.
-    """
-    shared = job.shared
-    return _float_models.get(job.model, _key(job), lambda: read_prepared(shared) if shared else to_onnx(job))
-
-
-def read_prepared(folder: Path) -> FloatModel:
-    """What `prepare` wrote."""
-    modules: dict[str, list[str]] = json.loads((folder / MODULES_FILE).read_text())
-    return FloatModel(onnx.load(folder / MODEL_FILE), {name: tuple(found) for name, found in modules.items()})
+    """The model in fp32, converted once for all precisions and recipes. Do not change it."""
+    return _float_models.get(job.model, _key(job), lambda: to_onnx(job))
 
 
 def observations(job: ExportJob) -> dict[str, Histogram]:

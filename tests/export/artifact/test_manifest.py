@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from distill.errors import UsageError
-from export.artifact.manifest import MANIFEST_FILE, Manifest, read_artifact
+from export.artifact.manifest import MANIFEST_FILE, SINCE_VERSION_5, Manifest, read_artifact
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "manifest.json"
 
@@ -33,8 +33,9 @@ def test_the_golden_manifest_is_written_back_letter_by_letter(tmp_path: Path) ->
     [
         (changed(colour="red"), "colour: unknown key"),
         (changed(parity=None), "parity: "),
-        (changed(schema_version=5), "has schema version 5, but this version of the toolkit reads 4"),
-        (changed(schema_version=1), "has schema version 1, but this version of the toolkit reads 4"),
+        (changed(schema_version=6), "has schema version 6, but this version of the toolkit reads 5"),
+        (changed(schema_version=3), "has schema version 3, but this version of the toolkit reads 5"),
+        (changed(schema_version=4, parity=None), "has schema version 4, but this version of the toolkit reads 5"),
         (changed(schema_version=None), "has schema version None"),
         (changed(num_parameters="many"), "num_parameters: input should be a valid integer"),
         (changed(format="tflite"), "format: "),
@@ -54,6 +55,15 @@ def test_a_manifest_that_breaks_the_schema_is_refused_by_name(text: str, message
         Manifest.from_json(text, source="artifact/manifest.json")
     assert message in str(caught.value)
     assert "artifact/manifest.json" in str(caught.value)
+
+
+def test_a_manifest_of_the_version_before_is_read_and_knows_nothing_of_what_is_new() -> None:
+    old = json.loads((GOLDEN.parent / "manifest-4.json").read_text())
+    manifest = Manifest.from_json(json.dumps(old), source="manifest.json")
+    parity = manifest.model_dump(mode="json")["parity"]
+    assert parity == old["parity"] | dict.fromkeys(SINCE_VERSION_5)
+    assert set(parity) - set(old["parity"]) == set(SINCE_VERSION_5)
+    assert manifest.schema_version == 5
 
 
 @pytest.mark.parametrize("key", sorted(set(json.loads(GOLDEN.read_text())) - {"schema_version"}))

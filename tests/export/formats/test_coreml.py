@@ -17,6 +17,7 @@ from distill.vision.preprocess import Preprocess
 from export.formats import FORMATS
 from export.formats.job import ExportJob
 from export.proof.evidence import Evidence
+from export.proof.limits import FLOAT_MIN_AGREEMENT
 from export.quantize.recipe import QuantizationRecipe
 
 with warnings.catch_warnings():
@@ -127,7 +128,8 @@ def test_every_student_computes_what_eager_computes(name: str, job, tmp_path: Pa
 @pytest.mark.parametrize("precision", FORMATS["coreml"].schemes)
 def test_every_precision_is_proven_and_says_what_it_needs(artifact, precision: str) -> None:
     _, manifest = artifact("coreml", precision)
-    assert manifest.parity.verdict == "pass"
+    # 60 images are all there are, and too few to show that no more than 1 % of the accuracy is lost.
+    assert manifest.parity.verdict == ("pass" if precision in FLOAT_MIN_AGREEMENT else "open")
     assert manifest.parity.num_images == 60
     assert manifest.minimum_runtime == ("iOS 17, macOS 14" if precision == "int8" else "iOS 16, macOS 13")
     assert (manifest.calibration is not None) == (precision == "int8")

@@ -18,6 +18,7 @@ from torch.fx.traceback import NodeSource
 
 from distill.checkpoint import Checkpoint
 from distill.errors import UsageError
+from distill.system import child_environment
 from export.artifact.manifest import Manifest
 from export.artifact.runner import open_runner, run_all
 from export.convert import convert, warnings_to_log
@@ -28,8 +29,8 @@ from export.formats.onnx.hard_swish import in_integers
 from export.formats.torchscript import METADATA
 from export.graph.provenance import shared_histories
 from export.proof.evidence import Evidence
+from export.proof.limits import FLOAT_MIN_AGREEMENT
 from export.quantize.recipe import QuantizationRecipe
-from export.run.processes import environment
 
 STEM, HEAD = "network.conv_stem", "network.classifier"
 Export = Callable[..., tuple[Path, ExportedModel]]
@@ -98,7 +99,7 @@ def tensor_types(path: Path) -> list[tuple[str, int]]:
 def test_every_other_precision_runs_and_keeps_the_model(artifact, format: str, precision: str, share: float) -> None:
     _, manifest = artifact(format, precision)
     _, full = artifact(format.removesuffix("-portable"), "fp32")
-    assert manifest.parity.verdict == "pass"
+    assert manifest.parity.verdict == ("pass" if precision in FLOAT_MIN_AGREEMENT else "open")
     assert manifest.parity.top1_agreement >= 0.98
     assert manifest.parity.mean_abs_difference < 0.2
     assert manifest.size_bytes < share * full.size_bytes
@@ -349,35 +350,35 @@ import hashlib, sys
 from pathlib import Path
 from distill import checkpoint
 from export import convert
-from export.run import host
 from export.proof.evidence import Evidence
 from export.formats import Target
-how, format, precision, model, evidence, out = sys.argv[1:]
-if how == "in a host":
-    host.import_for_all("mobilenet_v3_small")
-    host.import_format(format)
-target, folder = Target(format, precision), Path(out)
-exported = convert.export_model(
-    checkpoint.load(Path(model)), target, Evidence.load(Path(evidence)), folder, recipe=None, shared=None
-)
+format, model, evidence, out, *precisions = sys.argv[1:]
+loaded = checkpoint.load(Path(model))
+for precision in precisions:
+    folder = Path(out, precision)
+    folder.mkdir(parents=True)
+    target = Target(format, precision)
+    exported = convert.export_model(loaded, target, Evidence.load(Path(evidence)), folder, recipe=None)
 print(hashlib.sha256(b"".join((folder / file).read_bytes() for file in exported.files)).hexdigest())
 """
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("format", "precision"), [("executorch", "int8"), ("coreml", "fp16"), ("coreml", "palette4")])
-def test_what_a_host_imports_and_warms_up_changes_no_byte(
+@pytest.mark.parametrize(
+    ("format", "precision"),
+    [("executorch", "int8"), ("onnx", "int8"), ("litert", "int8"), ("coreml", "fp16"), ("coreml", "palette4")],
+)
+def test_what_was_made_before_in_the_same_process_changes_no_byte(
     tmp_path: Path, checkpoint_folder: Path, evidence: Evidence, format: str, precision: str
 ) -> None:
     """Each in an interpreter of its own, as tables that were built once are never built again."""
     evidence.save(tmp_path / "evidence.npz")
     hashes: set[str] = set()
-    for how in ("alone", "in a host"):
-        out = tmp_path / how
-        out.mkdir()
-        arguments = [how, format, precision, str(checkpoint_folder), str(tmp_path / "evidence.npz"), str(out)]
+    for precisions in ((precision,), ("fp32", precision)):
+        out = tmp_path / str(len(precisions))
+        arguments = [format, str(checkpoint_folder), str(tmp_path / "evidence.npz"), str(out), *precisions]
         command = [sys.executable, "-W", "ignore", "-c", EXPORT_AND_HASH, *arguments]
-        ran = subprocess.run(command, env=environment(), stdout=subprocess.PIPE, text=True, check=True)
+        ran = subprocess.run(command, env=child_environment(), stdout=subprocess.PIPE, text=True, check=True)
         hashes.add(ran.stdout.split()[-1])
     assert len(hashes) == 1
 

@@ -9,7 +9,7 @@ from PIL import Image
 from distill import checkpoint as checkpoints
 from distill.checkpoint import Checkpoint
 from distill.errors import UsageError
-from export.proof.evidence import Evidence, gather
+from export.proof.evidence import Evidence, further, gather
 from export.quantize.calibration import PictureFolder
 from tests.export.conftest import CLASSES, write_checkpoint, write_pictures
 
@@ -49,6 +49,7 @@ def test_what_is_saved_is_what_is_loaded(tmp_path: Path, evidence: Evidence) -> 
     assert np.array_equal(loaded.calibration.images, evidence.calibration.images)
     assert replace(loaded.calibration, images=None) == replace(evidence.calibration, images=None)
     assert loaded.held_out.source == evidence.held_out.source == "held-out"
+    assert loaded.held_out.seed == evidence.held_out.seed == 0
 
 
 @pytest.mark.parametrize(("split", "num_calibration"), [("validation", 0), ("train", 4)])
@@ -142,3 +143,24 @@ def test_a_folder_without_pictures_or_with_a_broken_one_is_refused(
         file.write_bytes(file.read_bytes()[:50])
     with pytest.raises(UsageError, match="cannot be decoded"):
         gather(checkpoint, num_parity=4, num_calibration=12, seed=0, folder=PictureFolder.find(photos))
+
+
+def test_further_images_go_on_where_the_first_ended_until_there_are_no_more(checkpoint: Checkpoint) -> None:
+    held_out = gather(checkpoint, num_parity=25, num_calibration=0, seed=3).held_out
+    whole = gather(checkpoint, num_parity=60, num_calibration=0, seed=3).held_out
+    sizes: list[int] = []
+    while (more := further(checkpoint, held_out)) is not None:
+        assert more is further(checkpoint, held_out), "made once in a process"
+        sizes.append(len(more.images))
+        held_out = held_out.followed_by(more)
+    assert sizes == [25, 10]
+    assert np.array_equal(held_out.images, whole.images)
+    assert np.array_equal(held_out.labels, whole.labels)
+    np.testing.assert_allclose(held_out.eager_logits, whole.eager_logits, atol=1e-5)
+
+
+def test_there_is_nothing_further_than_images_of_another_kind(checkpoint: Checkpoint, evidence: Evidence) -> None:
+    assert further(checkpoint, replace(evidence.held_out, seed=None)) is None
+    bare = Checkpoint(checkpoint.card.model_copy(update={"training": None}), checkpoint.model, checkpoint.folder)
+    assert gather(bare, num_parity=5, num_calibration=0, seed=0).held_out.seed is None
+    assert further(bare, evidence.held_out) is None

@@ -55,8 +55,13 @@ public final class JsonObject {
 
     /** Throws unless {@code schema_version} is the one this program knows; {@code name} says of what. */
     public JsonObject requireVersion(int known, String name) throws JsonException {
+        return requireVersion(known, known, name);
+    }
+
+    /** As above, for a program that reads records from version {@code oldest} on. */
+    public JsonObject requireVersion(int oldest, int known, String name) throws JsonException {
         Object found = entries.get("schema_version");
-        if (!Long.valueOf(known).equals(found)) {
+        if (!(found instanceof Long) || (Long) found < oldest || (Long) found > known) {
             throw new JsonException(
                     name + " has schema version " + found + ", this app reads " + known
                             + ": make it with the toolkit that this app came with");

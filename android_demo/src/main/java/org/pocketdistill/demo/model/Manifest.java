@@ -13,10 +13,12 @@ import org.pocketdistill.demo.json.JsonObject;
 /**
  * What an artifact says of itself in {@code manifest.json} (contract {@code export.artifact.manifest.Manifest}).
  *
- * <p>As on the Python side, another schema version, an unknown key or a missing one is an error.
+ * <p>As on the Python side, an unknown schema version, an unknown key or a missing one is an error.
  */
 public final class Manifest {
-    public static final int SCHEMA_VERSION = 4;
+    public static final int SCHEMA_VERSION = 5;
+    /** Since then only numbers have come that the app does not show. */
+    public static final int OLDEST_VERSION = 4;
     public static final String FILE_NAME = "manifest.json";
 
     /** One file of the artifact; {@code path} stays inside its folder. */
@@ -56,7 +58,7 @@ public final class Manifest {
     private final String outputName;
 
     private Manifest(JsonObject json) throws JsonException {
-        json.requireVersion(SCHEMA_VERSION, "the manifest");
+        json.requireVersion(OLDEST_VERSION, SCHEMA_VERSION, "the manifest");
         json.requireKeys(
                 "schema_version", "inputs_sha256", "format", "precision", "scheme", "recipe", "files", "model",
                 "num_parameters", "macs", "checkpoint_sha256", "teacher_sha256", "method", "class_names", "preprocess",

@@ -39,8 +39,10 @@ public final class ManifestTest {
     @Test
     public void whatTheAppDoesNotKnowIsRefused() throws IOException {
         String[][] changes = {
-            {"\"schema_version\": 4", "\"schema_version\": 5"},
-            {"\"schema_version\": 4,", ""},
+            {"\"schema_version\": 5", "\"schema_version\": 6"},
+            {"\"schema_version\": 5", "\"schema_version\": 3"},
+            {"\"schema_version\": 5", "\"schema_version\": \"5\""},
+            {"\"schema_version\": 5,", ""},
             {"\"scheme\":", "\"sceme\":"},
             {"\"method\": \"scratch\",", ""},
             {"\"num_parameters\": 1528106", "\"num_parameters\": \"many\""},
@@ -67,12 +69,17 @@ public final class ManifestTest {
     }
 
     @Test
+    public void theVersionBeforeIsReadAsWell() throws IOException {
+        assertEquals("onnx", Manifest.parse(golden().replace("\"schema_version\": 5", "\"schema_version\": 4"), "m").format);
+    }
+
+    @Test
     public void anotherVersionIsNamed() throws IOException {
         try {
-            Manifest.parse(golden().replace("\"schema_version\": 4", "\"schema_version\": 9"), "m");
+            Manifest.parse(golden().replace("\"schema_version\": 5", "\"schema_version\": 9"), "m");
             fail();
         } catch (JsonException error) {
-            assertTrue(error.getMessage(), error.getMessage().contains("schema version 9, this app reads 4"));
+            assertTrue(error.getMessage(), error.getMessage().contains("schema version 9, this app reads 5"));
         }
     }
 }
