@@ -1,12 +1,13 @@
 """CONTRACT 3: one measurement, one line in `measurements.jsonl`."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
 from statistics import median
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import model_validator
 
@@ -248,6 +249,12 @@ class Measurement(Contract):
         """The samples of each launch, in milliseconds."""
         ends = accumulate(self.launch_counts)
         return tuple(self.samples_ms[end - count : end] for end, count in zip(ends, self.launch_counts, strict=True))
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """As of every record, without what was derived from the old fields."""
+        copied = super().model_copy(update=update, deep=deep)
+        copied.__dict__.pop("burst_medians_ms", None)
+        return copied
 
     @cached_property
     def burst_medians_ms(self) -> dict[str, list[float]]:

@@ -158,7 +158,7 @@ def test_an_unwritable_journal_is_failed_work(make_artifact, tmp_path):
 
 def test_two_benches_at_once_are_refused_and_the_first_is_named(make_artifact, tmp_path):
     make_artifact("tiny")
-    path = tmp_path / "pocket-distill-bench.session.lock"
+    path = tmp_path / "pocket-distill-bench.lock"
     path.write_text("4711")
     with path.open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)

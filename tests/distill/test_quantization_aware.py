@@ -213,7 +213,7 @@ def test_a_run_starts_from_the_student_and_saves_an_ordinary_checkpoint(start: P
 
 
 def test_training_under_rounding_brings_the_rounded_network_on(start: Path, tmp_path: Path) -> None:
-    card = train(aware(start, "training.optimizer.lr=1e-3"), tmp_path / "run")
+    card = train(aware(start, "training.optimizer.lr=3e-4", "training.epochs=4"), tmp_path / "run")
     found = rows(tmp_path / "run")
     assert found[-1]["losses"]["label"] < found[0]["losses"]["label"]  # type: ignore[index]
     assert card.training is not None

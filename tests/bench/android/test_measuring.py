@@ -16,7 +16,7 @@ from bench.android.instruments import PythonAgent
 from bench.android.quiet import QUIET, journal_path
 from bench.android.state import snapshot
 from bench.android.sustained import per_minute
-from bench.cpu.device import bench as cpu
+from bench.cpu import device as cpu
 from bench.record import read_journal
 from bench.session.cells import plan
 from bench.timing.judge import Trace

@@ -69,7 +69,7 @@ public final class ManifestTest {
     }
 
     @Test
-    public void theVersionBeforeIsReadAsWell() throws IOException {
+    public void theVersionBeforeIsReadAsWell() throws IOException, JsonException {
         assertEquals("onnx", Manifest.parse(golden().replace("\"schema_version\": 5", "\"schema_version\": 4"), "m").format);
     }
 
