@@ -172,12 +172,8 @@ def test_emulated_rows_are_never_ranked(make_row):
     row = make_row()
     emulated = row.model_copy(update={"device": row.device.model_copy(update={"emulated": True})})
     found = compare_rows([emulated], [emulated])
-    assert (found.pairs, reasons(found)) == (
-        (),
-        [
-            "emulated device: its times say nothing of any product in A; emulated device: its times say nothing of any product in B"
-        ],
-    )
+    why = "emulated device: its times say nothing of any product"
+    assert (found.pairs, reasons(found)) == ((), [f"{why} in A; {why} in B"])
 
 
 def test_what_stands_on_one_side_only_is_named(make_row):
