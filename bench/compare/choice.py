@@ -12,7 +12,7 @@ wins, the other is a contender, and named.
 
 import math
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
@@ -21,8 +21,12 @@ from bench.compare.speed_up import teachers_of
 from bench.record import WIDE, Measurement
 from bench.timing.intervals import Interval, Z, median_interval
 from bench.timing.ratio import ratio_of, ratios_by_turn
+from export.artifact.answers import Answers, paired, share_kept_interval
 
 BASE_ONLY = "eager PyTorch is the base of comparisons, not a product"
+RELATIVE_ACCURACY = "--min-relative-accuracy"
+
+NO_TEACHER = "the most accurate candidate, because its teacher was not measured"
 NO_ACCURACY = "no accuracy is known: untrained, or brought without data"
 
 UNSEEN_LAUNCHES = 0.12
@@ -42,12 +46,39 @@ class Accuracy:
         images: how many stand behind it.
         agreement: share of images for which it predicts what the eager model predicts; None if that is not known.
         is_measured: True if it was measured where the model was timed, False if when it was exported.
+        answers: which images are answered rightly; None where that is not known.
     """
 
     share: float
     images: int
     agreement: float | None
     is_measured: bool
+    answers: Answers | None
+
+
+@dataclass(frozen=True)
+class Relative:
+    """Accuracy as a share of a reference's.
+
+    Attributes:
+        value: accuracy / the reference's accuracy; 0 where the latter is.
+        low, high: 95 % interval, paired by image; both equal `value` unless it is known that both models answered the
+            same images.
+        is_paired: whether that is known.
+    """
+
+    value: float
+    low: float
+    high: float
+    is_paired: bool
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What relative accuracy is relative to."""
+
+    name: str
+    accuracy: Accuracy
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,14 +88,14 @@ class Candidate:
     Attributes:
         latency_ms: median per call, with an interval that covers other launches, too.
         accuracy: measured where it was timed, unless the export measured it on more images.
-        relative_accuracy: accuracy / the reference's accuracy.
+        relative_accuracy: to the reference's accuracy.
         memory_bytes: peak of a measuring process, runtime included; None if that was not measured.
     """
 
     row: Measurement
     latency_ms: Interval
     accuracy: Accuracy
-    relative_accuracy: float
+    relative_accuracy: Relative
     memory_bytes: int | None
     is_teacher: bool
 
@@ -134,7 +165,8 @@ class Budget:
     Attributes:
         max_latency_ms: holds for the upper end of the median's 95 % interval, so that the median is inside for sure.
         max_size_mb: of the model on disk, in 10^6 bytes.
-        min_relative_accuracy: of the reference's accuracy, above 0.
+        min_relative_accuracy: of the reference's accuracy, above 0. Holds for the lower end of the interval, so that it
+            is kept for sure.
         max_memory_mb: peak of the process, runtime included, in 10^6 bytes.
     """
 
@@ -148,7 +180,7 @@ class Budget:
         asked = (
             ("--max-latency-ms", self.max_latency_ms, _latest_ms, _soonest_ms, False),
             ("--max-size-mb", self.max_size_mb, _size_mb, _size_mb, False),
-            ("--min-relative-accuracy", self.min_relative_accuracy, _relative_accuracy, _relative_accuracy, True),
+            (RELATIVE_ACCURACY, self.min_relative_accuracy, _least_relative, _most_relative, True),
             ("--max-memory-mb", self.max_memory_mb, _memory_mb, _memory_mb, False),
         )
         return tuple(
@@ -164,8 +196,9 @@ class Gap:
 
     Attributes:
         half_width: of the 95 % interval of the difference.
-        is_paired: True if it is known on how many images the two can disagree at most (both are exports of one
-            checkpoint); otherwise the images count as drawn for each, which makes the interval wider than it need be.
+        is_paired: True if it is known which images each answers rightly, or on how many the two can disagree at most
+            (both are exports of one checkpoint); otherwise the images count as drawn for each, which makes the interval
+            wider than it need be.
     """
 
     value: float
@@ -311,9 +344,20 @@ def overtakes(candidate: Candidate, other: Candidate) -> bool:
     return median(ratio for launch in turns for ratio in launch) < 1
 
 
-def remedy(contenders: Iterable[Candidate]) -> str:
-    """What would narrow the intervals of candidates, in words."""
+def remedy(contenders: Iterable[Candidate], open_limits: Iterable[Limit] = ()) -> str:
+    """What would narrow the intervals of candidates, in words.
+
+    Args:
+        contenders: whose intervals.
+        open_limits: that those lie across; none if it is their latencies that overlap.
+    """
     rows = [candidate.row for candidate in contenders]
+    options = {limit.option for limit in open_limits}
+    more_images = f"export with more held-out images than {min(row.subject.accuracy_images for row in rows)}"
+    if options == {RELATIVE_ACCURACY}:
+        return more_images
+    if RELATIVE_ACCURACY in options:
+        return f"{more_images}, and {remedy(contenders)}"
     fewest = min(len(row.launches) for row in rows)
     launches = ENOUGH_LAUNCHES if fewest < ENOUGH_LAUNCHES else 2 * fewest
     quieter = ", on a quieter machine" if any(row.validity in WIDE for row in rows) else ""
@@ -326,14 +370,18 @@ def accuracy_gap(candidate: Candidate, other: Candidate) -> Gap:
     Independent proportions after Agresti and Caffo (2000), paired ones after Agresti and Min (2005): a few
     pseudo-observations keep the interval from vanishing at the ends.
     """
+    counts = paired(candidate.accuracy.answers, other.accuracy.answers)
+    if counts is not None:
+        images, won, lost = int(counts.num_images), int(counts.only_ours), int(counts.only_theirs)
+        return Gap((won - lost) / images, Z * math.sqrt(won + lost + 1) / (images + 2), is_paired=True)
     value = candidate.accuracy.share - other.accuracy.share
     variance = _variance(candidate.accuracy) + _variance(other.accuracy)
     discordant = _discordant(candidate, other)
     if discordant is not None:
         images = candidate.accuracy.images
-        paired = (discordant * images + 1) / (images + 2) ** 2
-        if paired < variance:
-            return Gap(value, Z * math.sqrt(paired), is_paired=True)
+        at_most = (discordant * images + 1) / (images + 2) ** 2
+        if at_most < variance:
+            return Gap(value, Z * math.sqrt(at_most), is_paired=True)
     return Gap(value, Z * math.sqrt(variance), is_paired=False)
 
 
@@ -341,10 +389,20 @@ def accuracy_of(row: Measurement) -> Accuracy | None:
     """Accuracy of a row: measured where it was timed, unless the export knows it from more images."""
     subject = row.subject
     if row.measured_accuracy is not None and row.measured_images >= subject.accuracy_images:
-        return Accuracy(row.measured_accuracy, row.measured_images, row.measured_agreement, is_measured=True)
+        return Accuracy(row.measured_accuracy, row.measured_images, row.measured_agreement, True, answers=None)
     if subject.accuracy is not None and subject.accuracy_images > 0:
-        return Accuracy(subject.accuracy, subject.accuracy_images, subject.top1_agreement, is_measured=False)
+        return Accuracy(subject.accuracy, subject.accuracy_images, subject.top1_agreement, False, subject.answers)
     return None
+
+
+def relative(accuracy: Accuracy, reference: Accuracy) -> Relative:
+    """One accuracy as a share of another, with its interval where both answered the same images."""
+    value = _share(accuracy.share, reference.share)
+    if accuracy is reference:
+        return Relative(value, value, value, is_paired=True)
+    interval = share_kept_interval(accuracy.answers, reference.answers)
+    low, high = interval or (value, value)
+    return Relative(value, low, high, is_paired=interval is not None)
 
 
 def candidates_among(
@@ -360,20 +418,21 @@ def candidates_among(
         else:
             excluded.append(Excluded(row, reason or NO_ACCURACY))
     teachers = _teachers(journal)
-    best = max((accuracy.share for _, accuracy in eligible), default=0.0)
-    references = {_reference_name(row, teachers) for row, _ in eligible}
+    best = max((accuracy for _, accuracy in eligible), key=lambda accuracy: accuracy.share, default=None)
+    references = [_reference(row, teachers, best) for row, _ in eligible if best]
     candidates = [
         Candidate(
             row=row,
             latency_ms=latency_of(row),
             accuracy=accuracy,
-            relative_accuracy=_share(accuracy.share, _reference(row, teachers, best)),
+            relative_accuracy=relative(accuracy, reference.accuracy),
             memory_bytes=row.peak_memory_bytes,
             is_teacher=row.subject.checkpoint_sha256 in teachers,
         )
-        for row, accuracy in eligible
+        for (row, accuracy), reference in zip(eligible, references, strict=True)
     ]
-    return sorted(candidates, key=_speed), excluded, " or ".join(sorted(references))
+    names = sorted({reference.name for reference in references})
+    return sorted(candidates, key=_speed), excluded, " or ".join(names)
 
 
 def latency_of(row: Measurement) -> Interval:
@@ -411,28 +470,28 @@ def _ineligible(row: Measurement) -> str | None:
     return None
 
 
-def _teachers(journal: Sequence[Measurement]) -> dict[str, tuple[str, float]]:
-    """(name, accuracy) of every measured teacher; names that two share end in a piece of the checkpoint's hash."""
+def _teachers(journal: Sequence[Measurement]) -> dict[str, Reference]:
+    """Every measured teacher; names that two share end in a piece of the checkpoint's hash."""
     teachers = {sha: teacher for sha in teachers_of(journal) if (teacher := _teacher(sha, journal)) is not None}
-    counts = Counter(name for name, _ in teachers.values())
+    counts = Counter(teacher.name for teacher in teachers.values())
     return {
-        sha: (name if counts[name] == 1 else f"{name} ({sha[:6]})", accuracy)
-        for sha, (name, accuracy) in teachers.items()
+        sha: teacher if counts[teacher.name] == 1 else replace(teacher, name=f"{teacher.name} ({sha[:6]})")
+        for sha, teacher in teachers.items()
     }
 
 
-def _teacher(sha: str, journal: Sequence[Measurement]) -> tuple[str, float] | None:
-    """(name, accuracy) of a checkpoint, as its eager row says or else its newest."""
+def _teacher(sha: str, journal: Sequence[Measurement]) -> Reference | None:
+    """A checkpoint as its eager row says, or else its newest."""
     known = [row for row in journal if row.subject.checkpoint_sha256 == sha and accuracy_of(row)]
     eager = [row for row in known if row.subject.format == "eager"]
     for row in reversed(eager or known):
         accuracy = accuracy_of(row)
         if accuracy is not None and accuracy.share > 0:
-            return f"the teacher {row.subject.name}", accuracy.share
+            return Reference(f"the teacher {row.subject.name}", accuracy)
     return None
 
 
-def _teacher_of(row: Measurement, teachers: dict[str, tuple[str, float]]) -> str | None:
+def _teacher_of(row: Measurement, teachers: Mapping[str, Reference]) -> str | None:
     """The checkpoint that a row's accuracy is held against; a student from scratch is held against the only teacher."""
     if row.subject.checkpoint_sha256 in teachers:
         return row.subject.checkpoint_sha256
@@ -441,14 +500,9 @@ def _teacher_of(row: Measurement, teachers: dict[str, tuple[str, float]]) -> str
     return row.subject.teacher_sha256 if row.subject.teacher_sha256 in teachers else None
 
 
-def _reference(row: Measurement, teachers: dict[str, tuple[str, float]], best: float) -> float:
+def _reference(row: Measurement, teachers: Mapping[str, Reference], best: Accuracy) -> Reference:
     sha = _teacher_of(row, teachers)
-    return teachers[sha][1] if sha else best
-
-
-def _reference_name(row: Measurement, teachers: dict[str, tuple[str, float]]) -> str:
-    sha = _teacher_of(row, teachers)
-    return teachers[sha][0] if sha else "the most accurate candidate, because its teacher was not measured"
+    return teachers[sha] if sha else Reference(NO_TEACHER, best)
 
 
 def _ranked(fitting: Sequence[Candidate]) -> list[Candidate]:
@@ -562,8 +616,12 @@ def _size_mb(candidate: Candidate) -> float:
     return candidate.size_bytes / 1e6
 
 
-def _relative_accuracy(candidate: Candidate) -> float:
-    return candidate.relative_accuracy
+def _least_relative(candidate: Candidate) -> float:
+    return candidate.relative_accuracy.low
+
+
+def _most_relative(candidate: Candidate) -> float:
+    return candidate.relative_accuracy.high
 
 
 def _memory_mb(candidate: Candidate) -> float | None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from bench.compare.choice import Budget, Candidate, Choice, Contender, Kill, Limit, Trade, choose, remedy
+from bench.compare.choice import Budget, Candidate, Choice, Contender, Kill, Limit, Relative, Trade, choose, remedy
 from bench.compare.compare import ratio_in_words
 from bench.compare.conditions import device_of, what
 from bench.compare.tables import MISSING, show_compactly
@@ -30,7 +30,11 @@ def choose_command(
     ] = None,
     max_size_mb: Annotated[float | None, typer.Option(min=0, help="Of the model on disk, 10^6 bytes.")] = None,
     min_relative_accuracy: Annotated[
-        float | None, typer.Option(min=0, help="Share of the teacher's accuracy, e.g. 0.98.")
+        float | None,
+        typer.Option(
+            min=0,
+            help="Share of the teacher's accuracy, e.g. 0.98; the lower end of its 95 % interval, paired by image.",
+        ),
     ] = None,
     max_memory_mb: Annotated[
         float | None, typer.Option(min=0, help="Peak of the process, runtime included, 10^6 bytes.")
@@ -117,7 +121,7 @@ def show(choice: Choice, title: str) -> None:
         say(f"[dim]{hidden} more candidates are beaten by another in latency, size and accuracy at once[/]")
     if choice.excluded:
         say(f"[yellow]left out:[/] {escape(_counted(choice))}")
-    say(f"[dim]relative accuracy: to {escape(choice.reference)}[/]")
+    say(f"[dim]relative accuracy: to {escape(choice.reference)}, {_pairing(choice)}[/]")
     if " or the teacher " in choice.reference:
         say("[yellow]caution:[/] several teachers; if their data differ, choose among some with --artifacts FOLDER")
     if choice.winner:
@@ -195,11 +199,29 @@ def _cells(candidate: Candidate, choice: Choice) -> list[str]:
         escape(f"{candidate.latency_ms.value:.3f} [{candidate.latency_ms.low:.3f}, {candidate.latency_ms.high:.3f}]"),
         f"{candidate.size_bytes / 1e6:.2f}",
         f"{100 * candidate.accuracy.share:.2f}",
-        f"{candidate.relative_accuracy:.3f}",
+        relative_in_words(candidate.relative_accuracy),
         MISSING if candidate.memory_bytes is None else f"{candidate.memory_bytes / 1e6:.0f}",
         "●" if candidate in choice.front else "",
         _outcome(candidate, choice),
     ]
+
+
+def relative_in_words(relative: Relative) -> str:
+    """A share of the teacher's accuracy, with its interval where both answered the same images."""
+    return escape(
+        f"{relative.value:.3f}" + (f" [{relative.low:.3f}, {relative.high:.3f}]" if relative.is_paired else "")
+    )
+
+
+def interval_of(relative: Relative) -> list[float] | None:
+    """The ends of the interval; None where there is none."""
+    return [relative.low, relative.high] if relative.is_paired else None
+
+
+def _pairing(choice: Choice) -> str:
+    if all(candidate.relative_accuracy.is_paired for candidate in choice.candidates):
+        return "paired by image"
+    return "paired by image where an interval stands; elsewhere it is not known which images were answered rightly"
 
 
 def _outcome(candidate: Candidate, choice: Choice) -> str:
@@ -243,7 +265,9 @@ def _tell_contenders(choice: Choice) -> None:
     for contender in across:
         say(f"[yellow]may win:[/] {escape(contender.candidate.name)}, {escape(_open_in_words(contender))}")
     if across:
-        say(f"their intervals lie across the limit; to tell, {remedy(contender.candidate for contender in across)}")
+        candidates = [contender.candidate for contender in across]
+        open_limits = [limit for contender in across for limit in contender.open_limits]
+        say(f"their intervals lie across the limit; to tell, {remedy(candidates, open_limits)}")
 
 
 def _open_in_words(contender: Contender) -> str:
@@ -309,7 +333,8 @@ def _record(candidate: Candidate, choice: Choice) -> dict[str, Any]:
         "validity": candidate.row.validity,
         "accuracy": candidate.accuracy.share,
         "accuracy_images": candidate.accuracy.images,
-        "relative_accuracy": candidate.relative_accuracy,
+        "relative_accuracy": candidate.relative_accuracy.value,
+        "relative_accuracy_interval": interval_of(candidate.relative_accuracy),
         "peak_memory_bytes": candidate.memory_bytes,
         "is_teacher": candidate.is_teacher,
         "on_front": candidate in choice.front,
@@ -322,7 +347,7 @@ def _contender_record(contender: Contender) -> dict[str, Any]:
         "name": contender.candidate.name,
         "manifest_sha256": contender.candidate.row.subject.manifest_sha256,
         "open_limits": [limit.option for limit in contender.open_limits],
-        "remedy": remedy([contender.candidate]),
+        "remedy": remedy([contender.candidate], contender.open_limits),
     }
 
 

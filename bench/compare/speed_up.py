@@ -16,6 +16,7 @@ from bench.session.variants import base_accelerator
 from bench.timing.intervals import Interval
 from bench.timing.ratio import ratio_of
 from bench.timing.statistics import Summary, summarize
+from export.artifact.answers import share_kept_interval
 
 BaseKind = Literal["teacher", "slowest-eager"]
 Role = Literal["teacher", "student"]
@@ -34,6 +35,7 @@ class Row:
         speed_up: base / this with its interval, as `bench.timing.ratio` has it, so it need not be the quotient of the
             two medians shown; above 1 is faster. None without a base or without samples.
         relative_accuracy: this accuracy / base accuracy. None where either is unknown.
+        relative_accuracy_interval: 95 %, paired by image. None unless both are known to have answered the same images.
         relative_size: this size / base size in bytes.
         base_in_same_run: False if the base was measured in another `python -m bench` call.
     """
@@ -46,8 +48,14 @@ class Row:
     base_name: str | None
     speed_up: Interval | None
     relative_accuracy: float | None
+    relative_accuracy_interval: tuple[float, float] | None
     relative_size: float | None
     base_in_same_run: bool
+
+    @property
+    def surely_kept(self) -> float:
+        """The share of the base's accuracy that this keeps at least; as measured where no interval is known."""
+        return self.relative_accuracy_interval[0] if self.relative_accuracy_interval else self.relative_accuracy or 0.0
 
 
 class Bases:
@@ -113,6 +121,7 @@ def _row(measurement: Measurement, bases: Bases, names: dict[str, str]) -> Row:
         base_name=names[base.subject.checkpoint_sha256] if base else None,
         speed_up=ratio_of(measurement, base) if base else None,
         relative_accuracy=_relative_accuracy(measurement, base),
+        relative_accuracy_interval=share_kept_interval(subject.answers, base.subject.answers) if base else None,
         relative_size=subject.size_bytes / base.subject.size_bytes if base else None,
         base_in_same_run=base is None or base.run_id == measurement.run_id,
     )

@@ -14,6 +14,7 @@ from pydantic import model_validator
 from bench.record.upgrade import upgraded
 from distill.contract import Contract, Strict, append_line
 from distill.errors import UsageError
+from export.artifact.answers import Answers
 
 Validity = Literal["valid", "noisy", "drifting", "throttled", "failed"]
 WIDE: frozenset[Validity] = frozenset({"noisy", "drifting"})
@@ -32,6 +33,7 @@ class Subject(Strict):
         accuracy, top1_agreement: as the manifest's parity says, in [0, 1]; None where the format could not be run.
         accuracy_images: how many held-out images stand behind those two; 0 where there are none.
         macs: multiply-accumulate operations for one image, as the manifest says; None if it does not.
+        answers: which of those images it answers rightly, as the manifest says; None if it does not.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Subject(Strict):
     top1_agreement: float | None
     accuracy_images: int
     macs: int | None
+    answers: Answers | None
 
 
 class Device(Strict):
@@ -193,9 +196,9 @@ class Measurement(Contract):
         toolkit_version: version of this package.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 3
+    SCHEMA_VERSION: ClassVar[int] = 4
 
-    schema_version: Literal[3] = 3
+    schema_version: Literal[4] = 4
     run_id: str
     seed: int | None
     utc_time: str

@@ -17,12 +17,16 @@ NEW_IN_2 = {
 def upgraded(line: bytes) -> bytes:
     """A journal line of an older version as one of the newest; any other line as it is, for the record to judge."""
     row: Any = json.loads(line)
-    if not isinstance(row, dict) or row.get("schema_version") not in (1, 2):
+    if not isinstance(row, dict) or row.get("schema_version") not in (1, 2, 3):
         return line
     if row["schema_version"] == 1 and "launch_counts" in row:
         _from_1_to_2(row)
     # Version 3 says of each launch in which bursts it was taken; before, there was one.
-    return json.dumps({**row, "schema_version": 3}).encode() if row["schema_version"] == 2 else line
+    if row["schema_version"] == 1:
+        return line
+    if isinstance(row.get("subject"), dict):
+        row["subject"]["answers"] = None
+    return json.dumps({**row, "schema_version": 4}).encode()
 
 
 def _from_1_to_2(row: dict[str, Any]) -> None:

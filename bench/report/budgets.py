@@ -15,11 +15,11 @@ def choices(shown: Sequence[Measurement], conditions: Sequence[str]) -> list[dic
         conditions: of each row, in words; only rows of equal words are chosen among.
 
     Returns:
-        Of each row: `candidate`, None if it cannot be chosen, with its accuracy, the ends of its latency's interval,
-        whether it is on the Pareto front, and the places in `shown` of three kinds of others: those whose accuracy is
-        not shown to differ from its own, those among them that overtake it though the upper end of their latency is
-        higher, and those that it is shown to be faster than though the intervals overlap. And `excluded`, why it cannot
-        be chosen.
+        Of each row: `candidate`, None if it cannot be chosen, with its accuracy, that as a share of its reference, the
+        ends of the intervals of both that share and its latency, whether it is on the Pareto front, and the places in
+        `shown` of three kinds of others: those whose accuracy is not shown to differ from its own, those among them
+        that overtake it though the upper end of their latency is higher, and those that it is shown to be faster than
+        though the intervals overlap. And `excluded`, why it cannot be chosen.
     """
     place_of = {id(row): place for place, row in enumerate(shown)}
     told: list[dict[str, Any]] = [{"candidate": None, "excluded": None} for _ in shown]
@@ -35,7 +35,9 @@ def choices(shown: Sequence[Measurement], conditions: Sequence[str]) -> list[dic
             beaten = [other for other in tied if _overlap(other, candidate) and is_shown_faster(candidate, other)]
             told[place_of[id(candidate.row)]]["candidate"] = {
                 "accuracy": candidate.accuracy.share,
-                "relative_accuracy": candidate.relative_accuracy,
+                "relative_accuracy": candidate.relative_accuracy.value,
+                "least_relative_accuracy": candidate.relative_accuracy.low,
+                "most_relative_accuracy": candidate.relative_accuracy.high,
                 "low_ms": candidate.latency_ms.low,
                 "high_ms": candidate.latency_ms.high,
                 "is_on_front": id(candidate) in front,

@@ -183,7 +183,7 @@ def headline(rows: Sequence[Row]) -> str:
 
 
 def best_student(rows: Sequence[Row]) -> Row | None:
-    """The fastest student that keeps `GOAL` of its teacher's accuracy, under the first conditions of the page.
+    """The fastest student shown to keep `GOAL` of its teacher's accuracy, under the first conditions of the page.
 
     The lower end of the speed-up's interval counts, so that a row is not the fastest because it is known badly. A label
     that widens the interval costs a row nothing else; one that makes it wrong leaves it without a speed-up.
@@ -196,7 +196,7 @@ def best_student(rows: Sequence[Row]) -> Row | None:
         and row.role == "student"
         and row.base_kind == "teacher"
         and row.speed_up is not None
-        and (row.relative_accuracy or 0) >= GOAL
+        and row.surely_kept >= GOAL
     ]
     return max(candidates, key=lambda pair: pair[0])[1] if candidates else None
 

@@ -104,7 +104,7 @@ def figures(row: Row) -> dict[str, Any]:
     """A row as plain values, for the table and for the page's script."""
     one = row.measurement
     return {
-        **one.subject.model_dump(exclude={"name"}),
+        **one.subject.model_dump(exclude={"name", "answers"}),
         "name": f"{row.name} (emulated)" if one.device.emulated else row.name,
         "kind": kind_text(one),
         "emulated": one.device.emulated,
@@ -131,6 +131,7 @@ def figures(row: Row) -> dict[str, Any]:
         "speed_up": row.speed_up.value if row.speed_up else None,
         "speed_up_interval": (row.speed_up.low, row.speed_up.high) if row.speed_up else None,
         "relative_accuracy": row.relative_accuracy,
+        "relative_accuracy_interval": row.relative_accuracy_interval,
         "relative_size": row.relative_size,
         "base_kind": row.base_kind,
         "base_name": row.base_name,

@@ -152,6 +152,7 @@ def subject(cell: Cell) -> Subject:
         top1_agreement=manifest.parity.top1_agreement,
         accuracy_images=manifest.parity.num_images if manifest.parity.accuracy is not None else 0,
         macs=manifest.macs,
+        answers=manifest.parity.answers,
     )
 
 

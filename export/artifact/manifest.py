@@ -10,6 +10,7 @@ from distill.contract import Contract, Strict, sha256_of_file
 from distill.errors import UsageError
 from distill.vision.datasets import DatasetConfig
 from distill.vision.preprocess import Preprocess
+from export.artifact.answers import Answers
 
 MANIFEST_FILE = "manifest.json"
 
@@ -130,6 +131,8 @@ class Parity(Strict):
         calibration_error, eager_calibration_error: expected calibration error, 15 bins, in [0, 1]; None without labels.
         class_images: how many of the images are of each class, in the order of `class_names`; None without labels.
         class_correct, eager_class_correct: how many of those are answered rightly; a class's recall is their share.
+        answers: which images are answered rightly, to compare with any other model that answered them; None without
+            labels.
 
     What stands behind `accuracy_interval` came with schema version 5: None in manifests written before.
     """
@@ -155,6 +158,7 @@ class Parity(Strict):
     class_images: tuple[int, ...] | None
     class_correct: tuple[int, ...] | None
     eager_class_correct: tuple[int, ...] | None
+    answers: Answers | None
 
 
 SINCE_VERSION_5 = (
@@ -166,6 +170,7 @@ SINCE_VERSION_5 = (
     "class_images",
     "class_correct",
     "eager_class_correct",
+    "answers",
 )
 """Keys of `Parity` that version 4 did not have."""
 

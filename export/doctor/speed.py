@@ -5,8 +5,8 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 
+from export.artifact.paired import Z_95
 from export.doctor.record import Speed
-from export.proof.paired import Z_95
 
 ROUNDS = 40
 BLOCK_S = 0.004

@@ -3,6 +3,7 @@
 Gathered once by the command, then read by each worker.
 """
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -39,6 +40,7 @@ class HeldOut:
         eager_logits: float32 [N, classes].
         source: `held-out` from the checkpoint's data, the user's `folder`, or `synthetic`.
         seed: orders the validation images, of which these are the first; None if they are others.
+        data_sha256: identity of those validation images; None if these are others.
     """
 
     images: NDArray[np.uint8]
@@ -46,6 +48,14 @@ class HeldOut:
     eager_logits: Batch
     source: ImagesSource
     seed: int | None = None
+    data_sha256: str | None = None
+
+    @property
+    def order_sha256(self) -> str | None:
+        """Identity of the validation images and the order they are taken in; None if these are others."""
+        if self.data_sha256 is None:
+            return None
+        return hashlib.sha256(f"{self.data_sha256} {self.seed}".encode()).hexdigest()
 
     def followed_by(self, others: "HeldOut") -> "HeldOut":
         """These images and the next ones of the same data."""
@@ -75,6 +85,8 @@ class Evidence:
             arrays["labels"] = self.held_out.labels
         if self.held_out.seed is not None:
             arrays["seed"] = np.array(self.held_out.seed)
+        if self.held_out.data_sha256 is not None:
+            arrays["data_sha256"] = np.array(self.held_out.data_sha256)
         if self.calibration is not None:
             arrays["calibration_images"] = self.calibration.images
             arrays["calibration_seed"] = np.array(self.calibration.seed)
@@ -92,6 +104,7 @@ class Evidence:
                 eager_logits=file["eager_logits"],
                 source=cast(ImagesSource, str(file["source"])),
                 seed=int(file["seed"]) if "seed" in file else None,
+                data_sha256=str(file["data_sha256"]) if "data_sha256" in file else None,
             )
             calibration = None
             if "calibration_images" in file:
@@ -147,8 +160,10 @@ def gather(
         train = load_verified(card.training, "train", card.preprocess)
         calibration = from_training(train, num_calibration, seed=seed, sha256=card.training.data.train_sha256)
     logits = eager_logits(checkpoint.model, card.preprocess, images, on_progress)
-    order = seed if source == "held-out" else None
-    return Evidence(HeldOut(images, labels, logits, source, order), calibration)
+    order, data_sha256 = None, None
+    if card.training is not None:
+        order, data_sha256 = seed, card.training.data.validation_sha256
+    return Evidence(HeldOut(images, labels, logits, source, order, data_sha256), calibration)
 
 
 def further(checkpoint: Checkpoint, held_out: HeldOut) -> HeldOut | None:
@@ -175,7 +190,7 @@ def further(checkpoint: Checkpoint, held_out: HeldOut) -> HeldOut | None:
         chosen = split.take(np.arange(count, len(split)))
         images = np.asarray(chosen.images)
         logits = eager_logits(model, preprocess, images, lambda done, total: None)
-        return HeldOut(images, chosen.labels, logits, "held-out", seed)
+        return HeldOut(images, chosen.labels, logits, "held-out", seed, held_out.data_sha256)
 
     return _further.get(model, (count, seed, model.temperature), gather_next)
 

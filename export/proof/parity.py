@@ -7,11 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill.vision.preprocess import Preprocess
+from export.artifact.answers import Answers
 from export.artifact.manifest import ANY_BATCH, Parity, PrecisionName, Verdict
+from export.artifact.paired import FIRST_ERROR, Paired, paired_interval, share_interval
 from export.artifact.runner import Batch, Runner, run_all
 from export.proof.evidence import HeldOut
 from export.proof.limits import Limit, limit
-from export.proof.paired import FIRST_ERROR, Paired, paired_interval, share_interval
 from export.proof.reliability import calibration_error, confidences
 
 DYNAMIC_SIZES = (1, 3, 8)
@@ -76,7 +77,7 @@ def judge(
         return _without_numbers("fail", reason, held_out, len(logits), limits, proven_by)
     difference = np.abs(logits.astype(np.float64) - eager)
     agreement = float((logits.argmax(1) == eager.argmax(1)).mean())
-    accuracies = _without_labels() if labels is None else _against_labels(logits, eager, labels, error)
+    accuracies = _without_labels() if labels is None else _against_labels(logits, labels, held_out, error)
     verdict: Verdict = "pass" if agreement >= limits.at_least else "fail"
     if limits.judged_by == "accuracy":
         verdict = decide(accuracies["kept_interval"], limits.at_least)
@@ -104,8 +105,9 @@ def decide(kept_interval: tuple[float, float] | None, at_least: float) -> Verdic
     return "fail" if kept_interval[1] < at_least else "open"
 
 
-def _against_labels(logits: Batch, eager: Batch, labels: NDArray[np.int64], error: float) -> dict[str, Any]:
+def _against_labels(logits: Batch, labels: NDArray[np.int64], held_out: HeldOut, error: float) -> dict[str, Any]:
     """What of `Parity` needs labels."""
+    eager = held_out.eager_logits
     ours, theirs = logits.argmax(1) == labels, eager.argmax(1) == labels
 
     def of_class(chosen: NDArray[np.bool_] | slice) -> tuple[int, ...]:
@@ -121,6 +123,7 @@ def _against_labels(logits: Batch, eager: Batch, labels: NDArray[np.int64], erro
         "class_images": of_class(slice(None)),
         "class_correct": of_class(ours),
         "eager_class_correct": of_class(theirs),
+        "answers": Answers.of(ours, held_out.order_sha256) if held_out.order_sha256 else None,
     }
 
 
@@ -136,6 +139,7 @@ def _without_labels() -> dict[str, Any]:
             "class_images",
             "class_correct",
             "eager_class_correct",
+            "answers",
         )
     )
 

@@ -1,7 +1,7 @@
 """Artifacts small enough to be built in a test: a real ONNX model, and formats that a stand-in worker serves."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from bench.record import Conditions, Device, Launch, Measurement, Subject
 from distill.contract import sha256_of_file
 from distill.vision.preprocess import Preprocess
+from export.artifact.answers import Answers
 from export.artifact.manifest import MANIFEST_FILE, SINCE_VERSION_5, ArtifactFile, Manifest, Parity, TensorSpec
 
 SIZE_PX = 8
@@ -146,6 +147,16 @@ def make_launch(sample_count: int) -> Launch:
     )
 
 
+IMAGES = 1200
+
+
+def answering(wrong: Iterable[int], order: str = "the same images") -> dict[str, Any]:
+    """What a subject says of a model that answers all but these of `IMAGES` images rightly, but for its accuracy."""
+    right = np.ones(IMAGES, dtype=bool)
+    right[list(wrong)] = False
+    return {"accuracy_images": IMAGES, "answers": Answers.of(right, order)}
+
+
 @pytest.fixture
 def make_measurement() -> MakeMeasurement:
     """make_measurement(name="student", samples_ms=(…), launch_counts=(…), **fields of Measurement or Subject)
@@ -171,6 +182,7 @@ def make_measurement() -> MakeMeasurement:
             "top1_agreement": 1.0,
             "accuracy_images": 1000,
             "macs": 50_000_000,
+            "answers": None,
         }
         row = {
             "run_id": "run",

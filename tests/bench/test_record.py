@@ -30,8 +30,8 @@ def test_a_missing_key_is_named_with_its_path():
 
 
 def test_another_schema_version_is_refused_by_number():
-    with pytest.raises(UsageError, match=r"here has schema version 4, but .* reads 3 \(Measurement\)"):
-        Measurement.from_json(changed(schema_version=4), source="here")
+    with pytest.raises(UsageError, match=r"here has schema version 5, but .* reads 4 \(Measurement\)"):
+        Measurement.from_json(changed(schema_version=5), source="here")
 
 
 def test_text_in_place_of_a_number_is_not_coerced():
@@ -113,3 +113,11 @@ def test_a_launch_of_version_2_is_one_that_was_taken_in_one_go(tmp_path):
     (row,) = read_journal(path).measurements
     assert row.samples_ms == tuple(old["samples_ms"])
     assert {(launch.burst_counts, launch.together) for launch in row.launches} == {((), None)}
+
+
+def test_of_a_row_of_version_3_it_is_not_known_which_images_were_answered_rightly(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    path.write_text(json.dumps(json.loads((GOLDEN.parent / "measurement-3.json").read_text())) + "\n")
+    (row,) = read_journal(path).measurements
+    assert row.subject.answers is None
+    assert row == Measurement.read(GOLDEN).model_copy(update={"subject": row.subject})

@@ -4,11 +4,13 @@ const LIMITS = {
   latency_ms: {
     word: "latency", unit: "ms", excess: (row, limit) => highOf(row) / limit, atBest: (row, limit) => lowOf(row) / limit, of: (row) => highOf(row),
   },
-  accuracy_percent: { word: "accuracy", unit: "%", excess: (row, limit) => limit / accuracyOf(row), of: (row) => accuracyOf(row) },
+  accuracy_percent: { 
+    word: "accuracy", unit: "%", excess: (row, limit) => limit / leastAccuracyOf(row), atBest: (row, limit) => limit / mostAccuracyOf(row), of: (row) => leastAccuracyOf(row),
+  },
   size_mb: { word: "size", unit: "MB", excess: (row, limit) => megabytes(row.size_bytes) / limit, of: (row) => megabytes(row.size_bytes) },
 };
 
-// Ends of the latency's interval: a limit has to hold for the upper one.
+// Ends of intervals: a limit has to hold for the worse one.
 const highOf = (row) => row.candidate?.high_ms ?? row.median_high_ms;
 const lowOf = (row) => row.candidate?.low_ms ?? row.median_low_ms;
 
@@ -18,6 +20,8 @@ const accuracyOf = (row) => {
   const { relative_accuracy, accuracy } = row.candidate ?? row;
   return inPercent(hasTeacher ? relative_accuracy : accuracy);
 };
+const leastAccuracyOf = (row) => (hasTeacher && row.candidate ? inPercent(row.candidate.least_relative_accuracy) : accuracyOf(row));
+const mostAccuracyOf = (row) => (hasTeacher && row.candidate ? inPercent(row.candidate.most_relative_accuracy) : accuracyOf(row));
 
 function budget() {
   const set = Object.entries(Object.fromEntries(new FormData(byId("budget"))));
@@ -92,7 +96,7 @@ function answerParts(rows, limits) {
   if (!candidates.length) return ["", "No row here can be chosen.", aside];
   if (!Object.keys(limits).length) return ["", `Set a limit to see which of ${plural(candidates.length, "model")} fits best.`, aside];
   const fitting = candidates.filter((row) => fits(row, limits)), winner = winnerIn(rows, limits);
-  const open = whatIsOpen(contenders(candidates, winner, limits));
+  const open = whatIsOpen(contenders(candidates, winner, limits), limits);
   if (!winner) return [open ? "Nothing fits for sure." : "Nothing fits.", `${whatRulesOut(candidates, limits)}${open}`, aside];
   const second = ranked(fitting.filter((row) => row !== winner))[0], best = [...candidates].sort(byAccuracy)[0];
   const words = [`fits best: ${costs(winner)}. ${fitting.length} of ${plural(candidates.length, "model")} fit${fitting.length === 1 ? "s" : ""}.`];
@@ -101,13 +105,24 @@ function answerParts(rows, limits) {
   return [called(winner), `${words.join(" ")}${open}`, aside];
 }
 
-// Who might win if latencies were known better, and what would tell.
+// Who might win if latencies or accuracies were known better, and what would tell.
 const MOST_NAMED = 3;
-function whatIsOpen(open) {
+function whatIsOpen(open, limits) {
   if (!open.length) return "";
-  const launches = Math.min(...open.map((row) => row.launch_count)), quieter = open.some((row) => row.validity !== "valid");
   const names = open.slice(0, MOST_NAMED).map(called).join("; ") + (open.length > MOST_NAMED ? `; and ${open.length - MOST_NAMED} more` : "");
-  return ` Might win if known better: ${names}. To tell, measure again with --launches ${launches < 5 ? 5 : 2 * launches}${quieter ? ", on a quieter machine" : ""}.`;
+  return ` Might win if known better: ${names}. To tell, ${remedy(open, limits)}.`;
+}
+
+function remedy(open, limits) {
+  const ofAccuracy = (row) => broken(row, limits).includes("accuracy_percent");
+  const ofTime = (row) => fits(row, limits) || broken(row, limits).some((key) => key !== "accuracy_percent");
+  const remedies = [], fewImages = open.filter(ofAccuracy), restless = open.filter(ofTime);
+  if (fewImages.length) remedies.push(`export with more held-out images than ${Math.min(...fewImages.map((row) => row.accuracy_images))}`);
+  if (restless.length) {
+    const launches = Math.min(...restless.map((row) => row.launch_count)), quieter = restless.some((row) => row.validity !== "valid");
+    remedies.push(`measure again with --launches ${launches < 5 ? 5 : 2 * launches}${quieter ? ", on a quieter machine" : ""}`);
+  }
+  return remedies.join(", and ");
 }
 
 function whatRulesOut(candidates, limits) {

@@ -34,7 +34,7 @@ function figuresOf(row) {
     ["Accuracy at export", told(row.accuracy, () => `${percent(row.accuracy, 2)} of ${plural(row.accuracy_images, "image")}${row.accuracy_interval ? `, ${span(row.accuracy_interval)}` : ""}`)],
     ["Accuracy measured here", told(row.measured_accuracy, () => `${percent(row.measured_accuracy, 2)} of ${plural(row.measured_images, "image")}, ${span(row.measured_accuracy_interval)}`) || row.measured_note || null],
     ["Agreement measured here", told(row.measured_agreement, () => `${percent(row.measured_agreement, 2)}, ${span(row.measured_agreement_interval)}`)],
-    ["Relative accuracy", shares(row.relative_accuracy)],
+    ["Relative accuracy", told(row.relative_accuracy, () => `${percent(row.relative_accuracy, 1)}${row.relative_accuracy_interval ? `, ${span(row.relative_accuracy_interval)}, paired by image` : ""}`)],
     ["Size", fixed(megabytes(row.size_bytes), 2, " MB")],
     ["Parameters", `${fixed(row.num_parameters / 1e6, 2)} M`],
     ["Multiply-accumulates", told(row.macs, (macs) => digits(macs / 1e6, 4, " M per image"))],

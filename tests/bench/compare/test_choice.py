@@ -3,7 +3,7 @@ import pytest
 
 from bench.compare.choice import BASE_ONLY, NO_ACCURACY, Budget, accuracy_gap, choose, latency_of, pareto_front, remedy
 from bench.timing.intervals import median_interval
-from tests.bench.conftest import make_launch
+from tests.bench.conftest import IMAGES, answering, make_launch
 
 TEACHER = "checkpoint of teacher"
 
@@ -78,7 +78,7 @@ def test_relative_accuracy_is_to_the_teacher_wherever_it_was_measured(matrix, ma
     teacher = matrix[0].model_copy(update={"device": phone})
     found = choose(students, Budget(min_relative_accuracy=0.98), journal=[teacher, *students])
     assert names(found.fitting) == ["large"]
-    assert found.winner.relative_accuracy == pytest.approx(0.94 / 0.95)
+    assert found.winner.relative_accuracy.value == pytest.approx(0.94 / 0.95)
     assert found.reference == "the teacher teacher"
 
 
@@ -91,7 +91,7 @@ def test_without_a_teacher_the_most_accurate_candidate_is_the_reference_and_that
 def test_a_student_from_scratch_is_held_against_the_only_teacher(matrix, make_row):
     found = choose([*matrix, make_row("scratch", 1.0, 0.475, 2, teacher_sha256=None)], Budget(max_latency_ms=9))
     scratch = next(one for one in found.candidates if one.row.subject.name == "scratch")
-    assert scratch.relative_accuracy == pytest.approx(0.5)
+    assert scratch.relative_accuracy.value == pytest.approx(0.5)
 
 
 def test_two_teachers_of_one_name_are_two_references(matrix, make_row):
@@ -99,7 +99,7 @@ def test_two_teachers_of_one_name_are_two_references(matrix, make_row):
     pupil = make_row("pupil", 1.0, 0.45, 1, teacher_sha256="other data")
     found = choose([*matrix, other, pupil], Budget(max_latency_ms=9))
     assert found.reference == "the teacher teacher (checkp) or the teacher teacher (other )"
-    assert next(one.relative_accuracy for one in found.candidates if one.row is pupil) == pytest.approx(0.9)
+    assert next(one.relative_accuracy.value for one in found.candidates if one.row is pupil) == pytest.approx(0.9)
 
 
 def restless(make_row, name, middle_ms, accuracy, **fields):
@@ -291,3 +291,47 @@ def test_accuracy_is_what_was_measured_where_it_was_timed_unless_the_export_saw_
 def test_without_candidates_there_is_no_winner_and_no_miss(make_measurement):
     found = choose([make_measurement(accuracy=None)], Budget(max_latency_ms=1))
     assert (found.candidates, found.winner, found.kills, found.nearest_miss) == ((), None, (), None)
+
+
+@pytest.mark.parametrize(
+    ("wrong_of_student", "kept"),
+    [
+        (range(58, 68), True),  # loses 8 of 1,200 images, and never errs elsewhere than the teacher nearly: shown
+        (range(500, 570), False),  # as many wrong as the teacher's 60 and ten more, but others: not shown
+    ],
+)
+def test_accuracy_is_kept_for_sure_or_not_by_the_images_that_only_one_of_both_answers(make_row, wrong_of_student, kept):
+    teacher = make_row(
+        "teacher", 30.0, 1 - 60 / IMAGES, 45, format="eager", teacher_sha256=None, **answering(range(60))
+    )
+    wrong = set(wrong_of_student) | (set(range(60)) if kept else set())
+    student = make_row("student", 1.0, 1 - len(wrong) / IMAGES, 1, **answering(wrong))
+    choice = choose([teacher, student], Budget(min_relative_accuracy=0.98))
+    (candidate,) = choice.candidates
+    assert candidate.relative_accuracy.is_paired
+    assert candidate.relative_accuracy.low < candidate.relative_accuracy.value < candidate.relative_accuracy.high
+    assert candidate.relative_accuracy.value > 0.98
+    assert (choice.winner is not None) == kept
+    if not kept:
+        (contender,) = choice.contenders
+        assert remedy([contender.candidate], contender.open_limits) == "export with more held-out images than 1200"
+
+
+def test_answers_to_other_images_are_not_paired(make_row):
+    teacher = make_row("teacher", 30.0, 0.95, 45, format="eager", teacher_sha256=None, **answering(range(60)))
+    student = make_row("student", 1.0, 0.94, 1, **answering(range(72), order="others"))
+    (candidate,) = choose([teacher, student], Budget(min_relative_accuracy=0.98)).candidates
+    relative = candidate.relative_accuracy
+    assert (relative.is_paired, relative.low, relative.high) == (False, relative.value, relative.value)
+
+
+def test_two_models_are_tied_by_the_images_that_only_one_of_both_answers(make_row):
+    good = make_row("good", 2.0, 1 - 60 / IMAGES, 2, **answering(range(60)))
+    subset = make_row("subset", 1.0, 1 - 72 / IMAGES, 2, **answering(range(72)))
+    others = make_row("others", 1.0, 1 - 72 / IMAGES, 2, **answering(range(600, 672)))
+    candidates = choose([good, subset, others], Budget(max_latency_ms=9)).candidates
+    by_name = {candidate.row.subject.name: candidate for candidate in candidates}
+    best, worse, elsewhere = (by_name[name] for name in ("good", "subset", "others"))
+    assert accuracy_gap(best, worse).is_shown
+    assert not accuracy_gap(best, elsewhere).is_shown
+    assert accuracy_gap(best, elsewhere).value == pytest.approx(12 / IMAGES)

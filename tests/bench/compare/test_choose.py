@@ -11,6 +11,7 @@ import pytest
 
 from bench.__main__ import app
 from bench.record import append
+from distill import terminal
 from distill.contract import sha256_of_file
 from distill.terminal import run
 
@@ -21,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[3]
 def bench(tmp_path, monkeypatch, capsys):
     """bench(*words) -> (exit code, stdout, stderr in one line), in an empty folder."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(terminal.console, "width", 1000)  # no path is broken, however long
 
     def call(*words: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["bench", *map(str, words)])

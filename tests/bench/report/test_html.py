@@ -16,6 +16,7 @@ from bench.report.row import marks
 from bench.report.study_figures import INDEX_FILE, MAX_SVG_BYTES, read_figures
 from bench.timing.proportions import share_interval
 from distill.errors import UsageError
+from tests.bench.conftest import answering
 from tests.bench.synthetic import launches_of
 
 TEACHER = {"teacher_sha256": "checkpoint of teacher"}
@@ -44,6 +45,19 @@ def test_the_title_is_the_fastest_student_that_keeps_the_goal(measurements):
     assert headline(compare(measurements)) == (
         "good as onnx fp32 is 15.0 × faster than the teacher and keeps 98.9 % of its accuracy"
     )
+
+
+def test_the_title_is_of_a_student_that_is_shown_to_keep_the_goal_image_by_image(make_measurement):
+    teacher = make_measurement("teacher", format="eager", samples_ms=(30.0,), accuracy=0.95, **answering(range(60)))
+    shown = make_measurement("shown", samples_ms=(2.0,), accuracy=0.945, **TEACHER, **answering(range(66)))
+    elsewhere = make_measurement(
+        "elsewhere", samples_ms=(1.0,), accuracy=0.945, **TEACHER, **answering(range(600, 666))
+    )
+    rows = compare([teacher, shown, elsewhere])
+    assert [row.relative_accuracy for row in rows[1:]] == pytest.approx([0.945 / 0.95] * 2)
+    assert headline(rows).startswith("shown as onnx fp32")
+    assert "paired by image" in render([teacher, shown, elsewhere])
+    assert "is shown to keep 98" in render([teacher, elsewhere])
 
 
 def test_a_wrong_row_is_never_the_title_and_a_badly_known_one_by_the_least_it_reaches(measurements, make_measurement):
@@ -78,7 +92,7 @@ def test_without_a_teacher_the_page_says_so_and_names_the_base(measurements):
 
 
 def test_a_teacher_whose_goal_nobody_reaches_is_told(measurements):
-    assert "No student measured here keeps 98&nbsp;%" in render([measurements[0], measurements[2]])
+    assert "No student measured here is shown to keep 98&nbsp;%" in render([measurements[0], measurements[2]])
 
 
 def test_older_measurements_of_a_cell_are_counted_and_not_shown(measurements):

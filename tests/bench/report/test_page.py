@@ -10,6 +10,7 @@ from playwright.sync_api import expect, sync_playwright
 from bench.record import Device
 from bench.report.html import write_report
 from bench.report.study_figures import Picture
+from tests.bench.conftest import answering
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = [
@@ -237,6 +238,21 @@ def test_whoever_might_win_were_it_known_better_is_named(browser, make_measureme
     )
     visit.set_limit("accuracy_percent", "85")
     expect(visit.page.locator("#answer strong")).to_have_text("Nothing fits for sure.")
+    visit.close()
+
+
+def test_a_limit_on_accuracy_holds_for_the_lower_end_of_what_is_kept_for_sure(browser, make_measurement, tmp_path):
+    teacher = make_measurement("teacher", format="eager", samples_ms=(30.0,), accuracy=0.95, **answering(range(60)))
+    fields = {"teacher_sha256": "checkpoint of teacher", "accuracy": 0.945}
+    shown = make_measurement("shown", samples_ms=(2.0,), **fields, **answering(range(66)))
+    elsewhere = make_measurement("elsewhere", samples_ms=(1.0,), **fields, **answering(range(600, 666)))
+    write_report([teacher, shown, elsewhere], tmp_path / "report.html")
+    visit = Visit(browser, tmp_path / "report.html")
+    visit.set_limit("accuracy_percent", "98")
+    expect(visit.page.locator("#answer strong")).to_have_text("shown, onnx fp32")
+    expect(visit.page.locator("#answer")).to_contain_text(
+        "elsewhere, onnx fp32. To tell, export with more held-out images"
+    )
     visit.close()
 
 

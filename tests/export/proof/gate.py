@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from export.artifact.paired import FIRST_ERROR, Paired, exceeded_with, share_score
 from export.proof.limits import QUANTIZED_MIN_ACCURACY_KEPT
-from export.proof.paired import FIRST_ERROR, Paired, exceeded_with, share_score
 
 LOSSES = (0.0, 0.005, 0.015, 0.03)
 SIZES = (300, 1000, 5000)

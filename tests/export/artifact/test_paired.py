@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from export.proof.paired import Paired, exceeded_with, paired_interval, share_interval, share_score
+from export.artifact.paired import Paired, exceeded_with, paired_interval, share_interval, share_score
 from tests.export.proof.gate import LOSSES, SIZES, simulate
 
 LIMIT = 0.99

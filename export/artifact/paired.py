@@ -28,6 +28,11 @@ class Paired:
     only_theirs: NDArray[np.int64]
     neither: NDArray[np.int64]
 
+    @property
+    def num_images(self) -> NDArray[np.int64]:
+        """How many images both have answered."""
+        return self.both + self.only_ours + self.only_theirs + self.neither
+
     @classmethod
     def count(cls, ours: NDArray[np.bool_], theirs: NDArray[np.bool_]) -> "Paired":
         """From answers to the same images in the same order, right (True) or wrong: bool [N]."""
