@@ -14,22 +14,17 @@ import org.pytorch.executorch.Tensor;
  *
  * <p>Its thread pool belongs to the process: the last model opened sets it for all.
  */
-final class ExecuTorchEngine implements Engine {
+final class ExecuTorchEngine extends BufferedEngine {
     private static final String METHOD = "forward";
 
     private final Module module;
-    private final String version;
-    private final int threads;
     private final String backends;
-    private final FloatBuffer input;
     private final EValue argument;
     private final FloatBuffer output;
     private EValue[] results;
 
     ExecuTorchEngine(ModelSpec spec, int threads, String version) throws EngineException {
-        this.version = version;
-        this.threads = threads;
-        input = DirectBuffer.ofFloats(spec.inputLength());
+        super("executorch", version, threads, DirectBuffer.ofFloats(spec.inputLength()));
         output = DirectBuffer.ofFloats(spec.outputLength());
         argument = EValue.from(Tensor.fromBlob(input, spec.inputShape));
         try {
@@ -51,28 +46,8 @@ final class ExecuTorchEngine implements Engine {
     }
 
     @Override
-    public String runtime() {
-        return "executorch";
-    }
-
-    @Override
-    public String runtimeVersion() {
-        return version;
-    }
-
-    @Override
-    public int threads() {
-        return threads;
-    }
-
-    @Override
     public String accelerator() {
         return backends;
-    }
-
-    @Override
-    public void setInput(FloatBuffer values) {
-        DirectBuffer.copy(values, input);
     }
 
     @Override
@@ -87,9 +62,7 @@ final class ExecuTorchEngine implements Engine {
     @Override
     public void readOutput(float[] logits) throws EngineException {
         Tensor tensor = results[0].toTensor();
-        if (tensor.numel() != logits.length) {
-            throw new EngineException("the model gave " + tensor.numel() + " logits, not " + logits.length);
-        }
+        requireLength(tensor.numel(), logits);
         // By its base class: FloatBuffer.clear() itself exists only from Android 14 on.
         ((Buffer) output).clear();
         tensor.copyDataInto(output);

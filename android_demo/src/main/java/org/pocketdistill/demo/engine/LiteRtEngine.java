@@ -10,18 +10,13 @@ import com.google.ai.edge.litert.TensorBuffer;
 import org.pocketdistill.demo.model.ModelSpec;
 
 /** LiteRT's compiled model on the CPU, which means XNNPACK. */
-final class LiteRtEngine implements Engine {
-    private final String version;
-    private final int threads;
+final class LiteRtEngine extends BufferedEngine {
     private final CompiledModel model;
-    private final float[] staging;
     private final List<TensorBuffer> inputs;
     private final List<TensorBuffer> outputs;
 
     LiteRtEngine(ModelSpec spec, int threads, String version) throws EngineException {
-        this.version = version;
-        this.threads = threads;
-        staging = new float[spec.inputLength()];
+        super("litert", version, threads, FloatBuffer.wrap(new float[spec.inputLength()]));
         CompiledModel.Options options = new CompiledModel.Options(Accelerator.CPU);
         options.setCpuOptions(new CompiledModel.CpuOptions(threads, null, null));
         try {
@@ -34,30 +29,15 @@ final class LiteRtEngine implements Engine {
     }
 
     @Override
-    public String runtime() {
-        return "litert";
-    }
-
-    @Override
-    public String runtimeVersion() {
-        return version;
-    }
-
-    @Override
-    public int threads() {
-        return threads;
-    }
-
-    @Override
     public String accelerator() {
         return "xnnpack";
     }
 
     @Override
     public void setInput(FloatBuffer values) throws EngineException {
-        DirectBuffer.copy(values, staging);
+        super.setInput(values);
         try {
-            inputs.get(0).writeFloat(staging);
+            inputs.get(0).writeFloat(input.array());
         } catch (LiteRtException error) {
             throw new EngineException("LiteRT does not take the input", error);
         }
@@ -75,11 +55,7 @@ final class LiteRtEngine implements Engine {
     @Override
     public void readOutput(float[] logits) throws EngineException {
         try {
-            float[] found = outputs.get(0).readFloat();
-            if (found.length != logits.length) {
-                throw new EngineException("the model gave " + found.length + " logits, not " + logits.length);
-            }
-            System.arraycopy(found, 0, logits, 0, logits.length);
+            copyLogits(outputs.get(0).readFloat(), logits);
         } catch (LiteRtException error) {
             throw new EngineException("LiteRT does not give the output", error);
         }

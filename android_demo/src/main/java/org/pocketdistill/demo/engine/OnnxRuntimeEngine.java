@@ -11,11 +11,8 @@ import ai.onnxruntime.OrtSession;
 import org.pocketdistill.demo.model.ModelSpec;
 
 /** ONNX Runtime with its own CPU kernels; input and output memory is bound once. */
-final class OnnxRuntimeEngine implements Engine {
-    private final String version;
-    private final int threads;
+final class OnnxRuntimeEngine extends BufferedEngine {
     private final OrtSession session;
-    private final FloatBuffer input;
     private final FloatBuffer output;
     private final OnnxTensor inputTensor;
     private final OnnxTensor outputTensor;
@@ -23,9 +20,7 @@ final class OnnxRuntimeEngine implements Engine {
     private final Map<String, OnnxTensor> outputs;
 
     OnnxRuntimeEngine(ModelSpec spec, int threads, String version) throws EngineException {
-        this.version = version;
-        this.threads = threads;
-        input = DirectBuffer.ofFloats(spec.inputLength());
+        super("onnxruntime", version, threads, DirectBuffer.ofFloats(spec.inputLength()));
         output = DirectBuffer.ofFloats(spec.outputLength());
         OrtEnvironment environment = OrtEnvironment.getEnvironment();
         try (OrtSession.SessionOptions options = new OrtSession.SessionOptions()) {
@@ -44,28 +39,8 @@ final class OnnxRuntimeEngine implements Engine {
     }
 
     @Override
-    public String runtime() {
-        return "onnxruntime";
-    }
-
-    @Override
-    public String runtimeVersion() {
-        return version;
-    }
-
-    @Override
-    public int threads() {
-        return threads;
-    }
-
-    @Override
     public String accelerator() {
         return "cpu";
-    }
-
-    @Override
-    public void setInput(FloatBuffer values) {
-        DirectBuffer.copy(values, input);
     }
 
     @Override

@@ -1,7 +1,5 @@
 package org.pocketdistill.demo.engine;
 
-import java.nio.FloatBuffer;
-
 import org.pocketdistill.demo.model.ModelSpec;
 import org.pytorch.IValue;
 import org.pytorch.LiteModuleLoader;
@@ -14,18 +12,13 @@ import org.pytorch.Tensor;
  *
  * <p>Its thread pool belongs to the process: the last model opened sets it for all.
  */
-final class TorchScriptEngine implements Engine {
-    private final String version;
-    private final int threads;
+final class TorchScriptEngine extends BufferedEngine {
     private final Module module;
-    private final FloatBuffer input;
     private final IValue argument;
     private IValue result;
 
     TorchScriptEngine(ModelSpec spec, int threads, String version) throws EngineException {
-        this.version = version;
-        this.threads = threads;
-        input = DirectBuffer.ofFloats(spec.inputLength());
+        super("libtorch", version, threads, DirectBuffer.ofFloats(spec.inputLength()));
         argument = IValue.from(Tensor.fromBlob(input, spec.inputShape));
         try {
             LitePyTorchAndroid.setNumThreads(threads);
@@ -36,28 +29,8 @@ final class TorchScriptEngine implements Engine {
     }
 
     @Override
-    public String runtime() {
-        return "libtorch";
-    }
-
-    @Override
-    public String runtimeVersion() {
-        return version;
-    }
-
-    @Override
-    public int threads() {
-        return threads;
-    }
-
-    @Override
     public String accelerator() {
         return null;
-    }
-
-    @Override
-    public void setInput(FloatBuffer values) {
-        DirectBuffer.copy(values, input);
     }
 
     @Override
@@ -71,11 +44,7 @@ final class TorchScriptEngine implements Engine {
 
     @Override
     public void readOutput(float[] logits) throws EngineException {
-        float[] found = result.toTensor().getDataAsFloatArray();
-        if (found.length != logits.length) {
-            throw new EngineException("the model gave " + found.length + " logits, not " + logits.length);
-        }
-        System.arraycopy(found, 0, logits, 0, logits.length);
+        copyLogits(result.toTensor().getDataAsFloatArray(), logits);
     }
 
     @Override
