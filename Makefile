@@ -1,6 +1,7 @@
 # Every target sets up what it needs. `make` alone lists them.
 PYTHON ?= python3
 OUT ?= out
+SEED ?= 0
 BUNDLE ?= $(OUT)/bundle
 ENGINES ?=
 VENV := .venv
@@ -28,11 +29,11 @@ $(READY): requirements.lock | uv
 demo: distill export bench report ## teacher, student, all formats, benchmark and report page on the embedded data
 
 distill: $(READY) ## train the demo's teacher and student
-	$(RUN) -m distill run demo --resume --out $(OUT)/runs/demo
+	$(RUN) -m distill run demo --resume --set seed=$(SEED) --out $(OUT)/runs/demo
 
 export: distill ## convert the student to every format and the teacher to its base formats
-	$(RUN) -m export $(OUT)/runs/demo --out $(OUT)/artifacts/demo
-	$(RUN) -m export $(OUT)/runs/demo/teacher --format eager,onnx --precision fp32 --out $(OUT)/artifacts/demo-teacher
+	$(RUN) -m export $(OUT)/runs/demo --parity-images 1200 --out $(OUT)/artifacts/demo
+	$(RUN) -m export $(OUT)/runs/demo/teacher --format eager,onnx --precision fp32 --parity-images 1200 --out $(OUT)/artifacts/demo-teacher
 
 bench: export ## measure every artifact on this machine's CPU
 	$(RUN) -m bench $(OUT)/artifacts --device cpu --out $(OUT)/measurements.jsonl

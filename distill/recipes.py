@@ -6,10 +6,12 @@ from distill.config import (
     AdamW,
     Augment,
     ImageSettings,
+    OneCycle,
     QuantizationAware,
     RunConfig,
     TrainingSettings,
     TrainTeacher,
+    WeightAveraging,
 )
 from distill.errors import UsageError
 from distill.methods.hinton_kd import HintonKDConfig
@@ -28,9 +30,19 @@ def demo() -> RunConfig:
         dataset=EchoPhantom(),
         image=ImageSettings(size_px=64, mean=ECHO_MEAN, std=ECHO_STD),
         model="mobilenet_v3_small",
-        teacher=TrainTeacher(model="resnet18", training=TrainingSettings(epochs=8, batch_size=64)),
+        teacher=TrainTeacher(
+            model="resnet18",
+            training=TrainingSettings(epochs=3, batch_size=64, optimizer=AdamW(lr=2e-3), schedule=OneCycle()),
+        ),
         method=HintonKDConfig(temperature=4.0, alpha=0.9),
-        training=TrainingSettings(epochs=16, batch_size=64, optimizer=AdamW(lr=4e-3)),
+        training=TrainingSettings(
+            epochs=18,
+            batch_size=64,
+            optimizer=AdamW(lr=8e-3),
+            schedule=OneCycle(),
+            augment=Augment(crop_padding_px=3, kept_views=3),
+            weight_averaging=WeightAveraging(decay=0.99),
+        ),
     )
 
 

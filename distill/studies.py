@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from distill.config import RunConfig, TrainTeacher
+from distill.config import AdamW, RunConfig, TrainingSettings, TrainTeacher
 from distill.errors import UsageError
 from distill.methods import MethodConfig
 from distill.methods.conditional_teacher_student import ConditionalTeacherStudentConfig
@@ -108,9 +108,11 @@ def small_cross_quality_grid(name: str, base: RunConfig, students: Sequence[str]
 
 
 def short_demo() -> RunConfig:
-    """The demo at half its epochs, for studies."""
+    """The demo's data and networks with a short training of nothing but the method, for studies."""
     run = demo()
-    return run.model_copy(update={"training": run.training.model_copy(update={"epochs": 8})})
+    teacher = TrainTeacher(model="resnet18", training=TrainingSettings(epochs=8, batch_size=64))
+    training = TrainingSettings(epochs=8, batch_size=64, optimizer=AdamW(lr=4e-3))
+    return run.model_copy(update={"teacher": teacher, "training": training})
 
 
 def _cell(base: RunConfig, *, model: str, method: MethodConfig, seed: int) -> RunConfig:
