@@ -88,7 +88,7 @@ def page_content(measurements: Sequence[Measurement]) -> dict[str, Any]:
     shown = [row.measurement for row in rows]
     records = [{"index": index, **figures(row)} for index, row in enumerate(rows)]
     chosen_among = choices(shown, [record["conditions"] for record in records])
-    details = [detail(one) for one in shown]
+    details = [detail(measurement) for measurement in shown]
     # Times of an emulated device say nothing of any product: those rows stand apart and are in no figure.
     ranked = [record for record in records if not record["emulated"]]
     return {
@@ -109,11 +109,13 @@ def page_content(measurements: Sequence[Measurement]) -> dict[str, Any]:
         },
         "conditions": list(dict.fromkeys(record["conditions"] for record in ranked)),
         "accuracies": accuracies(ranked),
-        "devices": list(dict.fromkeys(one.device for one in shown)),
-        "runtimes": sorted({f"{one.runtime} {one.runtime_version}" for one in shown if one.runtime}),
-        "toolkits": sorted({one.toolkit_version for one in shown}),
+        "devices": list(dict.fromkeys(measurement.device for measurement in shown)),
+        "runtimes": sorted(
+            {f"{measurement.runtime} {measurement.runtime_version}" for measurement in shown if measurement.runtime}
+        ),
+        "toolkits": sorted({measurement.toolkit_version for measurement in shown}),
         "period": period(shown),
-        "validities": Counter(one.validity for one in shown),
+        "validities": Counter(measurement.validity for measurement in shown),
         "doubtful": [record for record in records if record["validity"] != "valid"],
         "other_bases": sorted({row.base_name or "" for row in rows if row.base_kind == "slowest-eager"}),
         "superseded": len(measurements) - len(shown),
@@ -140,27 +142,28 @@ def table(name: str, records: list[dict[str, Any]]) -> dict[str, Any]:
 
 def accuracies(records: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     """Every artifact's accuracy with its interval on one scale, best first; None if no row has one."""
-    found = {
+    by_artifact = {
         _accuracy_key(record): record
         for record in records
         if record["accuracy_interval"] or record["measured_accuracy_interval"]
     }
-    if not found:
+    if not by_artifact:
         return None
     ends = [
         end
-        for record in found.values()
+        for record in by_artifact.values()
         for key in ("accuracy_interval", "measured_accuracy_interval")
         for end in record[key] or ()
     ]
     low, high = min(ends), max(ends)
     ordered = sorted(
-        found.values(), key=lambda record: (-(record["accuracy"] or record["measured_accuracy"] or 0), record["name"])
+        by_artifact.values(),
+        key=lambda record: (-(record["accuracy"] or record["measured_accuracy"] or 0), record["name"]),
     )
     return {
         "low": low,
         "high": high,
-        "measured": any(record["measured_accuracy"] is not None for record in found.values()),
+        "measured": any(record["measured_accuracy"] is not None for record in by_artifact.values()),
         "rows": [(record, _known(record, low, high)) for record in ordered],
     }
 
@@ -203,7 +206,7 @@ def best_student(rows: Sequence[Row]) -> Row | None:
 
 def period(shown: Sequence[Measurement]) -> str:
     """When the rows were measured, in UTC."""
-    times = sorted(datetime.fromisoformat(one.utc_time) for one in shown)
+    times = sorted(datetime.fromisoformat(measurement.utc_time) for measurement in shown)
     first, last = (f"{time.day} {time:%B %Y, %H:%M}" for time in (times[0], times[-1]))
     if first == last:
         return f"{first} UTC"
@@ -214,17 +217,17 @@ def period(shown: Sequence[Measurement]) -> str:
 
 def machine_states(shown: Sequence[Measurement]) -> list[tuple[str, str]]:
     """The machine's state over all rows, as (what, lowest to highest)."""
-    conditions = [one.conditions for one in shown]
+    conditions = [measurement.conditions for measurement in shown]
 
-    during = [launch.other_work_share for one in shown for launch in one.launches]
+    during = [launch.other_work_share for measurement in shown for launch in measurement.launches]
     states = (
-        ("Load average before", "", [one.load_average_before for one in conditions]),
-        ("Other work before", " %", [_percent(one.busy_share_before) for one in conditions]),
+        ("Load average before", "", [condition.load_average_before for condition in conditions]),
+        ("Other work before", " %", [_percent(condition.busy_share_before) for condition in conditions]),
         ("Other work during", " %", [_percent(share) for share in during]),
-        ("Clock before", " MHz", [one.cpu_mhz_before for one in conditions]),
-        ("Clock after", " MHz", [one.cpu_mhz_after for one in conditions]),
-        ("Temperature", " °C", [one.temperature_celsius for one in conditions]),
-        ("Battery", " °C", [one.battery_celsius for one in conditions]),
+        ("Clock before", " MHz", [condition.cpu_mhz_before for condition in conditions]),
+        ("Clock after", " MHz", [condition.cpu_mhz_after for condition in conditions]),
+        ("Temperature", " °C", [condition.temperature_celsius for condition in conditions]),
+        ("Battery", " °C", [condition.battery_celsius for condition in conditions]),
     )
     return [(what, _span([value for value in values if value is not None], unit)) for what, unit, values in states]
 
@@ -269,6 +272,6 @@ def _known(record: dict[str, Any], low: float, high: float) -> list[Known]:
 
 
 def _order(row: Row) -> tuple[Any, ...]:
-    one = row.measurement
+    measurement, device = row.measurement, row.measurement.device
     median = row.summary.median_ms if row.summary else float("inf")
-    return (one.device.emulated, one.device.kind, one.device.name, one.batch, one.threads, median)
+    return (device.emulated, device.kind, device.name, measurement.batch, measurement.threads, median)

@@ -102,32 +102,32 @@ def cell(field: Field, record: dict[str, Any]) -> Cell:
 
 def figures(row: Row) -> dict[str, Any]:
     """A row as plain values, for the table and for the page's script."""
-    one = row.measurement
+    measurement = row.measurement
     return {
-        **one.subject.model_dump(exclude={"name", "answers"}),
-        "name": f"{row.name} (emulated)" if one.device.emulated else row.name,
-        "kind": kind_text(one),
-        "emulated": one.device.emulated,
+        **measurement.subject.model_dump(exclude={"name", "answers"}),
+        "name": f"{row.name} (emulated)" if measurement.device.emulated else row.name,
+        "kind": kind_text(measurement),
+        "emulated": measurement.device.emulated,
         "role": row.role,
-        "conditions": conditions_text(one),
-        "device_name": one.device.name,
-        "instrument": one.device.instrument,
-        "accelerator": one.accelerator_requested,
-        "batch": one.batch,
-        "threads": one.threads,
-        "samples": len(one.samples_ms),
-        "launch_count": len(one.launches),
+        "conditions": conditions_text(measurement),
+        "device_name": measurement.device.name,
+        "instrument": measurement.device.instrument,
+        "accelerator": measurement.accelerator_requested,
+        "batch": measurement.batch,
+        "threads": measurement.threads,
+        "samples": len(measurement.samples_ms),
+        "launch_count": len(measurement.launches),
         **_latency(row),
-        **_accuracy_intervals(one),
-        "measured_accuracy": one.measured_accuracy,
-        "measured_agreement": one.measured_agreement,
-        "measured_images": one.measured_images,
-        "measured_note": one.measured_note,
-        "load_ms": one.load_ms,
-        "first_inference_ms": one.first_inference_ms,
-        "peak_memory_bytes": one.peak_memory_bytes,
-        "model_memory_bytes": _model_memory(one),
-        "runtime": f"{one.runtime} {one.runtime_version}" if one.runtime else MISSING,
+        **_accuracy_intervals(measurement),
+        "measured_accuracy": measurement.measured_accuracy,
+        "measured_agreement": measurement.measured_agreement,
+        "measured_images": measurement.measured_images,
+        "measured_note": measurement.measured_note,
+        "load_ms": measurement.load_ms,
+        "first_inference_ms": measurement.first_inference_ms,
+        "peak_memory_bytes": measurement.peak_memory_bytes,
+        "model_memory_bytes": _model_memory(measurement),
+        "runtime": f"{measurement.runtime} {measurement.runtime_version}" if measurement.runtime else MISSING,
         "speed_up": row.speed_up.value if row.speed_up else None,
         "speed_up_interval": (row.speed_up.low, row.speed_up.high) if row.speed_up else None,
         "relative_accuracy": row.relative_accuracy,
@@ -136,61 +136,59 @@ def figures(row: Row) -> dict[str, Any]:
         "base_kind": row.base_kind,
         "base_name": row.base_name,
         "base_in_same_run": row.base_in_same_run,
-        "validity": one.validity,
-        "reason": one.reason,
-        "marks": marks(one),
-        "utc_time": one.utc_time,
+        "validity": measurement.validity,
+        "reason": measurement.reason,
+        "marks": marks(measurement),
+        "utc_time": measurement.utc_time,
     }
 
 
-def detail(one: Measurement) -> dict[str, Any]:
+def detail(measurement: Measurement) -> dict[str, Any]:
     """What the panel of a row shows beyond its figures: every launch with points to draw, all calls in bars, state."""
-    most = MAX_POINTS // max(1, len(one.launches))
+    most = MAX_POINTS // max(1, len(measurement.launches))
     return {
         "launches": [
-            _launch(launch, samples, most) for launch, samples in zip(one.launches, one.samples_by_launch, strict=True)
+            _launch(launch, samples, most)
+            for launch, samples in zip(measurement.launches, measurement.samples_by_launch, strict=True)
         ],
-        "histogram": asdict(histogram(one.samples_by_launch)) if one.samples_ms else None,
-        "conditions": one.conditions.model_dump(),
-        "accelerator_requested": one.accelerator_requested,
-        "accelerator_active": one.accelerator_active,
-        "threads_active": one.threads_active,
-        "input": one.input,
-        "run_id": one.run_id,
-        "seed": one.seed,
-        "toolkit_version": one.toolkit_version,
+        "histogram": asdict(histogram(measurement.samples_by_launch)) if measurement.samples_ms else None,
+        "conditions": measurement.conditions.model_dump(),
+        "accelerator_requested": measurement.accelerator_requested,
+        "accelerator_active": measurement.accelerator_active,
+        "threads_active": measurement.threads_active,
+        "input": measurement.input,
+        "run_id": measurement.run_id,
+        "seed": measurement.seed,
+        "toolkit_version": measurement.toolkit_version,
     }
 
 
-def marks(one: Measurement) -> list[dict[str, str]]:
+def marks(measurement: Measurement) -> list[dict[str, str]]:
     """What a reader must know of a row beside its label, as a word and its reason."""
-    found: list[dict[str, str]] = []
-    if one.accelerator_requested and one.samples_ms and one.accelerator_active != one.accelerator_requested:
-        active = one.accelerator_active or "nothing"
-        found.append(
-            {
-                "word": f"no {one.accelerator_requested}",
-                "reason": f"{one.accelerator_requested} was asked for, {active} was active",
-            }
-        )
-    if one.conditions.hot_start:
-        found.append({"word": "hot start", "reason": "the run began though the phone had not cooled down"})
-    return found
+    remarks: list[dict[str, str]] = []
+    requested, active = measurement.accelerator_requested, measurement.accelerator_active
+    if requested and measurement.samples_ms and active != requested:
+        reason = f"{requested} was asked for, {active or 'nothing'} was active"
+        remarks.append({"word": f"no {requested}", "reason": reason})
+    if measurement.conditions.hot_start:
+        remarks.append({"word": "hot start", "reason": "the run began though the phone had not cooled down"})
+    return remarks
 
 
-def kind_text(one: Measurement) -> str:
+def kind_text(measurement: Measurement) -> str:
     """Format and precision; on a GPU also how it was run."""
-    mode = f" ({one.accelerator_requested})" if one.device.kind == "cuda" and one.accelerator_requested else ""
-    return f"{one.subject.format} {one.subject.precision}{mode}"
+    subject, mode = measurement.subject, measurement.accelerator_requested
+    suffix = f" ({mode})" if measurement.device.kind == "cuda" and mode else ""
+    return f"{subject.format} {subject.precision}{suffix}"
 
 
-def conditions_text(one: Measurement) -> str:
+def conditions_text(measurement: Measurement) -> str:
     """What all rows of one figure share, in words."""
-    images = "1 image per call" if one.batch == 1 else f"{one.batch} images per call"
-    threads = "1 thread" if one.threads == 1 else f"{one.threads} threads"
-    device = f"{one.device.name}, emulated" if one.device.emulated else one.device.name
-    instrument = f", {one.device.instrument} instrument" if one.device.instrument else ""
-    clocks = ", clocks held" if one.conditions.fixed_performance else ""
+    images = "1 image per call" if measurement.batch == 1 else f"{measurement.batch} images per call"
+    threads = "1 thread" if measurement.threads == 1 else f"{measurement.threads} threads"
+    device = f"{measurement.device.name}, emulated" if measurement.device.emulated else measurement.device.name
+    instrument = f", {measurement.device.instrument} instrument" if measurement.device.instrument else ""
+    clocks = ", clocks held" if measurement.conditions.fixed_performance else ""
     return f"{device}{instrument}{clocks}, {images}, {threads}"
 
 
@@ -212,12 +210,12 @@ def _latency(row: Row) -> dict[str, Any]:
     }
 
 
-def _accuracy_intervals(one: Measurement) -> dict[str, Any]:
-    subject = one.subject
+def _accuracy_intervals(measurement: Measurement) -> dict[str, Any]:
+    subject = measurement.subject
     return {
         "accuracy_interval": _interval(subject.accuracy, subject.accuracy_images),
-        "measured_accuracy_interval": _interval(one.measured_accuracy, one.measured_images),
-        "measured_agreement_interval": _interval(one.measured_agreement, one.measured_images),
+        "measured_accuracy_interval": _interval(measurement.measured_accuracy, measurement.measured_images),
+        "measured_agreement_interval": _interval(measurement.measured_agreement, measurement.measured_images),
     }
 
 
@@ -225,11 +223,11 @@ def _interval(share: float | None, count: int) -> tuple[float, float] | None:
     return share_interval(share, count) if share is not None and count else None
 
 
-def _model_memory(one: Measurement) -> int | None:
+def _model_memory(measurement: Measurement) -> int | None:
     """What opening the model added to the memory of a process that had the runtime already."""
-    if one.loaded_memory_bytes is None or one.runtime_memory_bytes is None:
+    if measurement.loaded_memory_bytes is None or measurement.runtime_memory_bytes is None:
         return None
-    return max(0, one.loaded_memory_bytes - one.runtime_memory_bytes)
+    return max(0, measurement.loaded_memory_bytes - measurement.runtime_memory_bytes)
 
 
 def _launch(launch: Launch, samples_ms: tuple[float, ...], most: int) -> dict[str, Any]:

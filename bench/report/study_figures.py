@@ -56,7 +56,7 @@ def read_figures(folder: Path) -> list[Picture]:
         raise UsageError(
             f"{path} is not an index of figures: {explain(error)}. Draw them again: python -m distill figures STUDY"
         ) from error
-    return [Picture(one.title, one.caption, _source(folder, one)) for one in entries]
+    return [Picture(entry.title, entry.caption, _source(folder, entry)) for entry in entries]
 
 
 def _source(folder: Path, entry: Entry) -> str:

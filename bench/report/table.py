@@ -84,15 +84,17 @@ def measured_table(rows: Sequence[Row], *, wide: bool) -> Table:
     hidden = [*shared]
     if not any(row.measurement.device.kind == "cuda" for row in rows):
         hidden.append(ACCELERATOR)
-    columns = [one for one in COLUMNS if one not in hidden and (wide or not one.wide_only)]
-    title = ", ".join(["Latency per call", *(f"{one.title} {one.cell(rows[0])}" for one in shared)])
-    result = table(title, [one.title for one in columns], [[one.cell(row) for one in columns] for row in rows])
+    columns = [column for column in COLUMNS if column not in hidden and (wide or not column.wide_only)]
+    title = ", ".join(["Latency per call", *(f"{column.title} {column.cell(rows[0])}" for column in shared)])
+    result = table(
+        title, [column.title for column in columns], [[column.cell(row) for column in columns] for row in rows]
+    )
     result.box = box.SIMPLE_HEAD
     result.collapse_padding = True
     result.pad_edge = result.show_edge = False
     result.padding = (0, 1) if wide else 0
-    for shape, one in zip(result.columns, columns, strict=True):
-        shape.min_width = one.min_width
+    for shape, column in zip(result.columns, columns, strict=True):
+        shape.min_width = column.min_width
         shape.overflow = "fold"
     return result
 

@@ -63,15 +63,15 @@ def judge(traces: Sequence[Trace]) -> Label:
     Raises:
         ValueError: no launches, or a launch without samples.
     """
-    launches = (_disturbed(number, one) for number, one in enumerate(traces, start=1))
-    disturbed = [one for one in launches if one is not None]
-    caused = [one for one in disturbed if one.is_cause]
-    worst = min(disturbed, key=lambda one: (one.rank, one.launch), default=None)
+    launches = (_disturbed(number, trace) for number, trace in enumerate(traces, start=1))
+    disturbed = [disturbance for disturbance in launches if disturbance is not None]
+    caused = [disturbance for disturbance in disturbed if disturbance.is_cause]
+    worst = min(disturbed, key=lambda disturbance: (disturbance.rank, disturbance.launch), default=None)
     what = f"launch {worst.launch} of {len(traces)}: {worst.label.reason}" if worst else ""
     of_symptoms = MOVES_THE_MEDIAN if len(traces) < ENOUGH_LAUNCHES else SYSTEMATIC
     if worst and (_are_many(caused, traces, MOVES_THE_MEDIAN) or _are_many(disturbed, traces, of_symptoms)):
         return Label(worst.label.validity, what)
-    known = median_interval([one.samples_ms for one in traces])
+    known = median_interval([trace.samples_ms for trace in traces])
     aside = f"; {len(disturbed)} of them disturbed, e.g. {what}" if worst else ""
     return Label("noisy" if known.half_width > MAX_HALF_WIDTH else "valid", _how_well_known(traces, known) + aside)
 
@@ -93,32 +93,32 @@ class _Disturbed:
         return self.rank < len(CAUSES)
 
 
-def _disturbed(number: int, one: Trace) -> _Disturbed | None:
+def _disturbed(number: int, trace: Trace) -> _Disturbed | None:
     """The first thing that speaks against a launch, if anything does."""
     for rank, objection in enumerate((*CAUSES, *SYMPTOMS)):
-        found = objection(one)
-        if found is not None:
-            return _Disturbed(rank, number, found)
+        verdict = objection(trace)
+        if verdict is not None:
+            return _Disturbed(rank, number, verdict)
     return None
 
 
-def _throttling(one: Trace) -> Label | None:
-    if one.throttled:
-        return Label("throttled", f"the kernel throttled the processor {one.throttled} times")
-    if one.mhz_before is None or one.mhz_after is None:
+def _throttling(trace: Trace) -> Label | None:
+    if trace.throttled:
+        return Label("throttled", f"the kernel throttled the processor {trace.throttled} times")
+    if trace.mhz_before is None or trace.mhz_after is None:
         return None
-    change = drift(one.samples_ms)
-    if change is None or change < 0 or one.mhz_after >= (1 - MAX_CLOCK_FALL) * one.mhz_before:
+    change = drift(trace.samples_ms)
+    if change is None or change < 0 or trace.mhz_after >= (1 - MAX_CLOCK_FALL) * trace.mhz_before:
         return None
     return Label(
         "throttled",
-        f"the clock fell from {one.mhz_before:.0f} to {one.mhz_after:.0f} MHz and the last third is "
+        f"the clock fell from {trace.mhz_before:.0f} to {trace.mhz_after:.0f} MHz and the last third is "
         f"{100 * change:.1f} % slower than the first",
     )
 
 
-def _other_work(one: Trace) -> Label | None:
-    launch = one.launch
+def _other_work(trace: Trace) -> Label | None:
+    launch = trace.launch
     checks = (
         (launch.other_work_share, MAX_OTHER_WORK, "other work took {:.0f} % of the cores"),
         (launch.stolen_share, MAX_STOLEN, "other virtual machines took {:.0f} % of the cores"),
@@ -130,14 +130,14 @@ def _other_work(one: Trace) -> Label | None:
     return None
 
 
-def _drifting(one: Trace) -> Label | None:
-    return one.course if one.course.validity == "drifting" else None
+def _drifting(trace: Trace) -> Label | None:
+    return trace.course if trace.course.validity == "drifting" else None
 
 
-def _noise(one: Trace) -> Label | None:
-    if one.course.validity == "noisy":
-        return one.course
-    launch = one.launch
+def _noise(trace: Trace) -> Label | None:
+    if trace.course.validity == "noisy":
+        return trace.course
+    launch = trace.launch
     if launch.steady is False:
         return Label("noisy", f"not steady after {launch.warmup_s:.1f} s and {launch.warmup_count} calls of warm-up")
     return None
@@ -149,7 +149,7 @@ SYMPTOMS = (_drifting, _noise)
 
 def _how_well_known(traces: Sequence[Trace], known: Interval) -> str:
     reach = f"the median is known to ± {100 * known.half_width:.1f} %"
-    medians = [summarize(one.samples_ms).median_ms for one in traces]
+    medians = [summarize(trace.samples_ms).median_ms for trace in traces]
     if len(medians) == 1:
         return f"{reach}, as far as one launch can tell"
     return f"{reach}: {len(medians)} launches, medians {min(medians):.3f} to {max(medians):.3f} ms"
