@@ -48,18 +48,18 @@ def compare(
     """
     limit = None if max_slowdown is None else share(max_slowdown, "--max-slowdown")
     base_rows, new_rows = select(base, measurements), select(new, measurements)
-    found = compare_rows(base_rows.rows, new_rows.rows)
-    if not found.pairs:
-        reasons = "; ".join(f"{one.what}: {one.reason}" for one in found.not_compared)
+    comparison = compare_rows(base_rows.rows, new_rows.rows)
+    if not comparison.pairs:
+        reasons = "; ".join(f"{omission.what}: {omission.reason}" for omission in comparison.not_compared)
         raise UsageError(f"no row of {new_rows.name} can be held against one of {base_rows.name}. {reasons}")
-    beyond = [] if limit is None else [pair for pair in found.pairs if pair.against(limit) == "beyond"]
+    beyond = [] if limit is None else [pair for pair in comparison.pairs if pair.against(limit) == "beyond"]
     if as_json:
-        answer(json.dumps(_as_document(found, base_rows.name, new_rows.name, limit), indent=2))
+        answer(json.dumps(_as_document(comparison, base_rows.name, new_rows.name, limit), indent=2))
     else:
-        _show(found, f"A {base_rows.name}, B {new_rows.name}")
+        _show(comparison, f"A {base_rows.name}, B {new_rows.name}")
         if limit is not None:
-            _tell_limit(found.pairs, limit)
-        answer(found.overall)
+            _tell_limit(comparison.pairs, limit)
+        answer(comparison.overall)
     return 1 if beyond else 0
 
 
@@ -89,21 +89,21 @@ def label_in_colour(row: Measurement) -> str:
     return f"[{STYLE[row.validity]}]{row.validity}[/]"
 
 
-def _show(found: Comparison, title: str) -> None:
-    shared = len({(pair.new.batch, pair.new.threads) for pair in found.pairs}) == 1
-    first = found.pairs[0].new
+def _show(comparison: Comparison, title: str) -> None:
+    shared = len({(pair.new.batch, pair.new.threads) for pair in comparison.pairs}) == 1
+    first = comparison.pairs[0].new
     conditions = f", batch {first.batch}, threads {first.threads}" if shared else ""
-    rows = [_cells(pair, with_conditions=not shared) for pair in found.pairs]
+    rows = [_cells(pair, with_conditions=not shared) for pair in comparison.pairs]
     show_compactly(table(escape(title + conditions), COLUMNS, rows))
-    if not all(pair.ratio.knows_launches for pair in found.pairs):
+    if not all(pair.ratio.knows_launches for pair in comparison.pairs):
         say("[yellow]*[/] one launch only: the interval does not know how much another launch would differ")
-    if len(found.pairs) > 1:
-        say(f"[dim]verdicts pass Benjamini and Hochberg's procedure over {len(found.pairs)} pairs at 5 %[/]")
-    for line in _what_changed(found.pairs):
+    if len(comparison.pairs) > 1:
+        say(f"[dim]verdicts pass Benjamini and Hochberg's procedure over {len(comparison.pairs)} pairs at 5 %[/]")
+    for line in _what_changed(comparison.pairs):
         say(f"[dim]{escape(line)}[/]")
-    for one in found.not_compared:
-        say(f"[yellow]not compared:[/] {escape(one.what)}: {escape(one.reason)}")
-    say(f"overall: [{COLOUR[found.overall]}]{found.overall}[/]")
+    for omission in comparison.not_compared:
+        say(f"[yellow]not compared:[/] {escape(omission.what)}: {escape(omission.reason)}")
+    say(f"overall: [{COLOUR[comparison.overall]}]{comparison.overall}[/]")
 
 
 def _cells(pair: Pair, *, with_conditions: bool) -> list[str]:
@@ -126,11 +126,11 @@ def _what_changed(pairs: Sequence[Pair]) -> list[str]:
     """What differs between the sides beside the times, each change once."""
     changes: dict[str, int] = {}
     for pair in pairs:
-        for one in compared(pair.base, pair.new):
-            if one.field in ("artifact", "checkpoint"):
-                text = f"another {one.field} in B"
+        for difference in compared(pair.base, pair.new):
+            if difference.field in ("artifact", "checkpoint"):
+                text = f"another {difference.field} in B"
             else:
-                text = f"{one.field} {one.base} in A, {one.new} in B"
+                text = f"{difference.field} {difference.base} in A, {difference.new} in B"
             changes[text] = changes.get(text, 0) + 1
     return [f"{text} ({count} of {len(pairs)} pairs)" for text, count in changes.items()]
 
@@ -148,14 +148,14 @@ def _tell_limit(pairs: Sequence[Pair], limit: float) -> None:
             )
 
 
-def _as_document(found: Comparison, base: str, new: str, limit: float | None) -> dict[str, Any]:
+def _as_document(comparison: Comparison, base: str, new: str, limit: float | None) -> dict[str, Any]:
     return {
         "base": base,
         "new": new,
-        "overall": found.overall,
+        "overall": comparison.overall,
         "max_slowdown": limit,
-        "pairs": [_pair_as_record(pair, limit) for pair in found.pairs],
-        "not_compared": [_alone_as_record(one) for one in found.not_compared],
+        "pairs": [_pair_as_record(pair, limit) for pair in comparison.pairs],
+        "not_compared": [_alone_as_record(omission) for omission in comparison.not_compared],
     }
 
 
@@ -177,9 +177,11 @@ def _pair_as_record(pair: Pair, limit: float | None) -> dict[str, Any]:
         "against_limit": None if limit is None else pair.against(limit),
         "base_validity": pair.base.validity,
         "new_validity": pair.new.validity,
-        "changed": {one.field: [one.base, one.new] for one in compared(pair.base, pair.new)},
+        "changed": {
+            difference.field: [difference.base, difference.new] for difference in compared(pair.base, pair.new)
+        },
     }
 
 
-def _alone_as_record(one: NotCompared) -> dict[str, str]:
-    return {"what": one.what, "reason": one.reason}
+def _alone_as_record(omission: NotCompared) -> dict[str, str]:
+    return {"what": omission.what, "reason": omission.reason}

@@ -71,17 +71,17 @@ def history(
     A series goes on when the model was exported again or the toolkit is newer; the change is noted. Intervals are 95 %.
     """
     rows = open_journal(measurements)
-    found = series_of(_about(subject, rows) if subject else rows)
-    if not found:
-        known = ", ".join(dict.fromkeys(f"{one.subject.name} {one.subject.format}" for one in rows))
+    all_series = series_of(_about(subject, rows) if subject else rows)
+    if not all_series:
+        known = ", ".join(dict.fromkeys(f"{row.subject.name} {row.subject.format}" for row in rows))
         raise UsageError(f"{measurements} holds nothing of {subject!r}. It holds: {known}")
     if as_json:
-        answer(json.dumps([_as_record(one) for one in found], indent=2))
+        answer(json.dumps([_as_record(series) for series in all_series], indent=2))
         return
-    for one in found:
-        _show(one)
+    for series in all_series:
+        _show(series)
     say("[dim]ratios above 1 are slower; green and red where the 95 % interval leaves 1 out[/]")
-    if all(len(one.moments) == 1 for one in found):
+    if all(len(series.moments) == 1 for series in all_series):
         say("every one of these was measured once; measure again into the same journal to see a course")
 
 
@@ -138,7 +138,9 @@ def _ratio(base: Measurement | None, row: Measurement) -> Interval | None:
 def _note(previous: Measurement | None, row: Measurement) -> str:
     if previous is None:
         return ""
-    notes = [f"unlike: {one.field} {one.base}, now {one.new}" for one in unlike(previous, row)]
+    notes = [
+        f"unlike: {difference.field} {difference.base}, now {difference.new}" for difference in unlike(previous, row)
+    ]
     if previous.runtime_version != row.runtime_version:
         notes.append(f"{row.runtime} {row.runtime_version}, was {previous.runtime_version}")
     if previous.subject.checkpoint_sha256 != row.subject.checkpoint_sha256:

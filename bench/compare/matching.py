@@ -83,11 +83,13 @@ def compare_rows(base: Sequence[Measurement], new: Sequence[Measurement]) -> Com
     anything different in at most 5 % of the cases, as a comparison of one pair does.
     """
     matched, not_compared = _match(newest(base), newest(new))
-    ratios = [ratio_of(one, other) for one, other in matched]
+    ratios = [ratio_of(base_row, new_row) for base_row, new_row in matched]
     p_values = [p_value(ratio) for ratio in ratios]
     pairs = [
-        Pair(one, other, ratio, p, ratio.verdict if stands_out else "no difference shown")
-        for (one, other), ratio, p, stands_out in zip(matched, ratios, p_values, standing_out(p_values), strict=True)
+        Pair(base_row, new_row, ratio, p, ratio.verdict if stands_out else "no difference shown")
+        for (base_row, new_row), ratio, p, stands_out in zip(
+            matched, ratios, p_values, standing_out(p_values), strict=True
+        )
     ]
     return Comparison(tuple(pairs), tuple(not_compared))
 
@@ -145,12 +147,12 @@ def _match(base: Sequence[Measurement], new: Sequence[Measurement]) -> tuple[Mat
     belonging, left, right = _belonging(base, new)
     matched: Matched = []
     not_compared: list[NotCompared] = []
-    for one, other in belonging:
-        refusal = _refusal(one, other)
+    for base_row, new_row in belonging:
+        refusal = _refusal(base_row, new_row)
         if refusal is None:
-            matched.append((one, other))
+            matched.append((base_row, new_row))
         else:
-            not_compared.append(NotCompared(what(one), refusal))
+            not_compared.append(NotCompared(what(base_row), refusal))
     not_compared += [NotCompared(what(row), _why_alone(row, new, here="A", there="B")) for row in left]
     told = {_named(row) for row in left}
     not_compared += [
@@ -164,17 +166,17 @@ def _belonging(
 ) -> tuple[Matched, list[Measurement], list[Measurement]]:
     """(pairs under the same conditions asked for, what is left of base, what is left of new)."""
     left, right = list(base), list(new)
-    found: dict[int, Measurement] = {}
+    counterparts: dict[int, Measurement] = {}
     for identity in IDENTITIES:
         ours, theirs = _groups(left, identity), _groups(right, identity)
         for key, rows in ours.items():
             # Two of a kind on one side: nobody can say which belongs to which.
             if len(rows) == 1 and len(theirs[key]) == 1:
-                found[id(rows[0])] = theirs[key][0]
-        taken = {id(row) for row in found.values()}
-        left = [row for row in left if id(row) not in found]
+                counterparts[id(rows[0])] = theirs[key][0]
+        taken = {id(row) for row in counterparts.values()}
+        left = [row for row in left if id(row) not in counterparts]
         right = [row for row in right if id(row) not in taken]
-    return [(row, found[id(row)]) for row in base if id(row) in found], left, right
+    return [(row, counterparts[id(row)]) for row in base if id(row) in counterparts], left, right
 
 
 def _groups(rows: Sequence[Measurement], identity: Identity) -> defaultdict[Hashable, list[Measurement]]:
@@ -196,14 +198,14 @@ def _refusal(base: Measurement, new: Measurement) -> str | None:
 
 
 def _why_alone(row: Measurement, others: Sequence[Measurement], *, here: str, there: str) -> str:
-    namesakes = [one for one in others if _named(one) == _named(row)]
+    namesakes = [other for other in others if _named(other) == _named(row)]
     if not namesakes:
         return f"only in {here}"
-    nearest = min(namesakes, key=lambda one: len(unlike(row, one)))
+    nearest = min(namesakes, key=lambda namesake: len(unlike(row, namesake)))
     different = _in_words(row, nearest, here=here, there=there)
     return different or "several artifacts have this name, format and precision; compare journals that hold one each"
 
 
-def _in_words(one: Measurement, other: Measurement, *, here: str, there: str) -> str | None:
-    fields = [f"{field.field}: {field.base} in {here}, {field.new} in {there}" for field in unlike(one, other)]
+def _in_words(row: Measurement, other: Measurement, *, here: str, there: str) -> str | None:
+    fields = [f"{field.field}: {field.base} in {here}, {field.new} in {there}" for field in unlike(row, other)]
     return f"unlike conditions: {'; '.join(fields)}" if fields else None

@@ -85,19 +85,23 @@ def plan(
             say(f"exporting {escape(name)}, untrained")
             folder = out / name.replace(":", "-").replace("/", "-")
             told = _run("export", f"--model={name}", *described, *wanted, *calibration, f"--out={folder}", "--json")
-            artifacts += [one["folder"] for one in json.loads(told) if one["status"] in ("made", "unchanged")]
+            artifacts += [record["folder"] for record in json.loads(told) if record["status"] in ("made", "unchanged")]
     if not artifacts:
         raise WorkFailed("no student could be exported; the reasons stand above.")
     _run("bench", "measure", *artifacts, f"--device={device}", f"--threads={threads}", f"--out={journal}")
     rows = read_journal(journal).measurements[seen:]
     timed = [judge(row, max_latency_ms=max_latency_ms, max_size_mb=max_size_mb) for row in rows]
-    inside = list(dict.fromkeys(one.student for one in timed if one.is_inside))
+    inside = list(dict.fromkeys(candidate.student for candidate in timed if candidate.is_inside))
     limits = f"{max_latency_ms:g} ms" + (f" and {max_size_mb:g} MB" if max_size_mb is not None else "")
     if as_json:
-        answer(json.dumps({"inside": inside, "timed": [_as_record(one) for one in timed]}, indent=2))
+        answer(json.dumps({"inside": inside, "timed": [_as_record(candidate) for candidate in timed]}, indent=2))
     else:
         _show(timed, f"Untrained students on {device}, {size} px, within {limits}")
-        left_open = list(dict.fromkeys(one.student for one in timed if one.is_open and one.student not in inside))
+        left_open = list(
+            dict.fromkeys(
+                candidate.student for candidate in timed if candidate.is_open and candidate.student not in inside
+            )
+        )
         if left_open:
             say(
                 f"[yellow]open:[/] the intervals of {escape(', '.join(left_open))} lie across the limit; to tell, run "
@@ -160,36 +164,36 @@ def _run(module: str, *words: str) -> str:
 
 def _show(timed: Sequence[Timed], title: str) -> None:
     columns = ["student", "format", "prec.", "threads", "median ms [95 %]", "MB", "label", "budget"]
-    show_compactly(table(escape(title), columns, [_cells(one) for one in timed]))
+    show_compactly(table(escape(title), columns, [_cells(candidate) for candidate in timed]))
 
 
-def _cells(one: Timed) -> list[str]:
-    row, latency = one.row, one.latency_ms
+def _cells(candidate: Timed) -> list[str]:
+    row, latency = candidate.row, candidate.latency_ms
     known = f"{latency.value:.3f} [{latency.low:.3f}, {latency.high:.3f}]" if latency else MISSING
     base = " (the base)" if row.subject.format == NO_PRODUCT else ""
     return [
-        escape(one.student),
+        escape(candidate.student),
         row.subject.format + base,
         row.subject.precision,
         str(row.threads),
         escape(known),
         f"{row.subject.size_bytes / 1e6:.2f}",
         f"[{STYLE[row.validity]}]{row.validity}[/]",
-        "[green]inside[/]" if one.is_inside else "[yellow]open[/]" if one.is_open else "[dim]outside[/]",
+        "[green]inside[/]" if candidate.is_inside else "[yellow]open[/]" if candidate.is_open else "[dim]outside[/]",
     ]
 
 
-def _as_record(one: Timed) -> dict[str, Any]:
-    subject, latency = one.row.subject, one.latency_ms
+def _as_record(candidate: Timed) -> dict[str, Any]:
+    subject, latency = candidate.row.subject, candidate.latency_ms
     return {
-        "student": one.student,
+        "student": candidate.student,
         "format": subject.format,
         "precision": subject.precision,
-        "threads": one.row.threads,
+        "threads": candidate.row.threads,
         "median_ms": latency and latency.value,
         "median_interval_ms": latency and [latency.low, latency.high],
         "size_bytes": subject.size_bytes,
-        "validity": one.row.validity,
-        "is_inside": one.is_inside,
-        "is_open": one.is_open,
+        "validity": candidate.row.validity,
+        "is_inside": candidate.is_inside,
+        "is_open": candidate.is_open,
     }

@@ -98,7 +98,7 @@ def compare(measurements: Iterable[Measurement]) -> list[Row]:
     """The newest measurement of every cell as a row, in the order first seen."""
     shown = newest(measurements)
     names, bases = _names(shown), Bases(shown)
-    return [_row(one, bases, names) for one in shown]
+    return [_row(measurement, bases, names) for measurement in shown]
 
 
 def teachers_of(among: Iterable[Measurement]) -> set[str]:
@@ -127,15 +127,15 @@ def _row(measurement: Measurement, bases: Bases, names: dict[str, str]) -> Row:
     )
 
 
-def _relative_accuracy(one: Measurement, base: Measurement | None) -> float | None:
-    if base is None or one.subject.accuracy is None or not base.subject.accuracy:
+def _relative_accuracy(measurement: Measurement, base: Measurement | None) -> float | None:
+    if base is None or measurement.subject.accuracy is None or not base.subject.accuracy:
         return None
-    return one.subject.accuracy / base.subject.accuracy
+    return measurement.subject.accuracy / base.subject.accuracy
 
 
 def _names(shown: Sequence[Measurement]) -> dict[str, str]:
     """A name for each checkpoint: the subject's, with the start of the hash where two checkpoints share it."""
-    names = {one.subject.checkpoint_sha256: one.subject.name for one in shown}
+    names = {measurement.subject.checkpoint_sha256: measurement.subject.name for measurement in shown}
     counts = Counter(names.values())
     return {sha: name if counts[name] == 1 else f"{name} ({sha[:6]})" for sha, name in names.items()}
 
