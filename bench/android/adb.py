@@ -165,19 +165,19 @@ def find_program(asked: str | None = None, *, environment: Mapping[str, str] = o
             for key in ("ANDROID_HOME", "ANDROID_SDK_ROOT")
             if (home := environment.get(key))
         ),
-        *(Path(one) for one in environment.get("PATH", "").split(os.pathsep) if one),
+        *(Path(folder) for folder in environment.get("PATH", "").split(os.pathsep) if folder),
         *_inside_adbutils(),
     ]
     return _must_run(shutil.which("adb", path=os.pathsep.join(map(str, places))), "adb was not found.")
 
 
-def _must_run(found: str | None, complaint: str) -> Path:
-    if found is None:
+def _must_run(program: str | None, complaint: str) -> Path:
+    if program is None:
         raise AdbMissing(
             f"{complaint} Install it (Debian: apt install adb; Python: pip install adbutils, which carries one), or "
             "name it with --adb."
         )
-    return Path(found)
+    return Path(program)
 
 
 def _inside_adbutils() -> list[Path]:
@@ -224,12 +224,12 @@ class Adb:
     def protocol_version(self) -> int:
         """Version that client and server must share, e.g. 41 of "1.0.41"."""
         text = self.run(["version"], timeout_s=SHELL_TIMEOUT_S).stdout
-        found = re.search(r"version \d+\.\d+\.(\d+)", text)
-        if not found:
+        match = re.search(r"version \d+\.\d+\.(\d+)", text)
+        if not match:
             raise AdbMissing(
                 f"{self.program} does not answer like adb; it said {text[:200]!r}. Name another with --adb."
             )
-        return int(found.group(1))
+        return int(match.group(1))
 
     def devices(self) -> list[DeviceRow]:
         """Every device the server knows, in its order."""
@@ -262,11 +262,11 @@ class Adb:
         Raises:
             NoUsableDevice: there is none.
         """
-        found = [Phone(self, row.serial) for row in self.devices() if row.state == "device"]
-        if not found:
+        phones = [Phone(self, row.serial) for row in self.devices() if row.state == "device"]
+        if not phones:
             self._pick(None)
             raise NoUsableDevice(_none_usable(self.devices()))
-        return found
+        return phones
 
     def run(self, arguments: Sequence[str], *, timeout_s: float) -> Answer:
         """Run the client; the words are its arguments as they stand.
@@ -313,7 +313,7 @@ class Adb:
         deadline = time.monotonic() + RECONNECT_TIMEOUT_S
         while row.state == "offline" and time.monotonic() < deadline:
             time.sleep(POLL_S)
-            row = next((one for one in self.devices() if one.serial == row.serial), row)
+            row = next((device for device in self.devices() if device.serial == row.serial), row)
         return row
 
     def _refuse_other_server(self) -> None:
@@ -361,10 +361,10 @@ class Phone:
         # The subshell keeps an `exit` or a syntax error in the text from skipping the sentinel.
         wrapped = f"( {text}\n)\nprintf '\\n%s %d\\n' {token} $?"
         answer = self._run(["shell", wrapped], timeout_s=timeout_s or self.patience_s)
-        found = re.search(rf"\r?\n{token} (\d+)\r?\n$", answer.stdout)
-        if not found:
+        sentinel = re.search(rf"\r?\n{token} (\d+)\r?\n$", answer.stdout)
+        if not sentinel:
             raise self._error(answer, f"the answer to `{text[:80]}` was cut off", DeviceLost)
-        return Answer(int(found.group(1)), answer.stdout[: found.start()], answer.stderr)
+        return Answer(int(sentinel.group(1)), answer.stdout[: sentinel.start()], answer.stderr)
 
     def start(self, words: Sequence[str], *, log: str) -> int:
         """Start a command that outlives this call and the cable; returns its process id on the device.
@@ -396,10 +396,10 @@ class Phone:
         answer = self._push(local, remote, timeout_s=limit_s, told=told)
         if answer.exit_code != 0:
             raise self._error(answer, f"{local} could not be pushed to {remote}", TransferFailed)
-        found = self.sha256(remote, timeout_s=limit_s)
-        if found != sha256:
+        sha256_there = self.sha256(remote, timeout_s=limit_s)
+        if sha256_there != sha256:
             raise TransferFailed(
-                f"{local} did not arrive whole on {self.serial}: SHA-256 there is {found[:12]}…, expected "
+                f"{local} did not arrive whole on {self.serial}: SHA-256 there is {sha256_there[:12]}…, expected "
                 f"{sha256[:12]}…. Run the same command again; if it repeats, try another cable or port."
             )
 
@@ -535,11 +535,11 @@ class Phone:
 
 
 def _device_row(line: str) -> DeviceRow | None:
-    found = re.match(r"(\S+)\s+(no permissions|\S+)(.*)", line)
-    if not found:
+    match = re.match(r"(\S+)\s+(no permissions|\S+)(.*)", line)
+    if not match:
         return None
-    model = re.search(r"\bmodel:(\S+)", found.group(3))
-    return DeviceRow(found.group(1), found.group(2), model.group(1) if model else "")
+    model = re.search(r"\bmodel:(\S+)", match.group(3))
+    return DeviceRow(match.group(1), match.group(2), model.group(1) if model else "")
 
 
 def _listed(rows: Sequence[DeviceRow]) -> str:

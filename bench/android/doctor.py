@@ -45,18 +45,18 @@ def examine(adb: Adb, phone: Phone) -> list[Finding]:
 
 def _about(identity: Identity) -> Finding:
     system = f"Android {identity.android}, API {identity.api_level}, patch {identity.security_patch}"
-    found = f"{identity.name}, {identity.soc or 'SoC unknown'}, {system}, {', '.join(identity.abis) or 'ABI unknown'}"
+    summary = f"{identity.name}, {identity.soc or 'SoC unknown'}, {system}, {', '.join(identity.abis) or 'ABI unknown'}"
     if identity.emulated:
-        return Finding("phone", found, "bad", "An emulated phone: its outputs are true, its times mean nothing.")
-    return Finding("phone", found, "good")
+        return Finding("phone", summary, "bad", "An emulated phone: its outputs are true, its times mean nothing.")
+    return Finding("phone", summary, "good")
 
 
 def _processor(identity: Identity) -> Finding:
     features = ", ".join(identity.features) or "none of those that help int8 or half precision"
-    found = f"{identity.clusters or 'clocks unknown'}; {features}"
+    summary = f"{identity.clusters or 'clocks unknown'}; {features}"
     slow_int8 = any(abi.startswith("arm64") for abi in identity.abis) and "asimddp" not in identity.features
     advice = "No dot-product instructions: int8 may be no faster than fp32 here." if slow_int8 else ""
-    return Finding("processor", found, "fair" if slow_int8 else "good", advice)
+    return Finding("processor", summary, "fair" if slow_int8 else "good", advice)
 
 
 def _page(identity: Identity) -> Finding:
@@ -73,9 +73,9 @@ def _temperatures(now: Snapshot) -> Finding:
         return Finding("temperature", f"battery {_celsius(now.battery_celsius)}, no thermal status", "fair", advice)
     objection = Gate().objection(now)
     warmth = f"hottest {_celsius(now.hottest_celsius)}, battery {_celsius(now.battery_celsius)}"
-    found = f"status {thermal_word(now.thermal_status)}, {warmth}"
+    summary = f"status {thermal_word(now.thermal_status)}, {warmth}"
     return Finding(
-        "temperature", found, "fair" if objection else "good", f"It would wait: {objection}." if objection else ""
+        "temperature", summary, "fair" if objection else "good", f"It would wait: {objection}." if objection else ""
     )
 
 
@@ -94,17 +94,17 @@ def _clocks(now: Snapshot) -> Finding:
 def _battery(now: Snapshot) -> Finding:
     if now.battery_percent is None:
         return Finding("battery", "none", "good")
-    found = f"{now.battery_percent} %, {'charging or powered' if now.powered else 'not powered'}"
+    summary = f"{now.battery_percent} %, {'charging or powered' if now.powered else 'not powered'}"
     low = now.battery_percent < LOW_BATTERY_PERCENT
-    return Finding("battery", found, "fair" if low or not now.powered else "good", "Charge it first." if low else "")
+    return Finding("battery", summary, "fair" if low or not now.powered else "good", "Charge it first." if low else "")
 
 
 def _space(phone: Phone) -> Finding:
     answer = phone.shell(["df", "-k", RUNS_FOLDER.rsplit("/", 1)[0]])
-    found = re.search(r"\s(\d+)\s+\d+%", answer.stdout)
-    if not found:
+    match = re.search(r"\s(\d+)\s+\d+%", answer.stdout)
+    if not match:
         return Finding("storage", "unknown", "fair")
-    free_bytes = int(found.group(1)) * 1024
+    free_bytes = int(match.group(1)) * 1024
     return Finding("storage", f"{free_bytes / 1e6:.0f} MB free", "good" if free_bytes > LOW_SPACE_BYTES else "fair")
 
 

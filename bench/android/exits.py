@@ -47,7 +47,7 @@ class Exit:
 
 def exits(text: str) -> list[Exit]:
     """Every end in the dump, newest first. Android 11 writes one field to a line, later ones several."""
-    found: list[Exit] = []
+    ends: list[Exit] = []
     for block in re.split(r"ApplicationExitInfo #\d+:", text)[1:]:
         at = re.search(r"timestamp=(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+)", block)
         pid = re.search(r"\bpid=(\d+)", block)
@@ -56,7 +56,7 @@ def exits(text: str) -> list[Exit]:
         described = re.search(r"\bdescription=(.*?)\s+state=", block, re.DOTALL)
         if at and pid and reason:
             description = described.group(1).strip() if described else ""
-            found.append(
+            ends.append(
                 Exit(
                     at=at.group(1),
                     pid=int(pid.group(1)),
@@ -66,7 +66,7 @@ def exits(text: str) -> list[Exit]:
                     description="" if description == "null" else description,
                 )
             )
-    return found
+    return ends
 
 
 def last_exit(text: str, *, pid: int | None, since: str) -> Exit | None:
@@ -77,7 +77,7 @@ def last_exit(text: str, *, pid: int | None, since: str) -> Exit | None:
         pid: which process; None if it never said, then the newest that nobody asked for.
         since: local time of the phone; earlier ends are of other processes.
     """
-    candidates = [one for one in exits(text) if one.at >= since]
+    candidates = [end for end in exits(text) if end.at >= since]
     if pid is None:
-        return next((one for one in candidates if one.reason != USER_REQUESTED), None)
-    return next((one for one in candidates if one.pid == pid), None)
+        return next((candidate for candidate in candidates if candidate.reason != USER_REQUESTED), None)
+    return next((candidate for candidate in candidates if candidate.pid == pid), None)

@@ -52,26 +52,26 @@ class Fleet:
     def measure_all(self, cells: Sequence[Cell], *, run_id: str, tell: Tell) -> Generator[Row]:
         """All cells on all phones; rows as they come. A defect in one thread is raised when all have ended."""
         stop = threading.Event()
-        found: queue.Queue[Row | BaseException | None] = queue.Queue()
+        outcomes: queue.Queue[Row | BaseException | None] = queue.Queue()
         threads = [
-            threading.Thread(target=self._run, args=(bench, cells, run_id, tell, stop, found), daemon=True)
+            threading.Thread(target=self._run, args=(bench, cells, run_id, tell, stop, outcomes), daemon=True)
             for bench in self.benches
         ]
         for thread in threads:
             thread.start()
         try:
-            yield from self._collect(found, stop)
+            yield from self._collect(outcomes, stop)
         finally:
             # Each thread ends at its next word; its phone is still to be restored.
             stop.set()
             for thread in threads:
                 thread.join()
 
-    def _collect(self, found: "queue.Queue[Row | BaseException | None]", stop: threading.Event) -> Iterator[Row]:
+    def _collect(self, outcomes: "queue.Queue[Row | BaseException | None]", stop: threading.Event) -> Iterator[Row]:
         running, failure = len(self.benches), None
         while running:
             try:
-                item = found.get()
+                item = outcomes.get()
             except KeyboardInterrupt as error:
                 stop.set()
                 failure = error
@@ -92,7 +92,7 @@ class Fleet:
         run_id: str,
         tell: Tell,
         stop: threading.Event,
-        found: "queue.Queue[Row | BaseException | None]",
+        outcomes: "queue.Queue[Row | BaseException | None]",
     ) -> None:
         serial = bench.phone.serial
 
@@ -106,14 +106,14 @@ class Fleet:
             bench.caution()
             for cell, row in bench.measure_all(cells, run_id=run_id, tell=heard):
                 told.add(id(cell))
-                found.put((cell, row))
+                outcomes.put((cell, row))
         except ToolError as error:
             for cell in cells:
                 if id(cell) not in told:
-                    found.put((cell, unmeasured(cell, bench, run_id, str(error))))
+                    outcomes.put((cell, unmeasured(cell, bench, run_id, str(error))))
         except KeyboardInterrupt:
             pass
         except BaseException as error:
-            found.put(error)
+            outcomes.put(error)
         finally:
-            found.put(None)
+            outcomes.put(None)

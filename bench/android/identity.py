@@ -90,8 +90,8 @@ def identify(phone: Phone) -> Identity:
         UsageError: it has not finished starting.
         AdbFailed: it does not answer.
     """
-    found = ask_sections(phone, SECTIONS)
-    properties = dict(re.findall(r"^\[([^\]]+)\]: \[(.*)\]$", found["properties"], re.MULTILINE))
+    outputs = ask_sections(phone, SECTIONS)
+    properties = dict(re.findall(r"^\[([^\]]+)\]: \[(.*)\]$", outputs["properties"], re.MULTILINE))
     if properties and properties.get("sys.boot_completed", "1") != "1":
         raise UsageError(f"{phone.serial} is still starting. Wait until its home screen is there, then run this again.")
     return Identity(
@@ -102,13 +102,13 @@ def identify(phone: Phone) -> Identity:
         api_level=int(properties.get("ro.build.version.sdk", "0") or 0),
         security_patch=properties.get("ro.build.version.security_patch", "unknown"),
         fingerprint=properties.get("ro.build.fingerprint", ""),
-        abis=tuple(one for one in properties.get("ro.product.cpu.abilist", "").split(",") if one),
+        abis=tuple(abi for abi in properties.get("ro.product.cpu.abilist", "").split(",") if abi),
         emulated=_is_emulated(phone.serial, properties),
-        boot_id=found["boot"].strip(),
-        page_bytes=_number(found["page"]),
-        memory_bytes=(_number(found["memory"]) or 0) * 1024,
-        core_mhz=tuple(int(khz) // 1000 for khz in re.findall(r"^\d+$", found["clocks"], re.MULTILINE)),
-        features=tuple(one for one in FEATURES if one in found["features"].split()),
+        boot_id=outputs["boot"].strip(),
+        page_bytes=_number(outputs["page"]),
+        memory_bytes=(_number(outputs["memory"]) or 0) * 1024,
+        core_mhz=tuple(int(khz) // 1000 for khz in re.findall(r"^\d+$", outputs["clocks"], re.MULTILINE)),
+        features=tuple(feature for feature in FEATURES if feature in outputs["features"].split()),
     )
 
 
@@ -121,8 +121,8 @@ def ask_sections(phone: Phone, sections: dict[str, str]) -> dict[str, str]:
     """Run several pieces of shell text in one call; the output of each by its name."""
     text = "\n".join(f"echo '@@{name}@@'\n{script}" for name, script in sections.items())
     parts = re.split(r"^@@(\w+)@@\r?\n", phone.script(text).stdout, flags=re.MULTILINE)
-    found = dict(zip(parts[1::2], parts[2::2], strict=True))
-    return {name: found.get(name, "") for name in sections}
+    outputs = dict(zip(parts[1::2], parts[2::2], strict=True))
+    return {name: outputs.get(name, "") for name in sections}
 
 
 def _name(properties: dict[str, str]) -> str:
@@ -141,5 +141,5 @@ def _is_emulated(serial: str, properties: dict[str, str]) -> bool:
 
 
 def _number(text: str) -> int | None:
-    found = re.search(r"\d+", text)
-    return int(found.group()) if found else None
+    digits = re.search(r"\d+", text)
+    return int(digits.group()) if digits else None

@@ -306,8 +306,8 @@ def _native_files(abi: str) -> list[Path] | None:
 
 def _loader(runner: Path) -> str | None:
     """The program that an ELF file names to load it: Android has its own, and glibc's names the processor."""
-    found = re.search(rb"/[\w./-]*(?:ld-linux[\w.-]*|linker64)(?=\0)", runner.read_bytes())
-    return found.group().decode() if found else None
+    match = re.search(rb"/[\w./-]*(?:ld-linux[\w.-]*|linker64)(?=\0)", runner.read_bytes())
+    return match.group().decode() if match else None
 
 
 def _look_in(folder: str) -> str:

@@ -76,9 +76,9 @@ class Launched:
         seen = [
             self.before.thermal_status,
             self.after.thermal_status,
-            *(one.thermal_status for one in self.result.readings),
+            *(reading.thermal_status for reading in self.result.readings),
         ]
-        return max((one for one in seen if one is not None), default=None)
+        return max((status for status in seen if status is not None), default=None)
 
 
 @dataclass(frozen=True)
@@ -183,10 +183,10 @@ class Launcher:
 
     def _refuse_full(self, model_bytes: int) -> None:
         answer = self.phone.shell(["df", "-k", RUNS_FOLDER.rsplit("/", 1)[0]])
-        found = re.search(r"\s(\d+)\s+\d+%", answer.stdout)
-        if found and int(found.group(1)) * 1024 < SPACE_FACTOR * model_bytes:
+        match = re.search(r"\s(\d+)\s+\d+%", answer.stdout)
+        if match and int(match.group(1)) * 1024 < SPACE_FACTOR * model_bytes:
             raise LaunchFailed(
-                f"{self.phone.serial} has {int(found.group(1)) / 1024:.1f} MB free, this model needs "
+                f"{self.phone.serial} has {int(match.group(1)) / 1024:.1f} MB free, this model needs "
                 f"{SPACE_FACTOR * model_bytes / 2**20:.1f} MB. Free some storage and measure it again."
             )
 
@@ -285,11 +285,11 @@ class Launcher:
             return ""
         for _ in range(EXIT_LOOKS):
             try:
-                found = self.instrument.last_exit(self.phone, pid, since)
+                last_exit = self.instrument.last_exit(self.phone, pid, since)
             except AdbFailed:
                 return ""
-            if found:
-                return f"; Android says: {found}"
+            if last_exit:
+                return f"; Android says: {last_exit}"
             time.sleep(self.poll_s)
         return ""
 
@@ -326,7 +326,7 @@ class Seen:
 
 def make_job(cell: Cell, manifest: Manifest, values: Batch, run_id: str, limits: Limits) -> Job:
     """The job of one cell."""
-    file = next(one for one in manifest.files if one.role == "model")
+    file = next(file for file in manifest.files if file.role == "model")
     model = JobModel(
         id=MODEL_ID,
         format=manifest.format,  # pyright: ignore[reportArgumentType]
@@ -358,9 +358,9 @@ def verified(
         ("boot id", result.boot_id or before.boot_id, before.boot_id),
         ("job", result.job_sha256 or job_sha256, job_sha256),
     )
-    for what, found, expected in expectations:
-        if found != expected:
-            raise LaunchFailed(f"this is the result of something else: {what} is {found!r}, expected {expected!r}")
+    for what, actual, expected in expectations:
+        if actual != expected:
+            raise LaunchFailed(f"this is the result of something else: {what} is {actual!r}, expected {expected!r}")
     if result.error is not None:
         raise LaunchFailed(f"the instrument says: {result.error}")
     if result.abi is not None and identity.abis and result.abi not in identity.abis[:1]:
@@ -371,8 +371,8 @@ def verified(
     # Uptime counts in hundredths of a second; an old result is older by far.
     if result.began_ns < before.uptime_ns - NS_PER_S:
         raise LaunchFailed("this result was begun before this launch; it is an old one")
-    if [one.id for one in result.models] != [asked.id]:
-        raise LaunchFailed(f"the result is about {[one.id for one in result.models]}, expected {[asked.id]}")
+    if [model.id for model in result.models] != [asked.id]:
+        raise LaunchFailed(f"the result is about {[model.id for model in result.models]}, expected {[asked.id]}")
     model = result.models[0]
     if model.error is None and model.sha256 != asked.sha256:
         raise LaunchFailed(f"another model was measured: SHA-256 {model.sha256}, expected {asked.sha256}")
@@ -396,17 +396,17 @@ def check_golden(model: ModelResult, golden: Batch | None, manifest: Manifest) -
     if golden is None:
         return
     values = [np.nan if value is None else value for value in model.golden_output]
-    found = np.asarray(values, dtype=np.float32)
-    found = found.reshape(golden.shape) if found.size == golden.size else found
+    output = np.asarray(values, dtype=np.float32)
+    output = output.reshape(golden.shape) if output.size == golden.size else output
     try:
-        check_output(lambda: found, golden, manifest)
+        check_output(lambda: output, golden, manifest)
     except WorkFailed as error:
         raise LaunchFailed(str(error)) from error
 
 
 def held_back(model: ModelResult, before: Snapshot, after: Snapshot) -> str | None:
     """Evidence of throttling before, during or after the samples, or None."""
-    statuses = [one.thermal_status for one in model.readings if one.thermal_status]
+    statuses = [reading.thermal_status for reading in model.readings if reading.thermal_status]
     if statuses:
         return f"thermal status {THERMAL_WORDS[min(max(statuses), 6)]} while measuring"
     return throttling(before, after)

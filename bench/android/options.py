@@ -78,7 +78,7 @@ def duration_s(text: str) -> float:
     Raises:
         UsageError: it is none of these, or nothing at all.
     """
-    found = re.fullmatch(r"(\d+)([smh])", text.strip())
-    if not found or int(found.group(1)) == 0:
+    match = re.fullmatch(r"(\d+)([smh])", text.strip())
+    if not match or int(match.group(1)) == 0:
         raise UsageError(f"{text!r} is not a duration. Write it like this: 90s, 10m or 1h")
-    return float(int(found.group(1)) * {"s": 1, "m": 60, "h": 3600}[found.group(2)])
+    return float(int(match.group(1)) * {"s": 1, "m": 60, "h": 3600}[match.group(2)])

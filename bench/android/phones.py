@@ -142,7 +142,7 @@ class PhoneBench:
                     yield run.cell, self.row(run, device, run_id)
             except (PhoneGone, KeyboardInterrupt) as error:
                 stopped = error
-        for run in (one for one in runs if stopped and not one.told):
+        for run in (run for run in runs if stopped and not run.told):
             if isinstance(stopped, PhoneGone) and not run.launches:
                 run.failure = str(stopped)
             if run.launches or run.failure:
@@ -154,8 +154,8 @@ class PhoneBench:
         """Fail the cells that the runtimes on the phone are too old for; say what is not known."""
         runtimes = self.instrument.runtimes(self.phone)
         for run in runs:
-            found = fit(run.cell.manifest, runtimes)
-            run.failure, run.doubt = found.refusal, found.doubt
+            fitness = fit(run.cell.manifest, runtimes)
+            run.failure, run.doubt = fitness.refusal, fitness.doubt
         for doubt in dict.fromkeys(run.doubt for run in runs if run.doubt):
             say(f"[yellow]{escape(self.phone.serial)}:[/] {escape(doubt)}; measuring anyway")
 
@@ -170,12 +170,12 @@ class PhoneBench:
                 if run.failure is not None or number == self.launches:
                     yield run
         for run in runs:
-            if run.failure is None and any(one.held_back for one in run.launches):
+            if run.failure is None and any(launch.held_back for launch in run.launches):
                 self._repeat(run, launcher)
                 yield run
 
     def _repeat(self, run: CellRun, launcher: Launcher) -> None:
-        kept = [one for one in run.launches if not one.held_back]
+        kept = [launch for launch in run.launches if not launch.held_back]
         run.launches, run.told, count = kept, False, len(run.launches) - len(kept)
         for _ in range(count):
             if run.failure is None:
@@ -217,11 +217,11 @@ def unmeasured(cell: Cell, bench: PhoneBench, run_id: str, reason: str) -> Measu
 def row_label(launches: Sequence[Launched], wanted: int) -> Label:
     """The label of a row: what the phone says of throttling first, then what the samples say, as for every device."""
     counted = f"{len(launches)} of {wanted} launches"
-    if hot := [one.held_back for one in launches if one.held_back]:
+    if hot := [launch.held_back for launch in launches if launch.held_back]:
         return Label("throttled", f"{hot[0]}; {counted}")
-    found = judge([_trace(one) for one in launches])
-    is_short = len(launches) < wanted and found.validity == "valid"
-    return Label("noisy" if is_short else found.validity, f"{counted}; {found.reason}")
+    label = judge([_trace(launch) for launch in launches])
+    is_short = len(launches) < wanted and label.validity == "valid"
+    return Label("noisy" if is_short else label.validity, f"{counted}; {label.reason}")
 
 
 def _seen(launched: Launched) -> LaunchSeen:

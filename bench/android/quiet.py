@@ -73,7 +73,7 @@ def journal_folder() -> Path:
 
 def journal_path(serial: str) -> Path:
     """The journal of one phone; any serial gives one plain file name."""
-    plain = re.sub(r"[^A-Za-z0-9.-]", lambda found: f"_{ord(found.group()):x}_", serial)
+    plain = re.sub(r"[^A-Za-z0-9.-]", lambda character: f"_{ord(character.group()):x}_", serial)
     return journal_folder() / f"{plain}.json"
 
 
@@ -90,7 +90,7 @@ class QuietPhone:
 
     def forget_launch(self, run_id: str) -> None:
         """A launch left nothing."""
-        self._write(run_ids=tuple(one for one in self.journal.run_ids if one != run_id))
+        self._write(run_ids=tuple(other for other in self.journal.run_ids if other != run_id))
 
     def fix_performance(self) -> None:
         """Hold the clocks at a level the phone can keep up, until it is restored.
@@ -161,7 +161,11 @@ def restore(phone: Phone) -> PhoneJournal | None:
     journal = PhoneJournal.read(path)
     for run_id in journal.run_ids:
         remove_run(phone, find_instrument(journal.instrument), run_id)
-    failed = [f"settings put {one.namespace} {one.key} {one.value}" for one in journal.settings if not _put(phone, one)]
+    failed = [
+        f"settings put {setting.namespace} {setting.key} {setting.value}"
+        for setting in journal.settings
+        if not _put(phone, setting)
+    ]
     if journal.fixed_performance and phone.shell([*FIXED_PERFORMANCE, "false"]).exit_code != 0:
         failed.append(" ".join([*FIXED_PERFORMANCE, "false"]))
     if failed:
@@ -187,13 +191,13 @@ def remove_run(phone: Phone, instrument: Instrument, run_id: str) -> None:
 
 
 def _settings_now(phone: Phone) -> tuple[Setting, ...]:
-    found = ask_sections(
+    outputs = ask_sections(
         phone, {f"{namespace}_{key}": f"settings get {namespace} {key}" for namespace, key, _ in QUIET}
     )
     return tuple(
-        Setting(namespace=namespace, key=key, value=_value(found[f"{namespace}_{key}"]))
+        Setting(namespace=namespace, key=key, value=_value(outputs[f"{namespace}_{key}"]))
         for namespace, key, _ in QUIET
-        if found[f"{namespace}_{key}"].strip()
+        if outputs[f"{namespace}_{key}"].strip()
     )
 
 
@@ -215,9 +219,9 @@ def _quiet(phone: Phone, journal: PhoneJournal) -> None:
         if (namespace, key) in known and not _put(phone, Setting(namespace=namespace, key=key, value=value)):
             say(f"[yellow]{phone.serial}:[/] it does not let us set {namespace} {key} to {value}; measuring anyway")
     phone.script("input keyevent KEYCODE_WAKEUP; wm dismiss-keyguard")
-    found = ask_sections(phone, {"power": "dumpsys power", "window": "dumpsys window policy"})
-    asleep = re.search(r"mWakefulness=(Asleep|Dozing|Dreaming)", found["power"])
-    locked = re.search(r"(?:isKeyguardShowing|mDreamingLockscreen|^\s+showing)=true", found["window"], re.MULTILINE)
+    outputs = ask_sections(phone, {"power": "dumpsys power", "window": "dumpsys window policy"})
+    asleep = re.search(r"mWakefulness=(Asleep|Dozing|Dreaming)", outputs["power"])
+    locked = re.search(r"(?:isKeyguardShowing|mDreamingLockscreen|^\s+showing)=true", outputs["window"], re.MULTILINE)
     if asleep or locked:
         what = (
             "its screen is locked and asks for a PIN" if locked else f"its screen is off ({asleep and asleep.group(1)})"

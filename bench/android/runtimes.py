@@ -145,12 +145,12 @@ def of_app(phone: Phone, package: str) -> Runtimes:
         "and install it."
     )
     try:
-        found = _read_list(phone, package)
+        listing = _read_list(phone, package)
     except (CommandFailed, TransferFailed, zipfile.BadZipFile) as error:
         return Runtimes(owner, None, f"its package cannot be read: {error}", remedy)
     except KeyError:
         return Runtimes(owner, None, f"its package holds no {LIST_IN_APK}", remedy)
-    lines = re.findall(r"^\s*([\w-]+)\s*=\s*(\S+)\s*$", found, re.MULTILINE)
+    lines = re.findall(r"^\s*([\w-]+)\s*=\s*(\S+)\s*$", listing, re.MULTILINE)
     return Runtimes(owner, {name: _packed(archive) for name, archive in lines}, remedy=remedy)
 
 
@@ -192,8 +192,8 @@ def of_python(phone: Phone) -> Runtimes:
     remedy = "Install a newer one there (python3 -m pip install)."
     answer = phone.shell(["python3", "-c", ASK_PYTHON])
     try:
-        found: dict[str, tuple[str, str | None]] = json.loads(answer.stdout)
+        versions: dict[str, tuple[str, str | None]] = json.loads(answer.stdout)
     except ValueError:
         return Runtimes(owner, None, f"it said: {answer.words}", remedy)
-    installed = {name: Runtime(runtime, said or None) for name, (runtime, said) in found.items() if said is not None}
+    installed = {name: Runtime(runtime, said or None) for name, (runtime, said) in versions.items() if said is not None}
     return Runtimes(owner, installed, remedy=remedy)

@@ -93,26 +93,27 @@ class Gate:
 
 def snapshot(phone: Phone) -> Snapshot:
     """Ask the phone for its state."""
-    found = ask_sections(phone, SECTIONS)
-    battery, thermal = found["battery"], found["thermal"]
+    outputs = ask_sections(phone, SECTIONS)
+    battery, thermal = outputs["battery"], outputs["thermal"]
     has_battery = _field(battery, "present") == "true"
     decicelsius = _field(battery, "temperature")
     level = _field(battery, "level")
     status = re.search(r"^Thermal Status: (\d+)", thermal, re.MULTILINE)
     return Snapshot(
-        boot_id=found["boot"].strip(),
-        uptime_ns=int(float(found["uptime"].split()[0]) * 1e9) if found["uptime"].strip() else 0,
-        clock=found["clock"].strip(),
+        boot_id=outputs["boot"].strip(),
+        uptime_ns=int(float(outputs["uptime"].split()[0]) * 1e9) if outputs["uptime"].strip() else 0,
+        clock=outputs["clock"].strip(),
         thermal_status=int(status.group(1)) if status else None,
         hottest_celsius=_hottest(thermal),
         battery_celsius=int(decicelsius) / 10 if has_battery and decicelsius else None,
         battery_percent=int(level) if has_battery and level else None,
         powered="powered: true" in battery if battery.strip() else None,
         limit_khz={
-            int(a): (int(b), int(c)) for a, b, c in re.findall(r"^(\d+) (\d+) (\d+)$", found["limits"], re.MULTILINE)
+            int(a): (int(b), int(c)) for a, b, c in re.findall(r"^(\d+) (\d+) (\d+)$", outputs["limits"], re.MULTILINE)
         },
         ticks={
-            (int(a), int(b)): int(c) for a, b, c in re.findall(r"^(\d+) (\d+) (\d+)$", found["residency"], re.MULTILINE)
+            (int(a), int(b)): int(c)
+            for a, b, c in re.findall(r"^(\d+) (\d+) (\d+)$", outputs["residency"], re.MULTILINE)
         },
     )
 
@@ -121,7 +122,7 @@ def mean_mhz(before: Snapshot, after: Snapshot) -> float | None:
     """Clock of the fastest domain between two snapshots, averaged over time; None if the phone does not count it."""
     if not after.limit_khz:
         return None
-    domain = max(after.limit_khz, key=lambda one: after.limit_khz[one][1])
+    domain = max(after.limit_khz, key=lambda candidate: after.limit_khz[candidate][1])
     spent = {
         khz: after.ticks[domain, khz] - before.ticks.get((domain, khz), 0) for d, khz in after.ticks if d == domain
     }
@@ -147,8 +148,8 @@ def thermal_word(status: int) -> str:
 
 def _field(text: str, name: str) -> str | None:
     # Indented by two: some makers print further fields whose names end alike.
-    found = re.search(rf"^  {name}: (\S+)", text, re.MULTILINE)
-    return found.group(1) if found else None
+    match = re.search(rf"^  {name}: (\S+)", text, re.MULTILINE)
+    return match.group(1) if match else None
 
 
 def _hottest(thermal: str) -> float | None:
