@@ -50,14 +50,14 @@ def measure_accuracy(
     artifacts = {cell.folder: cell for cell in cells}
     tell("loading held-out images")
     held_out = _load_once(artifacts.values(), count, scratch)
-    ready = {folder: found for folder, found in held_out.items() if isinstance(found, HeldOut)}
-    jobs = [_job(artifacts[folder], found.path, memory_limit_bytes) for folder, found in ready.items()]
-    found: dict[Path, Outcome] = {}
+    ready = {folder: data for folder, data in held_out.items() if isinstance(data, HeldOut)}
+    jobs = [_job(artifacts[folder], data.path, memory_limit_bytes) for folder, data in ready.items()]
+    results: dict[Path, Outcome] = {}
     with closing(outcomes(jobs)) as running:
         for number, folder in enumerate(ready, start=1):
             tell(f"accuracy of {artifacts[folder]} · {number} of {len(ready)}")
-            found[folder] = next(running)
-    return {folder: _accuracy(cell, artifacts, held_out, found) for folder, cell in artifacts.items()}
+            results[folder] = next(running)
+    return {folder: _accuracy(cell, artifacts, held_out, results) for folder, cell in artifacts.items()}
 
 
 def _load_once(cells: Iterable[Cell], count: int, scratch: Path) -> dict[Path, HeldOut | str]:
@@ -89,16 +89,16 @@ def _load(manifest: Manifest, count: int, path: Path) -> HeldOut | str:
 
 
 def _accuracy(
-    cell: Cell, artifacts: Mapping[Path, Cell], held_out: Mapping[Path, HeldOut | str], found: Mapping[Path, Outcome]
+    cell: Cell, artifacts: Mapping[Path, Cell], held_out: Mapping[Path, HeldOut | str], results: Mapping[Path, Outcome]
 ) -> Accuracy:
     data = held_out[cell.folder]
     if isinstance(data, str):
         return Accuracy(note=data)
-    predictions = found[cell.folder].predictions
+    predictions = results[cell.folder].predictions
     if predictions is None:
-        return Accuracy(note=found[cell.folder].failure or "the worker gave no predictions")
+        return Accuracy(note=results[cell.folder].failure or "the worker gave no predictions")
     predicted = np.asarray(predictions)
-    eager, note = _eager(cell, artifacts, found), ""
+    eager, note = _eager(cell, artifacts, results), ""
     if eager is None:
         note = "no agreement: the eager artifact of this checkpoint is not in this session"
     return Accuracy(
@@ -109,12 +109,12 @@ def _accuracy(
     )
 
 
-def _eager(cell: Cell, artifacts: Mapping[Path, Cell], found: Mapping[Path, Outcome]) -> NDArray[np.int64] | None:
+def _eager(cell: Cell, artifacts: Mapping[Path, Cell], results: Mapping[Path, Outcome]) -> NDArray[np.int64] | None:
     """What the eager artifact of the same checkpoint predicts, if there is one."""
     for folder, other in artifacts.items():
         same = other.manifest.checkpoint_sha256 == cell.manifest.checkpoint_sha256
-        if same and other.manifest.format == "eager" and folder in found:
-            predictions = found[folder].predictions
+        if same and other.manifest.format == "eager" and folder in results:
+            predictions = results[folder].predictions
             return None if predictions is None else np.asarray(predictions, dtype=np.int64)
     return None
 

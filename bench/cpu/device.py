@@ -147,7 +147,7 @@ class CpuBench:
         if not self.accuracy_images:
             return
         with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
-            found = measure_accuracy(
+            accuracies = measure_accuracy(
                 [run.cell for run in runs],
                 self.accuracy_images,
                 memory_limit_bytes=self.memory_limit_bytes,
@@ -156,7 +156,7 @@ class CpuBench:
                 scratch=Path(scratch),
             )
         for run in runs:
-            run.accuracy = found[run.cell.folder]
+            run.accuracy = accuracies[run.cell.folder]
 
     def _memory(self, runs: Sequence[CellRun], tell: Tell) -> Generator[CellRun]:
         """One process for each run, one after the other. Gives back each run as its process has ended."""

@@ -116,12 +116,12 @@ def busy_share(*, window_s: float = 0.5) -> float | None:
 
 def read_ticks() -> Ticks | None:
     """Processor time of the machine so far."""
-    found = re.match(r"cpu +([\d ]+)", _text(PROCESSOR_TIMES))
-    if not found:
+    match = re.match(r"cpu +([\d ]+)", _text(PROCESSOR_TIMES))
+    if not match:
         return None
     # user nice system idle iowait irq softirq steal; guest time is part of user already.
     user, nice, system, idle, iowait, irq, softirq, steal = (
-        int(value) / TICKS_PER_S for value in found.group(1).split()[:8]
+        int(value) / TICKS_PER_S for value in match.group(1).split()[:8]
     )
     busy = user + nice + system + irq + softirq
     return Ticks(busy, steal, busy + steal + idle + iowait)
@@ -130,7 +130,7 @@ def read_ticks() -> Ticks | None:
 def _waited() -> float | None:
     """Seconds that all threads of this process have waited for a core."""
     fields = [_text(path).split() for path in OWN_THREADS.glob("*/schedstat")]
-    waits = [int(one[1]) / 1e9 for one in fields if len(one) == 3]
+    waits = [int(line[1]) / 1e9 for line in fields if len(line) == 3]
     return sum(waits) if waits else None
 
 

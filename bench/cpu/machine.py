@@ -35,8 +35,8 @@ def load_average() -> float:
 
 def cpu_mhz() -> float | None:
     """Clock of the fastest core; the others may be at rest."""
-    found = re.findall(r"^cpu MHz\s*:\s*([\d.]+)", _text(CPU_INFO), re.MULTILINE)
-    return max((float(value) for value in found), default=None)
+    clocks = re.findall(r"^cpu MHz\s*:\s*([\d.]+)", _text(CPU_INFO), re.MULTILINE)
+    return max((float(value) for value in clocks), default=None)
 
 
 def throttle_count() -> int | None:
@@ -64,13 +64,13 @@ def peak_memory_bytes() -> int | None:
 
 
 def _status_bytes(name: str) -> int | None:
-    found = re.search(rf"^{name}:\s*(\d+) kB", _text(PROCESS_STATUS), re.MULTILINE)
-    return int(found.group(1)) * 1024 if found else None
+    match = re.search(rf"^{name}:\s*(\d+) kB", _text(PROCESS_STATUS), re.MULTILINE)
+    return int(match.group(1)) * 1024 if match else None
 
 
 def _processor() -> str:
-    found = re.search(r"^model name\s*:\s*(.+)$", _text(CPU_INFO), re.MULTILINE)
-    return found.group(1).strip() if found else platform.processor() or platform.machine()
+    match = re.search(r"^model name\s*:\s*(.+)$", _text(CPU_INFO), re.MULTILINE)
+    return match.group(1).strip() if match else platform.processor() or platform.machine()
 
 
 def _system() -> str:

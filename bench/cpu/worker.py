@@ -133,8 +133,8 @@ def do(
         prepare(manifest)
         if not _told_to_go(ready, MORE):
             return
-        found = tasks[job.task](job, manifest)
-        outcome = found if isinstance(found, Outcome) else _step_by_step(found, ready)
+        work = tasks[job.task](job, manifest)
+        outcome = work if isinstance(work, Outcome) else _step_by_step(work, ready)
     except ToolError as error:
         outcome = Outcome(failure=str(error))
     if outcome is not None:

@@ -80,22 +80,22 @@ class CudaBench(CpuBench):
     def caution(self) -> str | None:
         """What about this machine or its GPU will spoil the measurements, or None."""
         state = read_state(self.gpu.uuid)
-        found = [super().caution()]
+        warnings = [super().caution()]
         if state is None:
-            found.append("nvidia-smi says nothing of this GPU: its clocks, heat and slow-downs will not be known")
+            warnings.append("nvidia-smi says nothing of this GPU: its clocks, heat and slow-downs will not be known")
         elif (state.busy_percent or 0) > MAX_BUSY_PERCENT:
-            found.append(f"the GPU is {state.busy_percent:.0f} % busy with other work; latencies will be too high")
-        return "; ".join(one for one in found if one) or None
+            warnings.append(f"the GPU is {state.busy_percent:.0f} % busy with other work; latencies will be too high")
+        return "; ".join(warning for warning in warnings if warning) or None
 
     def spread(self, plan: Plan) -> Plan:
         """The plan with one cell per variant in place of each cell, and what of it cannot be had."""
-        cells = [replace(cell, variant=one) for cell in plan.cells for one in self._variants(cell.manifest)]
+        cells = [replace(cell, variant=variant) for cell in plan.cells for variant in self._variants(cell.manifest)]
         artifacts = {cell.folder: cell.manifest for cell in plan.cells}
         missing = [
-            NotMeasured(describe_artifact(manifest), f"it cannot be computed in {one} on this GPU", broken=False)
+            NotMeasured(describe_artifact(manifest), f"it cannot be computed in {precision} on this GPU", broken=False)
             for manifest in artifacts.values()
-            for one in self.precisions
-            if not self._can(manifest, one)
+            for precision in self.precisions
+            if not self._can(manifest, precision)
         ]
         return Plan(tuple(cells), (*plan.not_measured, *missing))
 
@@ -113,10 +113,10 @@ class CudaBench(CpuBench):
 
     def _variants(self, manifest: Manifest) -> list[Variant]:
         return [
-            Variant(engine=engine, precision=one, cold_l2=self.cold_l2, copied_input=self.copied_input)
+            Variant(engine=engine, precision=precision, cold_l2=self.cold_l2, copied_input=self.copied_input)
             for engine in ENGINES[manifest.format]
-            for one in self.precisions
-            if engine in self.engines and self._can(manifest, one)
+            for precision in self.precisions
+            if engine in self.engines and self._can(manifest, precision)
         ]
 
     def _can(self, manifest: Manifest, precision: Precision) -> bool:
@@ -132,7 +132,7 @@ class CudaBench(CpuBench):
         row = super()._row(run, before, run_id)
         if row.validity == "failed":
             return row
-        watches = [one.gpu for one in run.launches if one.gpu is not None]
+        watches = [launch.gpu for launch in run.launches if launch.gpu is not None]
         states = {"gpu_before": watches[0].before, "gpu_loaded": watches[-1].loaded} if watches else {}
         changes = {
             "accelerator_active": row.accelerator_requested,
@@ -146,12 +146,12 @@ class CudaBench(CpuBench):
 
 def throttling(watches: Sequence[GpuWatch]) -> str | None:
     """In which launch the GPU slowed itself down, and why; None if in none."""
-    for number, one in enumerate(watches, start=1):
-        if one.loaded is None:
+    for number, watch in enumerate(watches, start=1):
+        if watch.loaded is None:
             continue
-        reasons = ", ".join(one.loaded.slowdowns or ())
-        if one.before is not None and one.before.slowed_us is not None and one.loaded.slowed_us is not None:
-            slowed_ms = (one.loaded.slowed_us - one.before.slowed_us) / 1000
+        reasons = ", ".join(watch.loaded.slowdowns or ())
+        if watch.before is not None and watch.before.slowed_us is not None and watch.loaded.slowed_us is not None:
+            slowed_ms = (watch.loaded.slowed_us - watch.before.slowed_us) / 1000
             if slowed_ms >= 1:
                 why = f" ({reasons})" if reasons else ""
                 return f"the GPU slowed itself down for {slowed_ms:.0f} ms in launch {number}{why}"

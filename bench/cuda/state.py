@@ -64,7 +64,7 @@ def parse(values: dict[str, str]) -> GpuState:
     memory_mib = number(values["memory.used"])
     reasons = values.get(REASONS, values.get(OLD_REASONS, ""))
     counters = [number(values[name]) for name in COUNTERS if name in values]
-    known = [one for one in counters if one is not None]
+    known = [counter for counter in counters if counter is not None]
     return GpuState(
         sm_mhz=number(values["clocks.sm"]),
         memory_mhz=number(values["clocks.mem"]),

@@ -99,9 +99,9 @@ def new_result(run_id, instrument):
 
 def refuse_other_version(job):
     """Raise ValueError for a job this file was not written for."""
-    found = job.get("schema_version")
-    if found != SCHEMA_VERSION:
-        raise ValueError(f"the job has schema version {found!r}, this instrument ({VERSION}) knows {SCHEMA_VERSION}")
+    version = job.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise ValueError(f"the job has schema version {version!r}, this instrument ({VERSION}) knows {SCHEMA_VERSION}")
 
 
 def measure_model(job, model, folder, report):
@@ -168,7 +168,7 @@ def measure_into(seen, job, model, folder, report):
     output = numpy.asarray(call(), dtype=numpy.float32).reshape(-1)
     seen.update(timing)
     seen["sample_count"] = len(timing["samples_ns"])
-    seen["golden_output"] = [float(one) if numpy.isfinite(one) else None for one in output]
+    seen["golden_output"] = [float(logit) if numpy.isfinite(logit) else None for logit in output]
     peak = first_match("/proc/self/status", r"VmHWM:\s*(\d+) kB")
     seen["peak_memory_bytes"] = int(peak) * 1024 if peak else None
     seen["readings"] = readings
@@ -385,10 +385,10 @@ def first_match(path, pattern):
     """First group of a pattern in a file; None where there is no such file or no match."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
-            found = re.search(pattern, file.read())
+            match = re.search(pattern, file.read())
     except OSError:
         return None
-    return found.group(1) if found else None
+    return match.group(1) if match else None
 
 
 def words(error):

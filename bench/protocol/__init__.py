@@ -166,8 +166,8 @@ RECORDS: dict[str, type[Contract]] = {"job": Job, "result": Result, "progress": 
 def schema(name: str) -> dict[str, Any]:
     """The JSON schema (draft 2020-12) of one record: every field is required, unknown keys are errors."""
     record = RECORDS[name]
-    found = record.model_json_schema(mode="serialization")
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **_described(found)}
+    document = record.model_json_schema(mode="serialization")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **_described(document)}
 
 
 def _described(node: Any) -> Any:

@@ -72,7 +72,7 @@ def find_artifacts(paths: Iterable[Path]) -> list[Path]:
     Raises:
         UsageError: a path does not exist, or holds no artifact.
     """
-    found: dict[Path, Path] = {}
+    folders: dict[Path, Path] = {}
     for path in paths:
         below = _artifacts_below(path)
         if not below:
@@ -80,8 +80,8 @@ def find_artifacts(paths: Iterable[Path]) -> list[Path]:
                 f"{path} {_why_empty(path)}. Make artifacts with: python -m export CHECKPOINT --format all"
             )
         for folder in below:
-            found.setdefault(folder.resolve(), folder)
-    return list(found.values())
+            folders.setdefault(folder.resolve(), folder)
+    return list(folders.values())
 
 
 def plan(
@@ -157,14 +157,14 @@ def subject(cell: Cell) -> Subject:
 
 
 def _artifacts_below(path: Path) -> list[Path]:
-    found: list[Path] = []
+    artifacts: list[Path] = []
     for parent, folders, files in os.walk(path):
         folders.sort()
         if MANIFEST_FILE in files:
-            found.append(Path(parent))
+            artifacts.append(Path(parent))
             # An artifact's own folders may hold manifests of another kind (Core ML has one).
             folders.clear()
-    return found
+    return artifacts
 
 
 def _why_empty(path: Path) -> str:

@@ -47,15 +47,15 @@ def check_output(
     """
     if golden is None:
         return
-    found = np.asarray(call())
-    if found.shape != golden.shape or not np.isfinite(found).all():
+    output = np.asarray(call())
+    if output.shape != golden.shape or not np.isfinite(output).all():
         raise WorkFailed(
-            f"the output is wrong: expected {golden.shape} finite logits, found {found.shape} with "
-            f"{np.count_nonzero(~np.isfinite(found))} that are not finite. Export the artifact again."
+            f"the output is wrong: expected {golden.shape} finite logits, found {output.shape} with "
+            f"{np.count_nonzero(~np.isfinite(output))} that are not finite. Export the artifact again."
         )
     precision = precision or manifest.precision
     allowed = TOLERANCE.get(precision, QUANTIZED_TOLERANCE) * max(1.0, float(np.abs(golden).max()))
-    difference = float(np.abs(found - golden).max())
+    difference = float(np.abs(output - golden).max())
     if difference > allowed:
         raise WorkFailed(
             f"the output is wrong: logits differ from the golden ones by up to {difference:.3g}, allowed is "

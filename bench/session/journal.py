@@ -79,9 +79,9 @@ def _find_run(run: str, runs: dict[str, str], path: Path) -> str:
         if len(ids) < 2:
             raise UsageError(f"{path} holds one run only, so there is no previous one. Measure again into it.")
         return ids[-2]
-    found = [run] if run in runs else [one for one in ids if run and one.startswith(run)]
-    if len(found) == 1:
-        return found[0]
-    known = ", ".join(f"{one[:8]} ({runs[one]})" for one in reversed(ids[-SHOWN_RUNS:]))
-    problem = f"has {len(found)} runs that begin with {run!r}" if found else f"has no run {run!r}"
+    matches = [run] if run in runs else [run_id for run_id in ids if run and run_id.startswith(run)]
+    if len(matches) == 1:
+        return matches[0]
+    known = ", ".join(f"{run_id[:8]} ({runs[run_id]})" for run_id in reversed(ids[-SHOWN_RUNS:]))
+    problem = f"has {len(matches)} runs that begin with {run!r}" if matches else f"has no run {run!r}"
     raise UsageError(f"{path} {problem}. Its newest runs: {known}; or say {LATEST} or {PREVIOUS}.")

@@ -94,10 +94,10 @@ def _command(compiler: str, package: Path, target: Path) -> list[str]:
 
 def _version(package: Path) -> str:
     path = package / "version.py"
-    found = re.search(r"^__version__\s*=\s*['\"]([\w.]+)", path.read_text() if path.is_file() else "", re.MULTILINE)
-    if not found:
+    match = re.search(r"^__version__\s*=\s*['\"]([\w.]+)", path.read_text() if path.is_file() else "", re.MULTILINE)
+    if not match:
         raise UsageError(f"{package} does not say which version it is. Give the folder of an executorch package.")
-    return found.group(1)
+    return match.group(1)
 
 
 def main(
