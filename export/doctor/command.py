@@ -89,13 +89,13 @@ def doctor(
     limits = pool.worker_limits(1, memory_gib, timeout)
     settings = Settings(images, calibration_images, seed, min_relative_accuracy, every_step, limits)
     out = out or DEFAULT_OUT / run_name(folder)
-    found = examine_checkpoint(run, folder, card, formats, settings, out)
-    found.write(out / DIAGNOSIS_FILE)
+    diagnosis = examine_checkpoint(run, folder, card, formats, settings, out)
+    diagnosis.write(out / DIAGNOSIS_FILE)
     if as_json:
-        terminal.answer(found.to_json())
+        terminal.answer(diagnosis.to_json())
     else:
-        show(found, out)
-    return 0 if all(each.chosen is not None for each in found.formats) else 1
+        show(diagnosis, out)
+    return 0 if all(each.chosen is not None for each in diagnosis.formats) else 1
 
 
 def parse_formats(text: str | None) -> tuple[FormatName, ...]:
@@ -130,7 +130,7 @@ def examine_checkpoint(
     with tempfile.TemporaryDirectory(prefix="doctor-") as scratch:
         hold_out.save(Path(scratch) / "hold-out.npz")
         reported.save(Path(scratch) / "reported.npz")
-        found: list[FormatDiagnosis] = []
+        diagnoses: list[FormatDiagnosis] = []
         for name in formats:
             order = Order(
                 checkpoint=str(folder.resolve()),
@@ -144,8 +144,8 @@ def examine_checkpoint(
                 chosen_on=parts.identity,
             )
             steps, ending = follow(order, Path(scratch), out / f"{name}.log", settings.limits)
-            found.append(verdict.conclude(name, steps, ending, out, export_words))
-            terminal.say(words.verdict_line(found[-1]))
+            diagnoses.append(verdict.conclude(name, steps, ending, out, export_words))
+            terminal.say(words.verdict_line(diagnoses[-1]))
     return Diagnosis(
         model=card.model,
         checkpoint_sha256=card.weights_sha256,
@@ -155,8 +155,8 @@ def examine_checkpoint(
         min_accuracy_kept=settings.min_accuracy_kept,
         min_agreement=QUANTIZED_MIN_AGREEMENT,
         layers=layers,
-        formats=tuple(found),
-        advice=verdict.advice(card, run, found),
+        formats=tuple(diagnoses),
+        advice=verdict.advice(card, run, diagnoses),
         versions=checkpoints.versions("torch", "numpy"),
     )
 
@@ -240,17 +240,17 @@ def follow(order: Order, scratch: Path, log: Path, limits: Limits) -> tuple[list
     raise AssertionError("the last event is an ending")
 
 
-def show(found: Diagnosis, out: Path) -> None:
+def show(diagnosis: Diagnosis, out: Path) -> None:
     """The table of all steps, the result on unseen images, and what to do next."""
-    limits = words.limits_in_words(found.min_accuracy_kept, found.min_agreement)
-    terminal.say(f"{escape(found.model)} on {found.hold_out.num_images} hold-out images; needed: {limits}")
-    for each in found.formats:
+    limits = words.limits_in_words(diagnosis.min_accuracy_kept, diagnosis.min_agreement)
+    terminal.say(f"{escape(diagnosis.model)} on {diagnosis.hold_out.num_images} hold-out images; needed: {limits}")
+    for each in diagnosis.formats:
         rows = [words.step_row(step, each.chosen) for step in each.steps]
         if rows:
             terminal.console.print(terminal.table(each.format, words.COLUMNS, rows))
         if each.reported is not None:
             terminal.say(f"[bold]{each.format}[/] on images no choice saw: {escape(each.reported.reason)}")
-    for line in found.advice:
+    for line in diagnosis.advice:
         terminal.say(f"[bold]else:[/] {escape(line)}")
-    commands = [each.export_command for each in found.formats if each.export_command]
+    commands = [each.export_command for each in diagnosis.formats if each.export_command]
     terminal.product(out / DIAGNOSIS_FILE, escape("\n      ".join(commands) or f"see {shlex.quote(str(out))}"))

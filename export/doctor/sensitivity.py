@@ -42,7 +42,7 @@ def measure_layers(
     ranges = find_ranges(traced, torch.from_numpy(calibration), recipe)
     units = float_units(model)
     batches = list(traced.batches(images))
-    found: dict[str, LayerSensitivity] = {}
+    sensitivities: dict[str, LayerSensitivity] = {}
     with torch.inference_mode():
         float_logits = torch.cat([model(part) for part in batches])
         for done, layer in enumerate(traced.layers, start=1):
@@ -55,10 +55,11 @@ def measure_layers(
                 top1_agreement=float((float_logits.argmax(1) == logits.argmax(1)).double().mean()),
                 num_weights=model.get_submodule(layer.name).get_parameter("weight").numel(),
             )
-            if name not in found or measured.sqnr_db < found[name].sqnr_db:  # a layer may be called several times
-                found[name] = measured
+            # A layer may be called several times.
+            if name not in sensitivities or measured.sqnr_db < sensitivities[name].sqnr_db:
+                sensitivities[name] = measured
             on_progress(done, len(traced.layers))
-    return tuple(sorted(found.values(), key=lambda each: each.sqnr_db))
+    return tuple(sorted(sensitivities.values(), key=lambda each: each.sqnr_db))
 
 
 def sqnr_db(signal: Tensor, noisy: Tensor) -> float:

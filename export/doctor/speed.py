@@ -22,8 +22,8 @@ def compare(fp32: Callable[[], object], candidate: Callable[[], object], *, roun
     times_s: list[tuple[float, float]] = []
     for number in range(rounds):
         order = (0, 1) if number % 2 == 0 else (1, 0)
-        found = {index: _block_s(calls[index], repeats[index]) for index in order}
-        times_s.append((found[0], found[1]))
+        block_s = {index: _block_s(calls[index], repeats[index]) for index in order}
+        times_s.append((block_s[0], block_s[1]))
     ratios = [slow / fast for slow, fast in times_s]
     return Speed(
         ratio=statistics.median(ratios),

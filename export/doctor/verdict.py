@@ -61,19 +61,19 @@ def conclude(
 
 def advice(card: Card, run: Path, formats: Sequence[FormatDiagnosis]) -> tuple[str, ...]:
     """What else can be done for a student of ours; empty if every format has a scheme that is good and faster."""
-    if all(found.outcome in ("faster", "failed") for found in formats):
+    if all(diagnosis.outcome in ("faster", "failed") for diagnosis in formats):
         return ()
-    found: list[str] = []
+    remedies: list[str] = []
     config = run / "config.json"
-    if any(each.outcome == "loses-too-much" for each in formats) and config.is_file():
+    if any(diagnosis.outcome == "loses-too-much" for diagnosis in formats) and config.is_file():
         words = ["python", "-m", "distill", "run", str(config), "--set", f"quantization_aware.from_run={run}"]
         short = ["--set", f"name={run.name}-qat", "--set", "training.epochs=4", "--set", "training.optimizer.lr=5e-4"]
-        found.append("quantization-aware fine-tuning: " + shlex.join([*words, *short]))
+        remedies.append("quantization-aware fine-tuning: " + shlex.join([*words, *short]))
     friendly = QUANTIZATION_FRIENDLY.get(card.model)
     if friendly is not None and config.is_file():
         words = ["python", "-m", "distill", "run", str(config), "--set", f"model={friendly}"]
-        found.append("a student built for integers: " + shlex.join([*words, "--set", f"name={run.name}-friendly"]))
-    return tuple(found)
+        remedies.append("a student built for integers: " + shlex.join([*words, "--set", f"name={run.name}-friendly"]))
+    return tuple(remedies)
 
 
 def _best_so_far(steps: Sequence[Step]) -> str:

@@ -82,10 +82,10 @@ def layer_row(layer: LayerSensitivity) -> list[str]:
     return [escape(layer.layer), f"{layer.sqnr_db:.1f}", agreement, weights]
 
 
-def verdict_line(found: FormatDiagnosis) -> str:
+def verdict_line(diagnosis: FormatDiagnosis) -> str:
     """The outcome of one format as one line of markup."""
-    colour = {"faster": "green", "not-faster": "yellow", "loses-too-much": "red", "failed": "red"}[found.outcome]
-    return f"[{colour}]{found.format}[/]: {escape(found.reason)}"
+    colour = {"faster": "green", "not-faster": "yellow", "loses-too-much": "red", "failed": "red"}[diagnosis.outcome]
+    return f"[{colour}]{diagnosis.format}[/]: {escape(diagnosis.reason)}"
 
 
 def limits_in_words(min_accuracy_kept: float, min_agreement: float = QUANTIZED_MIN_AGREEMENT) -> str:
