@@ -112,20 +112,20 @@ def find_artifacts(places: Sequence[Path]) -> list[Path]:
     Raises:
         UsageError: nothing there, a damaged artifact, or one named by itself that the app has no engine for.
     """
-    found: list[Path] = []
+    folders: list[Path] = []
     for place in places:
         if (place / MANIFEST_FILE).is_file():
             _require_engine(place, read_artifact(place))
-            found.append(place)
+            folders.append(place)
             continue
         below = sorted(path.parent for path in place.rglob(MANIFEST_FILE))
-        found += [folder for folder in below if read_artifact(folder).format in APP_FORMATS]
-    if not found:
+        folders += [folder for folder in below if read_artifact(folder).format in APP_FORMATS]
+    if not folders:
         raise UsageError(
             f"found no artifact for the app in {', '.join(map(str, places))}. It runs {', '.join(APP_FORMATS)}; "
             "make one with: python -m export CHECKPOINT --format onnx"
         )
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(folders))
 
 
 def _require_engine(folder: Path, manifest: Manifest) -> None:

@@ -233,10 +233,10 @@ class Manifest(Contract):
     @model_validator(mode="after")
     def _tensors_fit(self) -> "Manifest":
         expected = (self.preprocess.input_shape, (len(self.class_names),))
-        found = (self.input.shape[1:], self.output.shape[1:])
-        if found != expected:
+        shapes = (self.input.shape[1:], self.output.shape[1:])
+        if shapes != expected:
             raise ValueError(
-                f"input and output must be {expected} behind the batch, by preprocess and class_names; found {found}"
+                f"input and output must be {expected} behind the batch, by preprocess and class_names; found {shapes}"
             )
         return self
 
@@ -302,10 +302,10 @@ def _verify(folder: Path, file: ArtifactFile) -> None:
             f"{path} was changed after it was exported: it has {size_bytes} bytes, the manifest says "
             f"{file.size_bytes}. Export it again."
         )
-    found = sha256_of_file(path)
-    if found != file.sha256:
+    sha256 = sha256_of_file(path)
+    if sha256 != file.sha256:
         raise UsageError(
-            f"{path} was changed after it was exported: SHA-256 is {found[:12]}…, the manifest says "
+            f"{path} was changed after it was exported: SHA-256 is {sha256[:12]}…, the manifest says "
             f"{file.sha256[:12]}…. Export it again."
         )
 

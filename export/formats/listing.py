@@ -23,9 +23,9 @@ def formats(
     if as_json:
         print(json.dumps(records, indent=2))
         return
-    for name, found in zip(FORMATS, records, strict=True):
+    for name, entry in zip(FORMATS, records, strict=True):
         rows = [pair_row(name, precision) for precision in PRECISIONS]
-        terminal.console.print(terminal.table(f"[bold]{name}[/]  {in_words(found)}", COLUMNS, rows))
+        terminal.console.print(terminal.table(f"[bold]{name}[/]  {in_words(entry)}", COLUMNS, rows))
 
 
 def record(name: FormatName) -> dict[str, object]:
@@ -62,14 +62,14 @@ def why_not_run(name: FormatName) -> str | None:
     return None
 
 
-def in_words(found: dict[str, object]) -> str:
+def in_words(entry: dict[str, object]) -> str:
     """The line above a format's rows: can it be made here, can it run here, in which batches."""
-    missing, batches = found["missing_packages"], found["refused_batches"]
+    missing, batches = entry["missing_packages"], entry["refused_batches"]
     assert isinstance(missing, list)
     assert isinstance(batches, dict)
-    install = f"needs {', '.join(missing)}: pip install 'pocket-distill\\[{found['extra']}]'" if missing else ""
+    install = f"needs {', '.join(missing)}: pip install 'pocket-distill\\[{entry['extra']}]'" if missing else ""
     made = f"[red]{install}[/]" if missing else "[green]can be made here[/]"
-    runs = "[green]runs here[/]" if found["runs_here"] else f"[yellow]not run here: {found['why_not_run']}[/]"
+    runs = "[green]runs here[/]" if entry["runs_here"] else f"[yellow]not run here: {entry['why_not_run']}[/]"
     reasons = sorted({str(reason) for reason in batches.values()})
     batch = f"batch 1 only ({'; '.join(reasons)})" if len(batches) == 2 else "any batch"
     if len(batches) == 1:

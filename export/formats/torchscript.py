@@ -46,7 +46,7 @@ def takes_any_batch(frozen: torch.jit.ScriptModule, job: ExportJob) -> bool:
     with torch.no_grad():
         expected = job.model(images)
         try:
-            found = frozen(images)
+            logits = frozen(images)
         except RuntimeError:
             return False
-    return found.shape == expected.shape and torch.allclose(found, expected, rtol=1e-3, atol=1e-4)
+    return logits.shape == expected.shape and torch.allclose(logits, expected, rtol=1e-3, atol=1e-4)

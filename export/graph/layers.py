@@ -95,14 +95,14 @@ def float_units(model: nn.Module) -> dict[str, str]:
     A convolution with its normalisation and activation goes as a whole where the network has a block of them.
     """
     weighted = [name for name, module in model.named_modules() if isinstance(module, (nn.Conv2d, nn.Linear))]
-    found: dict[str, str] = {}
+    units: dict[str, str] = {}
     for name in weighted:
         unit = name
         parent = name.rpartition(".")[0]
         while "." in parent and sum(is_inside(other, (parent,)) for other in weighted) == 1:
             unit, parent = parent, parent.rpartition(".")[0]
-        found[name] = unit
-    return found
+        units[name] = unit
+    return units
 
 
 def _is_weighted(node: Node) -> bool:

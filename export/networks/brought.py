@@ -101,13 +101,13 @@ def answer(model: ImageClassifier, brought: Brought) -> torch.Tensor:
     image = torch.full((1, *brought.preprocess.input_shape), 0.5)
     try:
         with torch.inference_mode():
-            found = model(image)
+            output = model(image)
     except Exception as error:
         size = brought.preprocess.size_px
         raise UsageError(
             f"{brought.model} fails on a 3x{size}x{size} image: {type(error).__name__}: "
             f"{next(iter(str(error).splitlines()), 'no message')} Is --size right?"
         ) from error
-    if not isinstance(found, torch.Tensor):
-        raise UsageError(f"{brought.model} returns {type(found).__name__}; expected one tensor of logits.")
-    return found
+    if not isinstance(output, torch.Tensor):
+        raise UsageError(f"{brought.model} returns {type(output).__name__}; expected one tensor of logits.")
+    return output

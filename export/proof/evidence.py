@@ -202,17 +202,17 @@ def load_verified(training: Training, split: SplitName, preprocess: Preprocess) 
         UsageError: it is missing or unreadable, or its images, labels or classes have changed since.
     """
     data = training.data
-    found = data.config.load(split, preprocess)
+    images = data.config.load(split, preprocess)
     expected = data.train_sha256 if split == "train" else data.validation_sha256
-    sha256 = found.sha256()
+    sha256 = images.sha256()
     if sha256 != expected:
         count = data.num_train if split == "train" else data.num_validation
         raise UsageError(
-            f"the {split} images of {data.config.kind} are not those this checkpoint was trained with: {len(found)} "
+            f"the {split} images of {data.config.kind} are not those this checkpoint was trained with: {len(images)} "
             f"images with hash {sha256[:12]}…, the card says {count} with {expected[:12]}…. Accuracy measured on them "
             "would not be this model's. Put the old data back, or train again on the new."
         )
-    return found
+    return images
 
 
 def synthetic_images(preprocess: Preprocess, seed: int) -> NDArray[np.uint8]:

@@ -41,15 +41,15 @@ def find_pairs(model: nn.Module, traced: Traced) -> list[tuple[GraphLayer, Graph
     names = [layer.name for layer in traced.layers]
     norms = [layer.batch_norm for layer in traced.layers]
     by_source = {layer.source: layer for layer in traced.layers}
-    found: list[tuple[GraphLayer, GraphLayer]] = []
+    pairs: list[tuple[GraphLayer, GraphLayer]] = []
     for first in traced.layers:
         second = by_source.get(first.result)
         if second is None or not (is_convolution(first.node) and is_convolution(second.node)):
             continue
         once = names.count(second.name) == 1 and norms.count(first.batch_norm) == 1
         if once and _commutes(first.activation) and len(first.result.users) == 1 and _fits(model, first, second):
-            found.append((first, second))
-    return found
+            pairs.append((first, second))
+    return pairs
 
 
 def factors(norm: nn.BatchNorm2d, following: nn.Conv2d) -> Tensor:

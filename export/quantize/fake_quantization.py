@@ -28,9 +28,9 @@ def fake_weight(weight: Tensor, *, per_channel: bool) -> Tensor:
     return (weight / scale).round() * scale
 
 
-def fake_activation(values: Tensor, found: Range) -> Tensor:
+def fake_activation(values: Tensor, bounds: Range) -> Tensor:
     """Values as an affine 8-bit tensor of that range would keep them; the range holds zero, and zero stays exact."""
-    low, high = found
+    low, high = bounds
     scale = max(high - low, 1e-30) / (ACTIVATION_LEVELS - 1)
     zero = round(-low / scale)
     return ((values / scale).round().clamp(-zero, ACTIVATION_LEVELS - 1 - zero)) * scale
@@ -50,10 +50,10 @@ def find_ranges(traced: Traced, images: Tensor, recipe: QuantizationRecipe) -> R
     with torch.inference_mode():
         for part in traced.batches(images):
             watch.run(part)
-    found = {node: recipe.range_of(histogram) for node, histogram in watch.seen.items()}
+    ranges = {node: recipe.range_of(histogram) for node, histogram in watch.seen.items()}
     return Ranges(
-        {layer.name: found[layer.source] for layer in traced.layers},
-        {layer.name: found[layer.result] for layer in traced.layers},
+        {layer.name: ranges[layer.source] for layer in traced.layers},
+        {layer.name: ranges[layer.result] for layer in traced.layers},
     )
 
 

@@ -89,17 +89,17 @@ def plan_task(request: Request, target: Target) -> Task:
 
 def kept(request: Request, tasks: Sequence[Task]) -> dict[Target, Outcome]:
     """Outcomes that are known beforehand: artifacts whose inputs are unchanged, and those that were refused."""
-    found: dict[Target, Outcome] = {}
+    outcomes: dict[Target, Outcome] = {}
     for task in tasks:
         manifest = reuse.unchanged(task.folder, task.inputs_sha256)
         if manifest is not None and (request.allow_loss or manifest.parity.verdict != "fail"):
-            found[task.target] = Outcome(task, 0.0, "unchanged", "")
+            outcomes[task.target] = Outcome(task, 0.0, "unchanged", "")
             continue
         refused = reuse.refused_before(task.refusal, task.inputs_sha256)
         if refused is not None and not request.allow_loss:
             cause = f"refused before, and nothing has changed: {refused.parity.reason}. Accept it with --allow-loss"
-            found[task.target] = Outcome(task, 0.0, "refused", cause)
-    return found
+            outcomes[task.target] = Outcome(task, 0.0, "refused", cause)
+    return outcomes
 
 
 def make_all(request: Request, tasks: Sequence[Task], *, jobs: int, limits: Limits) -> list[Outcome]:
@@ -224,12 +224,12 @@ def fall_back(delegation: Delegation) -> str:
     """What the backend did not take, in words."""
     if not delegation.pieces:
         return f"{delegation.backend} took nothing of the graph"
-    found = f"{delegation.backend} takes the graph in {delegation.pieces} piece(s)"
+    summary = f"{delegation.backend} takes the graph in {delegation.pieces} piece(s)"
     counts = sorted(delegation.undelegated.items(), key=lambda item: -item[1])
     if not counts:
-        return found
+        return summary
     names = ", ".join(f"{name} x{count}" if count > 1 else name for name, count in counts[:OPERATIONS_SHOWN])
-    return f"{found}; outside: {names}{', …' if len(counts) > OPERATIONS_SHOWN else ''}"
+    return f"{summary}; outside: {names}{', …' if len(counts) > OPERATIONS_SHOWN else ''}"
 
 
 def manifest_of(outcome: Outcome) -> Manifest | None:

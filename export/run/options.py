@@ -51,12 +51,12 @@ def as_preprocess(
 def numbers(option: str, text: str) -> tuple[float, ...]:
     """Finite numbers separated by commas; raises UsageError naming the option."""
     try:
-        found = tuple(float(part) for part in text.split(","))
+        values = tuple(float(part) for part in text.split(","))
     except ValueError as error:
         raise UsageError(f"{option} {text!r}: expected numbers separated by commas, e.g. 0.5,0.5,0.5.") from error
-    if not all(map(math.isfinite, found)):
+    if not all(map(math.isfinite, values)):
         raise UsageError(f"{option} {text!r}: expected finite numbers.")
-    return found
+    return values
 
 
 def positive(temperature: float) -> float:

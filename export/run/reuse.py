@@ -95,10 +95,10 @@ def _identity(card: Card) -> dict[str, JsonValue]:
     """What an artifact or its manifest takes from the card."""
     training = card.training
     fields = {"model", "class_names", "preprocess", "temperature", "num_parameters", "weights_sha256"}
-    found = card.model_dump(mode="json", include=fields)
+    identity = card.model_dump(mode="json", include=fields)
     if training is not None:
-        found["training"] = training.model_dump(mode="json", include={"method", "teacher_sha256", "data"})
-    return found
+        identity["training"] = training.model_dump(mode="json", include={"method", "teacher_sha256", "data"})
+    return identity
 
 
 def _distributions(target: Target) -> list[str]:

@@ -20,15 +20,15 @@ def sources_sha256(modules: Iterable[str]) -> str:
 
 def closure(modules: Iterable[str]) -> set[Path]:
     """Files of the modules and of all they import, directly or not; read, not imported."""
-    found: set[Path] = set()
+    files: set[Path] = set()
     waiting = [path for module in modules for path in _files(module)]
     while waiting:
         path = waiting.pop()
-        if path in found:
+        if path in files:
             continue
-        found.add(path)
+        files.add(path)
         waiting += [file for name in _imported(path) for file in _files(name)]
-    return found
+    return files
 
 
 @cache

@@ -104,8 +104,8 @@ class BlobFile:
         metadata = self._slice(offset, _METADATA.size)
         sentinel, code, size_bytes, start, _ = _METADATA.unpack(metadata)
         if sentinel != _SENTINEL or _CODES.get(code) != dtype:
-            found = f"type {_CODES.get(code, code)}" if sentinel == _SENTINEL else "no blob"
-            raise UsageError(f"{self._path}: expected values of type {dtype} at byte {offset}, found {found}.")
+            kind = f"type {_CODES.get(code, code)}" if sentinel == _SENTINEL else "no blob"
+            raise UsageError(f"{self._path}: expected values of type {dtype} at byte {offset}, found {kind}.")
         try:
             return unpack(self._slice(start, size_bytes), dtype, count)
         except UsageError as error:

@@ -39,8 +39,8 @@ def constexpr_lut_to_dense_ios16(*, indices: Values, lut: Values, shape: Values)
     """`lut[index]` for indices of log2(len(lut)) bits packed into bytes; one table [values] for a whole weight."""
     bits = int(lut.size).bit_length() - 1
     sizes = tuple(int(size) for size in shape)
-    found = unpack(indices.astype(np.uint8).tobytes(), f"uint{bits}", math.prod(sizes))
-    return lut[found.astype(np.intp)].reshape(sizes)
+    positions = unpack(indices.astype(np.uint8).tobytes(), f"uint{bits}", math.prod(sizes))
+    return lut[positions.astype(np.intp)].reshape(sizes)
 
 
 def constexpr_lut_to_dense_ios18(*, indices: Values, lut: Values, vector_axis: int | None = None) -> Values:
@@ -50,14 +50,14 @@ def constexpr_lut_to_dense_ios18(*, indices: Values, lut: Values, vector_axis: i
     """
     vector = lut.shape[-1]
     blocks = np.ix_(*(np.arange(n) // (n // b) for n, b in zip(indices.shape, lut.shape[:-2], strict=True)))
-    found = lut[(*blocks, indices.astype(np.intp))]
+    entries = lut[(*blocks, indices.astype(np.intp))]
     if vector == 1:
-        return found[..., 0]
+        return entries[..., 0]
     if vector_axis is None:
         raise ValueError("a table of vectors needs vector_axis")
     axis = vector_axis % indices.ndim
     sizes = [n * vector if i == axis else n for i, n in enumerate(indices.shape)]
-    return np.moveaxis(found, -1, axis + 1).reshape(sizes)
+    return np.moveaxis(entries, -1, axis + 1).reshape(sizes)
 
 
 def decompressor(type: str, parameters: set[str]) -> Callable[..., Values] | None:

@@ -42,10 +42,10 @@ class Step:
         for parameter, names in self.live_lists.items():
             arguments[parameter] = [values[name] if isinstance(name, str) else name for name in names]  # pyright: ignore[reportArgumentType]
         try:
-            found = self.function(**self.fixed, **arguments)
+            result = self.function(**self.fixed, **arguments)
         except (RuntimeError, IndexError, ValueError, TypeError) as error:
             raise WorkFailed(f"{self.describe()} cannot be computed: {error}. Export the model again.") from error
-        results = found if isinstance(found, tuple) else (found,)
+        results = result if isinstance(result, tuple) else (result,)
         return tuple(
             self.declared(value, output) for value, output in zip(results, self.operation.outputs, strict=True)
         )
@@ -122,17 +122,17 @@ class Interpreter:
         live_lists: dict[str, tuple[str | Tensor, ...]] = {}
         for parameter, bindings in operation.inputs.items():
             wanted, place = parameters[parameter], f"{operation.type} ({operation.name}): {parameter}"
-            found = [self._resolve(binding, place) for binding in bindings]
+            values = [self._resolve(binding, place) for binding in bindings]
             if wanted is list:
                 live_lists[parameter] = tuple(
-                    value.name if isinstance(value, Reference) else _convert(value, Tensor, place) for value in found
+                    value.name if isinstance(value, Reference) else _convert(value, Tensor, place) for value in values
                 )
-            elif len(found) != 1:
-                raise UsageError(f"{place} has {len(found)} values, expected one")
-            elif not isinstance(found[0], Reference):
-                fixed[parameter] = _convert(found[0], wanted, place)
+            elif len(values) != 1:
+                raise UsageError(f"{place} has {len(values)} values, expected one")
+            elif not isinstance(values[0], Reference):
+                fixed[parameter] = _convert(values[0], wanted, place)
             elif wanted is Tensor:
-                live[parameter] = found[0].name
+                live[parameter] = values[0].name
             else:
                 raise UsageError(f"{place} is computed at run time; only a constant is known here")
         return Step(operation, function, fixed, live, live_lists)
@@ -151,14 +151,15 @@ class Interpreter:
             arguments[parameter] = _convert(value, int, place) if _parameters(function)[parameter] is int else value
         output = operation.outputs[0]
         try:
-            found = function(**arguments)
+            weights = function(**arguments)
         except (ValueError, IndexError, KeyError, TypeError, ZeroDivisionError) as error:
             raise UsageError(f"{operation.type} ({output.name}) cannot be decoded: {error}.") from error
-        if found.shape != output.type.shape:
+        if weights.shape != output.type.shape:
             raise UsageError(
-                f"{operation.type} ({output.name}) gives shape {found.shape}, the program declares {output.type.shape}"
+                f"{operation.type} ({output.name}) gives shape {weights.shape}, the program declares "
+                f"{output.type.shape}"
             )
-        self._constants[output.name] = found
+        self._constants[output.name] = weights
 
     def _resolve(self, binding: Reference | Constant, place: str) -> Reference | Constant:
         """A constant, or the name of a value that is there when the operation runs."""
@@ -174,13 +175,13 @@ class Interpreter:
 def _last_uses(steps: Sequence[Step], outputs: Sequence[str]) -> list[set[str]]:
     """For each step the values that no later step takes, so that memory does not grow with the program."""
     needed = set(outputs)
-    found: list[set[str]] = []
+    last_uses: list[set[str]] = []
     for step in reversed(steps):
         taken = {*step.live.values(), *(n for names in step.live_lists.values() for n in names if isinstance(n, str))}
         taken |= {output.name for output in step.operation.outputs}
-        found.append(taken - needed)
+        last_uses.append(taken - needed)
         needed |= taken
-    return found[::-1]
+    return last_uses[::-1]
 
 
 def _refuse_inputs(operation: Operation, function: Callable[..., Any]) -> None:

@@ -83,8 +83,8 @@ def activation_ranges(program: Program, images: Batch, input_name: str, recipe: 
     for start in range(0, len(images), batch):
         positions = np.minimum(np.arange(start, start + batch), len(images) - 1)
         interpreter.run({input_name: torch.from_numpy(images[positions])}, observe=count)
-    found = {name: recipe.range_of(histogram) for name, histogram in seen.items()}
-    return {name: {"rmin": low, "rmax": high} for name, (low, high) in found.items()}
+    ranges = {name: recipe.range_of(histogram) for name, histogram in seen.items()}
+    return {name: {"rmin": low, "rmax": high} for name, (low, high) in ranges.items()}
 
 
 def shared_by_concatenation(program: Program, ranges: Ranges) -> Ranges:

@@ -148,6 +148,6 @@ def convert(job: ExportJob, conversion: Conversion) -> Any:
 def check_names(model: Any) -> None:
     """Raise WorkFailed unless the model's input and output are called as its manifest will say."""
     description = model.get_spec().description
-    found = ([entry.name for entry in description.input], [entry.name for entry in description.output])
-    if found != ([INPUT], [OUTPUT]):
-        raise WorkFailed(f"coremltools wrote inputs and outputs {found}, expected {INPUT} and {OUTPUT}. Use version 9.")
+    names = ([entry.name for entry in description.input], [entry.name for entry in description.output])
+    if names != ([INPUT], [OUTPUT]):
+        raise WorkFailed(f"coremltools wrote inputs and outputs {names}, expected {INPUT} and {OUTPUT}. Use version 9.")

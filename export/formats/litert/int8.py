@@ -133,11 +133,11 @@ def results_of(content: bytes, layer: str) -> list[str]:
     names = {tensor["index"]: tensor["name"] for tensor in interpreter.get_tensor_details()}
     operations = interpreter._get_ops_details()
     written = {index for operation in operations for index in operation["outputs"]}
-    found: list[str] = []
+    results: list[str] = []
     for operation in operations:
         own = [*operation["outputs"], *(index for index in operation["inputs"] if index not in written)]
         if any(expression.search(names.get(index, "")) for index in own):
-            found.append("".join(names[index] for index in operation["outputs"]))
-    if not found:
+            results.append("".join(names[index] for index in operation["outputs"]))
+    if not results:
         raise WorkFailed(f"no operation of the converted model says that it belongs to {layer!r}; name another layer.")
-    return found
+    return results

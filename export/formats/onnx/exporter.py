@@ -169,9 +169,9 @@ def write(model: onnx.ModelProto, job: ExportJob) -> None:
 
 def check_opset(model: onnx.ModelProto) -> None:
     """Raise WorkFailed unless the file needs exactly the opset that was asked for."""
-    found = {entry.domain: entry.version for entry in model.opset_import}
-    if found != {"": OPSET}:
+    opsets = {entry.domain: entry.version for entry in model.opset_import}
+    if opsets != {"": OPSET}:
         raise WorkFailed(
-            f"the ONNX exporter was asked for opset {OPSET} and wrote {found}; mobile runtimes may refuse that. "
+            f"the ONNX exporter was asked for opset {OPSET} and wrote {opsets}; mobile runtimes may refuse that. "
             "Use the torch, onnx and onnxruntime versions of requirements.lock."
         )

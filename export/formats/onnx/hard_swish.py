@@ -93,5 +93,5 @@ def _add_constants(graph: onnx.GraphProto) -> None:
 
 
 def _is_torch_hard_sigmoid(node: onnx.NodeProto) -> bool:
-    found = {attribute.name: attribute.f for attribute in node.attribute}
-    return bool(np.isclose(found.get("alpha", 0.2), 1 / 6) and np.isclose(found.get("beta", 0.5), 0.5))
+    attributes = {attribute.name: attribute.f for attribute in node.attribute}
+    return bool(np.isclose(attributes.get("alpha", 0.2), 1 / 6) and np.isclose(attributes.get("beta", 0.5), 0.5))

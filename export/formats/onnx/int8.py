@@ -119,15 +119,15 @@ def scopes(model: onnx.ModelProto) -> dict[str, tuple[str, ...]]:
     A convolution with a batch normalisation folded into it is noted as the latter's; its weight tells the former.
     """
     weights = {tensor.name for tensor in model.graph.initializer}
-    found: dict[str, tuple[str, ...]] = {}
+    modules: dict[str, tuple[str, ...]] = {}
     for node in model.graph.node:
         noted: dict[str, str] = {entry.key: entry.value for entry in node.metadata_props}
         names = _parts(noted.get("pkg.torch.onnx.name_scopes", ""))
         # The last name is the operation itself, the one before it the module.
         scope = names[-2] if len(names) > 1 else ""
         owners = [name.split(".weight")[0] for name in node.input if name in weights and ".weight" in name]
-        found[node.name] = (scope, *owners)
-    return found
+        modules[node.name] = (scope, *owners)
+    return modules
 
 
 def _parts(text: str) -> list[str]:
