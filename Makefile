@@ -9,6 +9,8 @@ RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 # Where pip puts the program of a package that it installs for one user.
 export PATH := $(PATH):$(shell $(PYTHON) -m site --user-base)/bin
+# Compiled modules are kept, whatever the shell says: a target starts many processes, and each would compile torch anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup uv demo distill export bench report app app-check app-test test check format perf gpu-check lock clean

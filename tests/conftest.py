@@ -4,6 +4,7 @@ import fcntl
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Callable, Generator
 from pathlib import Path
 
@@ -11,9 +12,15 @@ from pathlib import Path
 # each other, and far longer when the machine has other work.
 os.environ["OMP_NUM_THREADS"] = "1"
 
+# Compiled modules are kept, whatever the shell says: tests start hundreds of processes, and each would compile torch
+# anew.
+os.environ["PYTHONDONTWRITEBYTECODE"] = ""
+
 import numpy as np
 import pytest
 from PIL import Image
+
+sys.dont_write_bytecode = False
 
 # A shell that starts the tests in the background has Ctrl-C ignored, and every command they start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -12,6 +12,7 @@ import pytest
 
 from bench.__main__ import app
 from bench.record import read_journal
+from distill.terminal import run
 
 ROOT = Path(__file__).resolve().parents[2]
 BENCH = [sys.executable, "-m", "bench"]
@@ -57,7 +58,7 @@ def test_the_default_folder_is_out_artifacts_and_json_is_one_document(make_artif
     make_artifact("tiny").parent.rename(tmp_path / "artifacts-moved")
     (tmp_path / "out").mkdir()
     (tmp_path / "artifacts-moved").rename(tmp_path / "out" / "artifacts")
-    done = bench("--json", folder=tmp_path)
+    done = bench("--json", "--launches", "1", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     assert [row["subject"]["name"] for row in document["measurements"]] == ["tiny"]
@@ -69,7 +70,7 @@ def test_a_broken_artifact_fails_the_command_and_not_the_others(make_artifact, t
     make_artifact("tiny")
     broken = make_artifact("broken")
     (broken / "manifest.json").write_text("{")
-    done = bench("artifacts", "--out", "m.jsonl", folder=tmp_path)
+    done = bench("artifacts", "--launches", "1", "--out", "m.jsonl", folder=tmp_path)
     assert done.returncode == 1
     assert "manifest.json is not valid JSON" in flat(done.stderr)
     assert [row.subject.name for row in read_journal(tmp_path / "m.jsonl").measurements] == ["tiny"]
@@ -104,14 +105,20 @@ def test_a_broken_artifact_fails_the_command_and_not_the_others(make_artifact, t
         (["--timeout", "0"], "--timeout"),
     ],
 )
-def test_what_cannot_be_served_is_one_paragraph_and_exit_code_2(make_artifact, tmp_path, words, expected):
+def test_what_cannot_be_served_is_one_paragraph_and_exit_code_2(
+    make_artifact, tmp_path, monkeypatch, capsys, words, expected
+):
     make_artifact("tiny")
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty.jsonl").touch()
-    done = bench(*words, folder=tmp_path)
-    assert done.returncode == 2, done.stderr
-    assert expected in flat(done.stderr)
-    assert "Traceback" not in done.stderr
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["bench", *words])
+    with pytest.raises(SystemExit) as ended:
+        run(app)
+    told = flat(capsys.readouterr().err)
+    assert ended.value.code == 2, told
+    assert expected in told
+    assert "Traceback" not in told
     assert not (tmp_path / "out").exists()
 
 

@@ -336,7 +336,10 @@ def test_reliability_has_two_panels_once_every_seed_is_calibrated(folder: Path) 
     assert titles[1] == f"after temperature scaling: ECE {after.mean:.1f} ± {after.half_width:.1f} %"
 
 
-def test_pictures_are_whole_listed_and_the_same_every_time(study: StudyRuns, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_pictures_are_whole_listed_and_the_same_when_the_command_draws_them(
+    study: StudyRuns, folder: Path, tmp_path: Path
+) -> None:
     before = dict(matplotlib.rcParams)
     entries, left_out = draw_study(study, (), tmp_path / "figures")
     assert dict(matplotlib.rcParams) == before
@@ -351,7 +354,12 @@ def test_pictures_are_whole_listed_and_the_same_every_time(study: StudyRuns, tmp
             assert picture.info["dpi"] == pytest.approx((200, 200), abs=0.1)
         assert "3 seeds" in entry.caption
     first = {path.name: path.read_bytes() for path in (tmp_path / "figures").iterdir()}
-    draw_study(study, (), tmp_path / "again")
+    command = [sys.executable, "-m", "distill", "figures", str(folder), "--out", str(tmp_path / "again")]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.splitlines() == [str(tmp_path / "again" / "figures.json")]
+    assert "left out: image-size: every run of the study sees 32 px" in ended.stderr
+    assert f"python -m bench report --figures {tmp_path / 'again'}" in ended.stderr
     assert {path.name: path.read_bytes() for path in (tmp_path / "again").iterdir()} == first
     assert ">KD T=4</text>" in (tmp_path / "figures" / entries[1].svg).read_text()
 
@@ -442,16 +450,6 @@ def test_a_study_without_a_finished_cell_is_refused_with_what_to_do(tmp_path: Pa
     write_study(tmp_path, [Cell("scratch", config("scratch", NETWORK, 0))], [None])
     with pytest.raises(UsageError, match="python -m distill study hand-made --out"):
         read_study(tmp_path)
-
-
-@pytest.mark.slow
-def test_the_command_draws_and_prints_the_list_last(folder: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "distill", "figures", str(folder), "--out", str(tmp_path / "pictures")]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.splitlines() == [str(tmp_path / "pictures" / "figures.json")]
-    assert "left out: image-size: every run of the study sees 32 px" in ended.stderr
-    assert f"python -m bench report --figures {tmp_path / 'pictures'}" in ended.stderr
 
 
 def test_a_journal_that_is_not_there_is_refused_with_what_to_do(tmp_path: Path) -> None:

@@ -125,15 +125,24 @@ def test_each_stage_trains_what_it_says_by_its_own_losses_and_unjudged_epochs_ar
     assert "0.network.conv1.0.weight" in learnt[1]
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of `Heads` that nothing has stopped. Do not write into it."""
+    path = tmp_path_factory.mktemp("whole") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ScratchConfig, "build", lambda self, _setting: Heads(self))
+        train(tiny(), path)
+    return path
+
+
 @pytest.mark.parametrize("epoch", [1, 2, 3])
 def test_a_run_killed_in_a_stage_or_between_two_resumes_to_the_same_bits(
-    tmp_path: Path, scratch_as: Any, epoch: int
+    tmp_path: Path, whole: Path, scratch_as: Any, epoch: int
 ) -> None:
     scratch_as(Heads)
-    train(tiny(), tmp_path / "whole")
     killed_and_resumed(tiny(), tmp_path / "killed", epoch)
     for which in ("best", "last"):
-        files = (tmp_path / run / which / checkpoint.WEIGHTS_FILE for run in ("whole", "killed"))
+        files = (run / which / checkpoint.WEIGHTS_FILE for run in (whole, tmp_path / "killed"))
         assert len({sha256_of_file(file) for file in files}) == 1
 
 

@@ -28,7 +28,7 @@ from distill.errors import ToolError, UsageError, WorkFailed
 from export.artifact.manifest import read_artifact
 from tests.loopback_phone.emulator import PROCESSOR, emulator
 from tests.loopback_phone.image import cache_folder
-from tests.loopback_phone.packages import Unavailable, fetch
+from tests.loopback_phone.packages import Unavailable, fetch, made_once
 from tests.loopback_phone.phone import AGENT
 
 RUNTIMES = {"onnx": "onnxruntime", "litert": "ai-edge-litert"}
@@ -65,13 +65,16 @@ class Emulator:
             Unavailable: it cannot be had on this machine.
         """
         base = cache_folder() / "arm64"
-        ready = cls(emulator(), base / "python/root", base / "packages")
-        if not (ready.root / "usr/bin/python3.11").exists():
-            wanted = ["python3.11", "libgomp1", "libatomic1", "libstdc++6"]
-            fetch(wanted, suite="bookworm", keep=".*", into=ready.root, architecture="arm64")
-        if not ready.packages.is_dir():
-            _install(["numpy", *(f"{name}=={version(name)}" for name in RUNTIMES.values())], ready.packages)
-        return ready
+        programs = ["python3.11", "libgomp1", "libatomic1", "libstdc++6"]
+        packages = ["numpy", *(f"{name}=={version(name)}" for name in RUNTIMES.values())]
+        return cls(
+            emulator(),
+            made_once(
+                base / "python/root",
+                lambda into: fetch(programs, suite="bookworm", keep=".*", into=into, architecture="arm64"),
+            ),
+            made_once(base / "packages", lambda into: _install(packages, into)),
+        )
 
     def run(self, command: Sequence[object]) -> None:
         """Run an arm64 program.
@@ -133,9 +136,7 @@ def native_runner() -> Path:
     """
     runner = native_folder("arm64-v8a") / "runner"
     if not runner.is_file():
-        package = cache_folder() / "arm64" / "executorch"
-        if not package.is_dir():
-            _install([EXECUTORCH], package)
+        package = made_once(cache_folder() / "arm64" / "executorch", lambda into: _install([EXECUTORCH], into))
         build(package / "executorch", compiler=CROSS_COMPILER)
     return runner
 
@@ -145,12 +146,9 @@ def _install(packages: list[str], target: Path) -> None:
     if uv is None:
         raise Unavailable("there is no uv on this machine to fetch arm64 packages with")
     command = [uv, "pip", "install", "--quiet", "--no-deps", "--python-version", "3.11", "--python-platform", PLATFORM]
-    unfinished = target.with_name(f"unfinished-{os.getpid()}")
-    done = subprocess.run([*command, "--target", unfinished, *packages], capture_output=True, text=True)
+    done = subprocess.run([*command, "--target", target, *packages], capture_output=True, text=True)
     if done.returncode != 0:
-        shutil.rmtree(unfinished, ignore_errors=True)
         raise Unavailable(f"arm64 packages cannot be fetched: {done.stderr[-300:]}")
-    unfinished.rename(target)
 
 
 def main(paths: list[str]) -> int:

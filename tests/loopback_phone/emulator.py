@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tests.loopback_phone.image import cache_folder
-from tests.loopback_phone.packages import fetch
+from tests.loopback_phone.packages import fetch, made_once
 
 PROCESSOR = "cortex-a76"
 """Named, because the emulator's default is ten times slower in floating point."""
@@ -18,8 +18,8 @@ def emulator() -> Path:
     Raises:
         Unavailable: it cannot be had on this machine.
     """
-    root = cache_folder() / "arm64" / "emulator" / "root"
-    program = root / "usr/bin/qemu-aarch64"
-    if not program.is_file():
-        fetch(["qemu-user"], suite=SUITE, keep="nothing-else", into=root)
-    return program
+    root = made_once(
+        cache_folder() / "arm64" / "emulator" / "root",
+        lambda into: fetch(["qemu-user"], suite=SUITE, keep="nothing-else", into=into),
+    )
+    return root / "usr/bin/qemu-aarch64"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.loopback_phone.packages import Unavailable, fetch
+from tests.loopback_phone.packages import Unavailable, fetch, made_once
 
 SUITE = "trixie"
 PACKAGES = ["adbd", "mksh", "toybox", "busybox-static", "libcrypt1"]
@@ -67,21 +67,20 @@ def image(architecture: Architecture = X86_64, *, run_with: Callable[[], Sequenc
         raise Unavailable(f"loopback phones are made for x86-64 machines, this one is {os.uname().machine}")
     cache = cache_folder()
     ready = cache / (f"image-{REVISION}" if architecture is X86_64 else f"image-{architecture.debian}-{REVISION}")
-    if not ready.is_dir():
-        cache.mkdir(parents=True, exist_ok=True)
-        packages, unfinished = cache / f"unpacked-{os.getpid()}" / "root", cache / f"unfinished-{os.getpid()}"
+
+    def make(unfinished: Path) -> None:
+        packages = cache / f"unpacked-{os.getpid()}" / "root"
         try:
             fetch(PACKAGES, suite=SUITE, keep=KEEP, into=packages, architecture=architecture.debian)
             _compose(packages, unfinished, architecture, run_with())
             _build_properties(unfinished / "system/lib64/adbd_properties.so", architecture)
-            unfinished.rename(ready)
-        except OSError as error:
-            if not ready.is_dir():
-                raise Unavailable(f"the image could not be composed: {error}") from error
         finally:
             shutil.rmtree(packages.parent, ignore_errors=True)
-            shutil.rmtree(unfinished, ignore_errors=True)
-    return ready
+
+    try:
+        return made_once(ready, make)
+    except OSError as error:
+        raise Unavailable(f"the image could not be composed: {error}") from error
 
 
 def _compose(packages: Path, root: Path, architecture: Architecture, run_with: Sequence[Path]) -> None:

@@ -1,8 +1,10 @@
 """Debian packages of another suite, unpacked into a folder; the machine's own apt state is not touched."""
 
+import fcntl
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +23,19 @@ class Archive:
     uri: str
     components: str
     signed_by: str | None
+
+
+def made_once(folder: Path, make: Callable[[Path], object]) -> Path:
+    """A kept folder that appears whole: `make(elsewhere)` makes it if need be, while other processes wait."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f"{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.is_dir():
+            unfinished = folder.with_name(f"{folder.name}.unfinished")
+            shutil.rmtree(unfinished, ignore_errors=True)
+            make(unfinished)
+            unfinished.rename(folder)
+    return folder
 
 
 def fetch(packages: list[str], *, suite: str, keep: str, into: Path, architecture: str = "amd64") -> None:

@@ -14,6 +14,7 @@ from bench.instruments.native.build import build
 from distill.errors import UsageError
 from tests.bench.android.conftest import measure
 from tests.loopback_phone.image import cache_folder
+from tests.loopback_phone.packages import made_once
 
 VERSION = "1.5.1"
 pytestmark = pytest.mark.slow
@@ -22,16 +23,23 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def package() -> Path:
     """An executorch package with libraries; fetched once, kept beside the loopback phone's image."""
-    folder = cache_folder() / f"executorch-{VERSION}"
-    if not (folder / "executorch/lib").is_dir():
-        uv = shutil.which("uv")
-        if uv is None:
-            pytest.skip("there is no uv on this machine to fetch executorch's libraries with")
-        command = [uv, "pip", "install", "--quiet", "--no-deps", "--python", sys.executable, "--target", folder]
-        done = subprocess.run([*command, f"executorch=={VERSION}"], capture_output=True, text=True, timeout=300)
-        if done.returncode != 0:
-            pytest.skip(f"executorch {VERSION} cannot be fetched: {done.stderr[-200:]}")
-    return folder / "executorch"
+    return made_once(cache_folder() / f"executorch-{VERSION}", fetch_executorch) / "executorch"
+
+
+def fetch_executorch(folder: Path) -> None:
+    uv = shutil.which("uv")
+    if uv is None:
+        pytest.skip("there is no uv on this machine to fetch executorch's libraries with")
+    command = [uv, "pip", "install", "--quiet", "--no-deps", "--python", sys.executable, "--target", folder]
+    done = subprocess.run([*command, f"executorch=={VERSION}"], capture_output=True, text=True, timeout=300)
+    if done.returncode != 0:
+        pytest.skip(f"executorch {VERSION} cannot be fetched: {done.stderr[-200:]}")
+
+
+@pytest.fixture(scope="module")
+def built(package: Path) -> Path:
+    """The runner's folder."""
+    return build(package)
 
 
 def test_before_it_is_built_it_is_said_how(start_phone, adb, make_bench, make_artifact, monkeypatch, tmp_path):
@@ -48,17 +56,16 @@ def test_a_package_without_libraries_and_a_missing_compiler_are_named(tmp_path):
         build(tmp_path, compiler="no-such-compiler")
 
 
-def test_it_says_its_version_and_the_host_reads_it_from_the_file(package):
-    runner = build(package) / "runner"
+def test_it_says_its_version_and_the_host_reads_it_from_the_file(built):
+    runner = built / "runner"
     said = subprocess.run([runner, "--version"], capture_output=True, text=True, check=True).stdout
     assert said == f"pocket-distill runner for executorch {VERSION}\n"
     assert str(of_native(runner)) == f"executorch {VERSION}"
 
 
 def test_it_measures_without_app_or_python_and_its_output_is_the_golden_one(
-    start_phone, make_bench, make_artifact, package, executorch_program
+    start_phone, make_bench, make_artifact, built, executorch_program
 ):
-    build(package)
     phone = start_phone(has_app=False)
     phone.replace_program("python3", "exit 127")
     good = make_artifact("good", format="executorch", model_bytes=executorch_program[0], weights=executorch_program[1])
@@ -79,13 +86,12 @@ def test_it_measures_without_app_or_python_and_its_output_is_the_golden_one(
     assert not (phone.tmp / "pocket-distill").exists()
 
 
-def test_a_job_it_cannot_read_gives_an_error_result(start_phone, adb, package):
-    folder = build(package)
+def test_a_job_it_cannot_read_gives_an_error_result(start_phone, adb, built):
     loopback = start_phone()
     phone = Phone(adb, loopback.serial)
     place = "/data/local/tmp/0123456789abcdef0123456789abcdef"
     phone.must(["mkdir", place])
-    for path in folder.iterdir():
+    for path in built.iterdir():
         shutil.copy2(path, loopback.files / place[1:])
     for number, text in enumerate(("{", '{"schema_version": 2}', '{"schema_version": 1}', "[1, 2", '"', "")):
         (loopback.files / place[1:] / "job.json").write_text(text)

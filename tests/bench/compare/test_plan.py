@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from bench.__main__ import app
 from bench.compare.plan import judge, write_noise
 from bench.record import read_journal
+from distill.terminal import run
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -64,10 +66,14 @@ def test_noise_is_the_same_every_time(tmp_path, channels):
         (["--device", "abacus"], "There is no device 'abacus'"),
     ],
 )
-def test_what_cannot_be_planned_is_refused_before_any_work(tmp_path, words, expected):
-    done = plan("--max-latency-ms", "5", *words, folder=tmp_path)
-    assert done.returncode == 2, done.stderr
-    assert expected in " ".join(done.stderr.replace("│", " ").split())
+def test_what_cannot_be_planned_is_refused_before_any_work(tmp_path, monkeypatch, capsys, words, expected):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["bench", "plan", "--max-latency-ms", "5", *words])
+    with pytest.raises(SystemExit) as ended:
+        run(app)
+    told = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert ended.value.code == 2, told
+    assert expected in told
     assert not (tmp_path / "out").exists()
 
 
