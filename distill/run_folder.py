@@ -95,7 +95,8 @@ class RunData(Strict):
     def of_card(cls, card: Card) -> Self:
         """That of a checkpoint which was trained."""
         assert card.training is not None
-        return cls(class_names=card.class_names, **card.training.data.model_dump(exclude={"config"}))
+        data = card.training.data.model_dump(include=cls.model_fields.keys() - {"class_names"})
+        return cls(class_names=card.class_names, **data)
 
     def changes(self, now: "RunData") -> str:
         """How other data differ from these, in words."""
@@ -258,10 +259,11 @@ class RunFolder:
         )
 
     def finish(self, training: Training) -> Card:
-        """Complete the product's card with the last epoch's metrics and drop the resume state."""
+        """Complete the product's card with what the run ends with and drop the resume state."""
         card = Card.read(self.best / checkpoint.CARD_FILE)
         assert card.training is not None
-        update = {"best": training.best, "last": training.last, "finished": True}
+        names = ("best", "last", "finished", "validation", "test")
+        update = {name: getattr(training, name) for name in names}
         card = card.model_copy(update={"training": card.training.model_copy(update=update)})
         card.write(self.best / checkpoint.CARD_FILE)
         (self.path / STATE_FILE).unlink(missing_ok=True)

@@ -14,7 +14,7 @@ import torch
 from rich.markup import escape
 from torch import nn
 
-from distill import calibration, evaluate, quantization_aware, teacher_trial
+from distill import calibration, checkpoint, evaluate, quantization_aware, teacher_trial
 from distill import teacher as teachers
 from distill.batches import Batches, EndlessBatches, Share
 from distill.checkpoint import Card, Metrics, Training
@@ -41,6 +41,7 @@ from distill.step import Objective
 from distill.step_clock import StepClock
 from distill.teacher import Teacher, TeacherAnswers
 from distill.terminal import progress, say
+from distill.vision.datasets import SplitName
 from distill.vision.models import ImageClassifier, build, published_input, try_on_two_images
 from distill.vision.preprocess import Preprocess
 from distill.vision.pretrained import begin_with, origin
@@ -203,7 +204,10 @@ def finish(
     students: list[ImageClassifier],
     validation: Batches,
 ) -> Card:
-    """Save the last epoch (every member of a cohort, the best of them as `last`) and complete the product's card."""
+    """Save the last epoch (every member of a cohort, the best of them as `last`) and complete the product's card.
+
+    The network of the best epoch is asked for every validation image again, and for the test images this once.
+    """
     training = record(config, data, teacher, state, finished=True)
     found = measure(students, validation, state.epoch)
     leader = students[leading(found, config.training.judged_by)]
@@ -212,7 +216,16 @@ def finish(
         for number, (student, metrics) in enumerate(zip(students, found, strict=True), start=1):
             of_member = training.model_copy(update={"last": metrics})
             folder.save_checkpoint(folder.member(number), student, data.train.class_names, of_member)
-    return folder.finish(training)
+    best = checkpoint.load(folder.best).model.to(validation.device)
+    splits: dict[SplitName, Batches] = {"validation": validation}
+    if data.test is not None:
+        splits["test"] = Batches(data.test, batch_size=256, device=validation.device)
+    answers = {split: evaluate.predict(best, batches) for split, batches in splits.items()}
+    judgements = {
+        split: evaluate.judge(logits, splits[split].labels, epoch=training.best.epoch, split=split)
+        for split, logits in answers.items()
+    }
+    return folder.finish(training.model_copy(update=judgements))
 
 
 def leading(cohort: list[Metrics], judged_by: Literal["accuracy", "macro_f1"]) -> int:
