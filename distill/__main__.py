@@ -1,4 +1,4 @@
-"""python -m distill {run, study, figures, data, evaluate, list}."""
+"""python -m distill {run, report, study, figures, data, evaluate, list}."""
 
 import json
 import shlex
@@ -42,6 +42,7 @@ def run(
 ) -> None:
     """Train what RECIPE says; the product is the checkpoint in RUN/best."""
     from distill.config import with_overrides
+    from distill.run_folder import PAGE_FILE
     from distill.train import train
 
     changes = [*(assignments or []), *([] if seed is None else [f"seed={seed}"])]
@@ -56,7 +57,23 @@ def run(
     if as_json:
         terminal.answer(card.to_json())
     else:
+        if (path / PAGE_FILE).is_file():
+            terminal.say(f"[bold]page:[/] {_open_page(path / PAGE_FILE)}")
         terminal.product(path, _export_command(path))
+
+
+@app.command()
+def report(
+    path: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run folder.")],
+    data: Annotated[
+        Path | None, typer.Option(help="Where its data lie now, if they were moved; they must be the same pictures.")
+    ] = None,
+) -> None:
+    """Write the page of a finished run anew: curves, recall of every class, the worst mistakes."""
+    from distill.run_page.page import rebuild
+
+    page = rebuild(path, data)
+    terminal.product(page, _open_page(page))
 
 
 @app.command()
@@ -212,7 +229,7 @@ def data(
     if as_json:
         terminal.answer(json.dumps(summary(survey, doubts), indent=2))
     else:
-        terminal.product(page, f"open {escape(shlex.quote(str(page)))} in a browser; it is one file")
+        terminal.product(page, _open_page(page))
 
 
 @app.command(name="evaluate")
@@ -295,6 +312,10 @@ def _calibrate(path: Path, data: Path | None, *, as_json: bool) -> None:
         terminal.answer(json.dumps(facts))
         return
     terminal.product(folder, _export_command(folder))
+
+
+def _open_page(page: Path) -> str:
+    return f"open {escape(shlex.quote(str(page)))} in a browser; it is one file"
 
 
 def _export_command(path: Path) -> str:

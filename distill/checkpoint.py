@@ -4,7 +4,7 @@ import importlib.metadata
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self, cast
 
 from pydantic import JsonValue
 
@@ -285,8 +285,8 @@ def _up_to_date(text: str | bytes) -> str | bytes:
         raw: object = json.loads(text)
     except (ValueError, RecursionError):
         return text
-    is_old = isinstance(raw, dict) and raw.get("schema_version") == 1
-    return json.dumps(raw | {"schema_version": 2}) if is_old else text
+    old = cast("dict[str, object]", raw) if isinstance(raw, dict) else {}
+    return json.dumps(old | {"schema_version": 2}) if old.get("schema_version") == 1 else text
 
 
 def versions(*packages: str) -> dict[str, str]:

@@ -1,4 +1,5 @@
-"""A run on disk: `config.json`, `metrics.jsonl`, the checkpoints `best/` and `last/`, and the state to resume from.
+"""A run on disk: `config.json`, `metrics.jsonl`, the checkpoints `best/` and `last/`, the state to resume from, and
+`report.html`, the page of a finished one.
 
 A run belongs to its data: what is there is gone on with, or called finished, only for the pictures, labels and class
 names that it was begun with. A run that replaces another moves it aside when it has something to keep of its own, and
@@ -30,13 +31,14 @@ if TYPE_CHECKING:  # a study looks into its runs' folders, and builds no network
 CONFIG_FILE = "config.json"
 METRICS_FILE = "metrics.jsonl"
 STATE_FILE = "resume.pt"
+PAGE_FILE = "report.html"
 
 TEACHER_LINK = "teacher"
 
 REPLACED = ".replaced"
 """Where the run that is being replaced lies until the new one has kept its first epoch."""
 
-WRITTEN = (CONFIG_FILE, METRICS_FILE, STATE_FILE, TEACHER_LINK)
+WRITTEN = (CONFIG_FILE, METRICS_FILE, STATE_FILE, PAGE_FILE, TEACHER_LINK)
 CHECKPOINTS = ("best", "last", "calibrated", "best/calibrated", "last/calibrated", "members/*")
 """All that a run writes, and so all that `--restart` may remove: these files, and card and weights in these folders."""
 

@@ -41,7 +41,7 @@ from distill.step import Objective
 from distill.step_clock import StepClock
 from distill.teacher import Teacher, TeacherAnswers
 from distill.terminal import progress, say
-from distill.vision.datasets import SplitName
+from distill.vision.datasets import Split
 from distill.vision.models import ImageClassifier, build, published_input, try_on_two_images
 from distill.vision.preprocess import Preprocess
 from distill.vision.pretrained import begin_with, origin
@@ -124,7 +124,7 @@ def train(config: RunConfig, path: Path, *, resume: bool = False, restart: bool 
             found = processes.first(measure, judged, validation, state.epoch + 1)
             leader = leading(found, settings.judged_by)
             row = {"losses": losses, **built.method.scalars(), "seconds": seconds, "images_per_s": rate}
-            row["median_batch_ms"] = batch_ms
+            row |= {"median_batch_ms": batch_ms, "learning_rate": stage.learning_rate}
             row |= quantization_aware.rounded_accuracy(trained, validation)
             row |= {"stage": stage.span.stage.name, "judged": stage.span.stage.judged} if len(phases) > 1 else {}
             advance(state, found[leader], row, settings.judged_by)
@@ -217,15 +217,25 @@ def finish(
             of_member = training.model_copy(update={"last": metrics})
             folder.save_checkpoint(folder.member(number), student, data.train.class_names, of_member)
     best = checkpoint.load(folder.best).model.to(validation.device)
-    splits: dict[SplitName, Batches] = {"validation": validation}
+    epoch, answers = training.best.epoch, evaluate.predict(best, validation)
+    judgements = {"validation": evaluate.judge(answers, validation.labels, epoch=epoch)}
     if data.test is not None:
-        splits["test"] = Batches(data.test, batch_size=256, device=validation.device)
-    answers = {split: evaluate.predict(best, batches) for split, batches in splits.items()}
-    judgements = {
-        split: evaluate.judge(logits, splits[split].labels, epoch=training.best.epoch, split=split)
-        for split, logits in answers.items()
-    }
-    return folder.finish(training.model_copy(update=judgements))
+        test = Batches(data.test, batch_size=256, device=validation.device)
+        judgements["test"] = evaluate.judge(evaluate.predict(best, test), test.labels, epoch=epoch, split="test")
+    card = folder.finish(training.model_copy(update=judgements))
+    show(folder, card, data.validation, answers)
+    return card
+
+
+def show(folder: RunFolder, card: Card, split: Split, answers: torch.Tensor) -> None:
+    """Write the page of a finished run. It stays finished where that fails, and why is said."""
+    try:
+        from distill.run_page.page import write_page
+
+        write_page(folder.path, card, split, answers)
+    except Exception as error:  # fonts, templates and drawing may raise anything
+        reason = " ".join(str(error).split()) or type(error).__name__
+        say(f"[yellow]{escape(f'{folder.path} is finished, but has no page: {reason}')}[/]")
 
 
 def leading(cohort: list[Metrics], judged_by: Literal["accuracy", "macro_f1"]) -> int:
