@@ -1,4 +1,4 @@
-"""python -m distill {run, study, figures, data, evaluate, list}."""
+"""python -m distill {run, report, study, figures, data, evaluate, list}."""
 
 import json
 import shlex
@@ -12,7 +12,7 @@ from distill import terminal
 from distill.errors import UsageError, WorkFailed
 
 if TYPE_CHECKING:
-    from distill.checkpoint import Metrics
+    from distill.checkpoint import Card, Judgement, Metrics
     from distill.config import RunConfig
 
 app = typer.Typer(help="Train small students from a large teacher.", no_args_is_help=True, add_completion=False)
@@ -22,6 +22,7 @@ STUDIES = Path("out/studies")
 DATA_PAGES = Path("out/data")
 MEASUREMENTS = Path("out/measurements.jsonl")
 UNFINISHED_SHOWN = 6
+CLASSES_SHOWN = 20
 
 
 @app.command()
@@ -41,6 +42,7 @@ def run(
 ) -> None:
     """Train what RECIPE says; the product is the checkpoint in RUN/best."""
     from distill.config import with_overrides
+    from distill.run_folder import PAGE_FILE
     from distill.train import train
 
     changes = [*(assignments or []), *([] if seed is None else [f"seed={seed}"])]
@@ -51,12 +53,27 @@ def run(
     if resume and restart:
         raise UsageError("--resume continues a run, --restart replaces it; give one of them.")
     card = train(config, path, resume=resume, restart=restart)
-    assert card.training is not None
-    _show([(f"best, epoch {card.training.best.epoch}", card.training.best), ("last", card.training.last)], path)
+    _show_end(card, path)
     if as_json:
         terminal.answer(card.to_json())
     else:
+        if (path / PAGE_FILE).is_file():
+            terminal.say(f"[bold]page:[/] {_open_page(path / PAGE_FILE)}")
         terminal.product(path, _export_command(path))
+
+
+@app.command()
+def report(
+    path: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run folder.")],
+    data: Annotated[
+        Path | None, typer.Option(help="Where its data lie now, if they were moved; they must be the same pictures.")
+    ] = None,
+) -> None:
+    """Write the page of a finished run anew: curves, recall of every class, the worst mistakes."""
+    from distill.run_page.page import rebuild
+
+    page = rebuild(path, data)
+    terminal.product(page, _open_page(page))
 
 
 @app.command()
@@ -212,7 +229,7 @@ def data(
     if as_json:
         terminal.answer(json.dumps(summary(survey, doubts), indent=2))
     else:
-        terminal.product(page, f"open {escape(shlex.quote(str(page)))} in a browser; it is one file")
+        terminal.product(page, _open_page(page))
 
 
 @app.command(name="evaluate")
@@ -246,7 +263,7 @@ def evaluate_(
     device = next(loaded.model.parameters()).device
     batches = Batches(split, batch_size=256, device=device)
     found = evaluate(loaded.model, batches, epoch=training.epoch)
-    _show([(f"epoch {training.epoch}", found)], path)
+    _show([(f"epoch {training.epoch}", found)], f"{path} on its validation images")
     if as_json:
         terminal.answer(found.model_dump_json())
 
@@ -284,7 +301,10 @@ def _calibrate(path: Path, data: Path | None, *, as_json: bool) -> None:
 
     folder, found = calibrate(path, data)
     terminal.say(f"temperature {found.temperature:.3f}, fitted on one half of the validation images")
-    _show([("before", found.before), (f"logits / {found.temperature:.3f}", found.after)], path)
+    _show(
+        [("before", found.before), (f"logits / {found.temperature:.3f}", found.after)],
+        f"{path} on its validation images",
+    )
     terminal.say("measured on the other half; no patient is in both where patients are known")
     if as_json:
         before, after = (metrics.model_dump(mode="json") for metrics in (found.before, found.after))
@@ -292,6 +312,10 @@ def _calibrate(path: Path, data: Path | None, *, as_json: bool) -> None:
         terminal.answer(json.dumps(facts))
         return
     terminal.product(folder, _export_command(folder))
+
+
+def _open_page(page: Path) -> str:
+    return f"open {escape(shlex.quote(str(page)))} in a browser; it is one file"
 
 
 def _export_command(path: Path) -> str:
@@ -308,7 +332,41 @@ def _load_config(recipe: str) -> "RunConfig":
     return parse(file.read_bytes(), source=str(file)) if file.is_file() else named(recipe)
 
 
-def _show(rows: "list[tuple[str, Metrics]]", path: Path) -> None:
+def _show_end(card: "Card", path: Path) -> None:
+    """What a run ends with: its figures, and which classes it does not know."""
+    training = card.training
+    assert training is not None
+    rows = [(f"best, epoch {training.best.epoch}", training.best), ("last", training.last)]
+    rows += [(f"test, epoch {training.test.metrics.epoch}", training.test.metrics)] if training.test else []
+    _show(rows, f"{path} on its validation images{' and, once, on its test images' if training.test else ''}")
+    judgements = [each for each in (training.validation, training.test) if each is not None]
+    if not judgements:
+        return
+    columns = [
+        "class",
+        "recall",
+        "images",
+        "most often taken for",
+        *["test recall", "test images"] * bool(training.test),
+    ]
+    labels = judgements[0].weakest_first()
+    cells = [(escape(card.class_names[label]), *_of_class(card, judgements, label)) for label in labels[:CLASSES_SHOWN]]
+    left = f"; the {CLASSES_SHOWN} weakest of {len(labels)} classes" if len(labels) > CLASSES_SHOWN else ""
+    terminal.console.print(terminal.table(f"class by class, best epoch, validation images{left}", columns, cells))
+
+
+def _of_class(card: "Card", judgements: "list[Judgement]", label: int) -> list[str]:
+    cells: list[str] = []
+    for judgement in judgements:
+        recall = judgement.recall(label)
+        cells += ["" if recall is None else f"{100 * recall:.1f} %", f"{judgement.images[label]:,}"]
+        if judgement is judgements[0]:
+            taken_for = judgement.taken_for(label)
+            cells.append("" if taken_for is None else escape(f"{card.class_names[taken_for[0]]} ({taken_for[1]:,})"))
+    return cells
+
+
+def _show(rows: "list[tuple[str, Metrics]]", title: str) -> None:
     cells = [
         (
             name,
@@ -321,7 +379,7 @@ def _show(rows: "list[tuple[str, Metrics]]", path: Path) -> None:
         for name, found in rows
     ]
     columns = ["epoch", "accuracy", "macro F1", "ECE", "entropy (nats)", "loss"]
-    terminal.console.print(terminal.table(escape(f"{path} on its validation images"), columns, cells))
+    terminal.console.print(terminal.table(escape(title), columns, cells))
 
 
 def _first_sentence(documented: object) -> str:

@@ -1,9 +1,10 @@
 """CONTRACT 1: a trained network on disk, `card.json` beside `weights.safetensors`."""
 
 import importlib.metadata
+import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Self, cast
 
 from pydantic import JsonValue
 
@@ -39,20 +40,57 @@ class Metrics(Strict):
     loss: float
 
 
+class Judgement(Strict):
+    """What a network answers to a whole split, class by class.
+
+    Attributes:
+        metrics: `epoch` is the one whose weights were asked.
+        images: of each class, in the order of the class names.
+        right: how many of them are answered rightly.
+        confusions: (class, class that it is taken for, images), the most frequent first, 1,000 at most.
+    """
+
+    metrics: Metrics
+    images: tuple[int, ...]
+    right: tuple[int, ...]
+    confusions: tuple[tuple[int, int, int], ...]
+
+    def recall(self, label: int) -> float | None:
+        """Share of a class's images that are answered rightly, in [0, 1]; None without images."""
+        return self.right[label] / self.images[label] if self.images[label] else None
+
+    def weakest_first(self) -> list[int]:
+        """The classes, those of the lowest recall first; those without images last."""
+        recalls = [self.recall(label) for label in range(len(self.images))]
+        return sorted(range(len(recalls)), key=lambda label: (recalls[label] is None, recalls[label] or 0.0))
+
+    def taken_for(self, label: int) -> tuple[int, int] | None:
+        """(Class that this one is most often taken for, images); None if it never is."""
+        return next(((other, count) for own, other, count in self.confusions if own == label), None)
+
+
 class DataIdentity(Strict):
-    """Which data a network was trained and validated on, and how to load them again."""
+    """Which data a network was trained, validated and tested on, and how to load them again.
+
+    Attributes:
+        train_images: of each class, in the order of the class names; empty in cards of version 1.
+        test_sha256, num_test: None and 0 where there is no third split, and in cards of version 1.
+    """
 
     config: DatasetConfig
     train_sha256: str
     validation_sha256: str
     num_train: int
     num_validation: int
+    train_images: tuple[int, ...] = ()
+    test_sha256: str | None = None
+    num_test: int = 0
 
     def load(self, split: SplitName, preprocess: Preprocess, place: Path | None = None) -> Split:
-        """One of the two splits, as it was.
+        """One of the splits, as it was.
 
         Args:
-            split: `train` or `validation`.
+            split: `train`, `validation`, or `test` if the card knows one.
             preprocess: what the network sees.
             place: the data's folder now; None for the one of then.
 
@@ -71,15 +109,14 @@ class DataIdentity(Strict):
                 f"{error} The run's data were in {then!r}{where}. If they lie elsewhere now, name the place: "
                 "--data FOLDER"
             ) from error
-        expected = self.train_sha256 if split == "train" else self.validation_sha256
-        sha256 = found.sha256()
+        expected, sha256 = getattr(self, f"{split}_sha256"), found.sha256()
         if sha256 != expected:
-            count = self.num_train if split == "train" else self.num_validation
+            count = getattr(self, f"num_{split}")
             raise UsageError(
                 f"the {split} images of {getattr(config, 'path', config.kind)} are not those this checkpoint was "
                 f"trained with: {len(found)} images with hash {sha256[:12]}…, the card says {count} with "
-                f"{expected[:12]}…. Accuracy measured on them would not be this model's. Put the old data back, name "
-                "their place with --data FOLDER, or train again on the new."
+                f"{str(expected)[:12]}…. Accuracy measured on them would not be this model's. Put the old data back, "
+                "name their place with --data FOLDER, or train again on the new."
             )
         return found
 
@@ -95,6 +132,9 @@ class Training(Strict):
         best, last: metrics of the best epoch (by validation accuracy, which a quantization-aware run takes under
             rounding) and of the last one; all of them are of the network in float.
         finished: False while the run that writes this is still going.
+        validation, test: what the network of the best epoch answers, class by class, asked when the run was over; None
+            in other cards, in those of version 1, and where there is no third split. The test images are shown to it
+            this once; they have no part in the choice of the epoch.
     """
 
     method: str
@@ -106,6 +146,8 @@ class Training(Strict):
     best: Metrics
     last: Metrics
     finished: bool
+    validation: Judgement | None = None
+    test: Judgement | None = None
 
 
 class Card(Contract):
@@ -118,9 +160,9 @@ class Card(Contract):
         versions: package versions at the time of writing.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 1
+    SCHEMA_VERSION: ClassVar[int] = 2
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     model: str
     class_names: tuple[str, ...]
     preprocess: Preprocess
@@ -129,6 +171,11 @@ class Card(Contract):
     weights_sha256: str
     training: Training | None
     versions: dict[str, str]
+
+    @classmethod
+    def from_json(cls, text: str | bytes, *, source: str) -> Self:
+        """As `Contract.from_json`; one of version 1 is read, too, and knows nothing of what came with version 2."""
+        return super().from_json(_up_to_date(text), source=source)
 
 
 @dataclass(frozen=True)
@@ -230,6 +277,16 @@ def load(path: Path) -> Checkpoint:
         raise UsageError(f"{weights_file} does not fit the network {card.model!r}: {error}") from error
     model.temperature = card.temperature
     return Checkpoint(card, model.eval(), folder)
+
+
+def _up_to_date(text: str | bytes) -> str | bytes:
+    """A card of version 1 as one of version 2; anything else is left as it is."""
+    try:
+        raw: object = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    old = cast("dict[str, object]", raw) if isinstance(raw, dict) else {}
+    return json.dumps(old | {"schema_version": 2}) if old.get("schema_version") == 1 else text
 
 
 def versions(*packages: str) -> dict[str, str]:

@@ -16,7 +16,7 @@ from distill.vision.datasets.image_files import UnreadablePictures
 
 @dataclass(frozen=True)
 class Data:
-    """The splits at the student's size, with the hashes of the two that every data set has.
+    """The splits at the student's size, with their hashes.
 
     Attributes:
         test: looked at once, when the run is at its end; None where there is none.
@@ -27,15 +27,20 @@ class Data:
     train_sha256: str
     validation_sha256: str
     test: Split | None = None
+    test_sha256: str | None = None
 
     def identity(self, config: RunConfig) -> DataIdentity:
         """The card's record of them."""
+        counts = np.bincount(self.train.labels, minlength=len(self.train.class_names))
         return DataIdentity(
             config=config.dataset,
             train_sha256=self.train_sha256,
             validation_sha256=self.validation_sha256,
             num_train=len(self.train),
             num_validation=len(self.validation),
+            train_images=tuple(counts.tolist()),
+            test_sha256=self.test_sha256,
+            num_test=0 if self.test is None else len(self.test),
         )
 
 
@@ -59,7 +64,9 @@ def load_data(config: RunConfig) -> Data:
         )
     for sentence in _remarks(splits):
         say(f"[yellow]{escape(sentence)}[/]")
-    return Data(train, validation, train.sha256(), validation.sha256(), splits.get("test"))
+    test = splits.get("test")
+    test_sha256 = None if test is None else test.sha256()
+    return Data(train, validation, train.sha256(), validation.sha256(), test, test_sha256)
 
 
 def _load_all(config: RunConfig, names: tuple[SplitName, ...]) -> dict[SplitName, Split]:

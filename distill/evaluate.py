@@ -1,15 +1,17 @@
-"""Quality of a classifier on a whole split: accuracy, macro F1, calibration error, entropy."""
+"""Quality of a classifier on a whole split: accuracy, macro F1, calibration error, entropy; and class by class."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill.batches import Batches
-from distill.checkpoint import Metrics
+from distill.checkpoint import Judgement, Metrics
 from distill.errors import WorkFailed
 from distill.lightning import classification
+from distill.vision.datasets import SplitName
 
 CALIBRATION_BINS = 15
+MOST_CONFUSIONS = 1000
 
 
 @torch.inference_mode()
@@ -31,7 +33,7 @@ def evaluate(model: nn.Module, batches: Batches, *, epoch: int) -> Metrics:
     return metrics(predict(model, batches), batches.labels, epoch=epoch)
 
 
-def metrics(logits: Tensor, labels: Tensor, *, epoch: int) -> Metrics:
+def metrics(logits: Tensor, labels: Tensor, *, epoch: int, split: SplitName = "validation") -> Metrics:
     """All metrics of logits [N, classes] against labels int64 [N], over the whole split at once.
 
     Calibration error uses 15 equal bins of the top probability. It is not a mean of batch errors, which would depend on
@@ -45,7 +47,7 @@ def metrics(logits: Tensor, labels: Tensor, *, epoch: int) -> Metrics:
     broken = int((~torch.isfinite(logits)).any(dim=1).sum())
     if broken or not torch.isfinite(loss):
         found = f"NaN or infinity for {broken} of {len(logits)} images" if broken else "numbers too large for a loss"
-        raise WorkFailed(f"after epoch {epoch} the network answers the validation images with {found}.")
+        raise WorkFailed(f"after epoch {epoch} the network answers the {split} images with {found}.")
     probabilities = logits.softmax(dim=1)
     entropy = torch.special.entr(probabilities).sum(dim=1).mean()
     return Metrics(
@@ -57,4 +59,28 @@ def metrics(logits: Tensor, labels: Tensor, *, epoch: int) -> Metrics:
         ).item(),
         entropy_nats=entropy.item(),
         loss=loss.item(),
+    )
+
+
+def confusion_matrix(logits: Tensor, labels: Tensor) -> Tensor:
+    """How many images of each class (row) are taken for each class (column): int64 [classes, classes] on the CPU.
+
+    Args:
+        logits: [N, classes].
+        labels: int64 [N].
+    """
+    return classification.multiclass_confusion_matrix(logits, labels, num_classes=logits.shape[1]).cpu()
+
+
+def judge(logits: Tensor, labels: Tensor, *, epoch: int, split: SplitName = "validation") -> Judgement:
+    """Metrics and confusions of logits [N, classes] against labels int64 [N]; errors as `metrics`."""
+    matrix = confusion_matrix(logits, labels)
+    right = matrix.diagonal()
+    wrong = matrix - torch.diag(right)
+    confusions = [(own, other, int(wrong[own, other])) for own, other in wrong.nonzero().tolist()]
+    return Judgement(
+        metrics=metrics(logits, labels, epoch=epoch, split=split),
+        images=tuple(matrix.sum(dim=1).tolist()),
+        right=tuple(right.tolist()),
+        confusions=tuple(sorted(confusions, key=lambda each: -each[2])[:MOST_CONFUSIONS]),
     )

@@ -1,4 +1,5 @@
-"""A run on disk: `config.json`, `metrics.jsonl`, the checkpoints `best/` and `last/`, and the state to resume from.
+"""A run on disk: `config.json`, `metrics.jsonl`, the checkpoints `best/` and `last/`, the state to resume from, and
+`report.html`, the page of a finished one.
 
 A run belongs to its data: what is there is gone on with, or called finished, only for the pictures, labels and class
 names that it was begun with. A run that replaces another moves it aside when it has something to keep of its own, and
@@ -30,13 +31,14 @@ if TYPE_CHECKING:  # a study looks into its runs' folders, and builds no network
 CONFIG_FILE = "config.json"
 METRICS_FILE = "metrics.jsonl"
 STATE_FILE = "resume.pt"
+PAGE_FILE = "report.html"
 
 TEACHER_LINK = "teacher"
 
 REPLACED = ".replaced"
 """Where the run that is being replaced lies until the new one has kept its first epoch."""
 
-WRITTEN = (CONFIG_FILE, METRICS_FILE, STATE_FILE, TEACHER_LINK)
+WRITTEN = (CONFIG_FILE, METRICS_FILE, STATE_FILE, PAGE_FILE, TEACHER_LINK)
 CHECKPOINTS = ("best", "last", "calibrated", "best/calibrated", "last/calibrated", "members/*")
 """All that a run writes, and so all that `--restart` may remove: these files, and card and weights in these folders."""
 
@@ -95,7 +97,8 @@ class RunData(Strict):
     def of_card(cls, card: Card) -> Self:
         """That of a checkpoint which was trained."""
         assert card.training is not None
-        return cls(class_names=card.class_names, **card.training.data.model_dump(exclude={"config"}))
+        data = card.training.data.model_dump(include=cls.model_fields.keys() - {"class_names"})
+        return cls(class_names=card.class_names, **data)
 
     def changes(self, now: "RunData") -> str:
         """How other data differ from these, in words."""
@@ -258,10 +261,11 @@ class RunFolder:
         )
 
     def finish(self, training: Training) -> Card:
-        """Complete the product's card with the last epoch's metrics and drop the resume state."""
+        """Complete the product's card with what the run ends with and drop the resume state."""
         card = Card.read(self.best / checkpoint.CARD_FILE)
         assert card.training is not None
-        update = {"best": training.best, "last": training.last, "finished": True}
+        names = ("best", "last", "finished", "validation", "test")
+        update = {name: getattr(training, name) for name in names}
         card = card.model_copy(update={"training": card.training.model_copy(update=update)})
         card.write(self.best / checkpoint.CARD_FILE)
         (self.path / STATE_FILE).unlink(missing_ok=True)

@@ -79,6 +79,7 @@ class Underway:
         stepper: takes its steps.
         held_back: what it draws on beside the batches; None if no images are held back.
         rate_factors: of the optimizer's groups in this epoch.
+        learning_rate: of the step begun last, before these factors.
     """
 
     span: Span
@@ -88,6 +89,7 @@ class Underway:
     stepper: Stepper
     held_back: EndlessBatches | None
     rate_factors: Sequence[float] = ()
+    learning_rate: float = 0.0
 
     def start_epoch(self, epoch: int) -> None:
         """Begin an epoch (0-based) of the run."""
@@ -101,8 +103,8 @@ class Underway:
     def start_step(self, moment: float, settings: TrainingSettings) -> None:
         """Set the learning rates for a fractional epoch (0-based) of the run; tell the method how far its stage is."""
         in_stage = moment - self.span.first
-        rate = settings.optimizer.lr * settings.schedule.factor(in_stage, self.span.epochs)
-        set_learning_rate(self.optimizer, rate, self.rate_factors)
+        self.learning_rate = settings.optimizer.lr * settings.schedule.factor(in_stage, self.span.epochs)
+        set_learning_rate(self.optimizer, self.learning_rate, self.rate_factors)
         self.objective.method.start_step(in_stage / self.span.epochs)
 
 

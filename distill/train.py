@@ -14,7 +14,7 @@ import torch
 from rich.markup import escape
 from torch import nn
 
-from distill import calibration, evaluate, quantization_aware, teacher_trial
+from distill import calibration, checkpoint, evaluate, quantization_aware, teacher_trial
 from distill import teacher as teachers
 from distill.batches import Batches, EndlessBatches, Share
 from distill.checkpoint import Card, Metrics, Training
@@ -41,6 +41,7 @@ from distill.step import Objective
 from distill.step_clock import StepClock
 from distill.teacher import Teacher, TeacherAnswers
 from distill.terminal import progress, say
+from distill.vision.datasets import Split
 from distill.vision.models import ImageClassifier, build, published_input, try_on_two_images
 from distill.vision.preprocess import Preprocess
 from distill.vision.pretrained import begin_with, origin
@@ -123,7 +124,7 @@ def train(config: RunConfig, path: Path, *, resume: bool = False, restart: bool 
             found = processes.first(measure, judged, validation, state.epoch + 1)
             leader = leading(found, settings.judged_by)
             row = {"losses": losses, **built.method.scalars(), "seconds": seconds, "images_per_s": rate}
-            row["median_batch_ms"] = batch_ms
+            row |= {"median_batch_ms": batch_ms, "learning_rate": stage.learning_rate}
             row |= quantization_aware.rounded_accuracy(trained, validation)
             row |= {"stage": stage.span.stage.name, "judged": stage.span.stage.judged} if len(phases) > 1 else {}
             advance(state, found[leader], row, settings.judged_by)
@@ -203,7 +204,10 @@ def finish(
     students: list[ImageClassifier],
     validation: Batches,
 ) -> Card:
-    """Save the last epoch (every member of a cohort, the best of them as `last`) and complete the product's card."""
+    """Save the last epoch (every member of a cohort, the best of them as `last`) and complete the product's card.
+
+    The network of the best epoch is asked for every validation image again, and for the test images this once.
+    """
     training = record(config, data, teacher, state, finished=True)
     found = measure(students, validation, state.epoch)
     leader = students[leading(found, config.training.judged_by)]
@@ -212,7 +216,26 @@ def finish(
         for number, (student, metrics) in enumerate(zip(students, found, strict=True), start=1):
             of_member = training.model_copy(update={"last": metrics})
             folder.save_checkpoint(folder.member(number), student, data.train.class_names, of_member)
-    return folder.finish(training)
+    best = checkpoint.load(folder.best).model.to(validation.device)
+    epoch, answers = training.best.epoch, evaluate.predict(best, validation)
+    judgements = {"validation": evaluate.judge(answers, validation.labels, epoch=epoch)}
+    if data.test is not None:
+        test = Batches(data.test, batch_size=256, device=validation.device)
+        judgements["test"] = evaluate.judge(evaluate.predict(best, test), test.labels, epoch=epoch, split="test")
+    card = folder.finish(training.model_copy(update=judgements))
+    show(folder, card, data.validation, answers)
+    return card
+
+
+def show(folder: RunFolder, card: Card, split: Split, answers: torch.Tensor) -> None:
+    """Write the page of a finished run. It stays finished where that fails, and why is said."""
+    try:
+        from distill.run_page.page import write_page
+
+        write_page(folder.path, card, split, answers)
+    except Exception as error:  # fonts, templates and drawing may raise anything
+        reason = " ".join(str(error).split()) or type(error).__name__
+        say(f"[yellow]{escape(f'{folder.path} is finished, but has no page: {reason}')}[/]")
 
 
 def leading(cohort: list[Metrics], judged_by: Literal["accuracy", "macro_f1"]) -> int:

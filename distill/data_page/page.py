@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from PIL import Image
 
@@ -15,6 +15,9 @@ from distill.data_page.survey import THUMBNAIL_PX, Seen, Survey, contact_sheet
 from distill.data_page.suspects import Doubts
 from distill.errors import UsageError
 from distill.vision.pictures import Trait, decode
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 TEMPLATES = Path(__file__).parent
 SHOWN = 100
@@ -115,19 +118,12 @@ def render(survey: Survey, doubts: Doubts | None = None) -> str:
         survey: what is shown.
         doubts: labels that a network doubts, if one was asked.
     """
-    try:
-        from jinja2 import Environment, FileSystemLoader
-        from markupsafe import Markup
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            f"the data page needs {error.name}, which is not installed: pip install 'pocket-distill[train]'"
-        ) from error
-    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    templates = environment(TEMPLATES)
     rows = [
         {"name": name, "counts": [survey.count(split, label) for split in survey.splits]}
         for label, name in enumerate(survey.class_names)
     ]
-    return environment.get_template("page.html.j2").render(
+    return templates.get_template("page.html.j2").render(
         survey=survey,
         findings=findings(survey),
         rows=rows,
@@ -142,13 +138,39 @@ def render(survey: Survey, doubts: Doubts | None = None) -> str:
         unreadable=survey.unreadable[:SHOWN],
         doubts=doubts,
         suspects=[(each, thumbnail(each.file)) for each in doubts.suspects[:SHOWN]] if doubts else [],
-        css=Markup((TEMPLATES / "page.css").read_text()),
+        css=style_sheet(),
     )
 
 
+def environment(templates: Path) -> "Environment":
+    """Of the pages whose templates are in a folder; what they show is never taken for markup.
+
+    Raises:
+        UsageError: jinja2 is not installed.
+    """
+    try:
+        from jinja2 import Environment, FileSystemLoader
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"the page needs {error.name}, which is not installed: pip install 'pocket-distill[train]'"
+        ) from error
+    return Environment(loader=FileSystemLoader(templates), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+
+
+def style_sheet(*more: Path) -> Any:
+    """The look of all pages of this package and, after it, a page's own, as markup."""
+    from markupsafe import Markup
+
+    return Markup("\n".join(file.read_text() for file in (TEMPLATES / "page.css", *more)))
+
+
 def thumbnail(file: Path) -> str:
-    """A picture as a data URI, its longer side THUMBNAIL_PX at most."""
-    image = decode(file, 3, at_least_px=THUMBNAIL_PX).image
+    """A picture of a file as `data_uri` gives it."""
+    return data_uri(decode(file, 3, at_least_px=THUMBNAIL_PX).image)
+
+
+def data_uri(image: Image.Image) -> str:
+    """A picture as a data URI, its longer side THUMBNAIL_PX at most; the image itself may shrink."""
     image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.BILINEAR, reducing_gap=2.0)
     buffer = BytesIO()
     image.save(buffer, "WEBP", quality=70, method=2)

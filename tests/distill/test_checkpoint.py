@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from distill import checkpoint
-from distill.checkpoint import Card, Checkpoint, DataIdentity, Metrics, Training
+from distill.checkpoint import Card, Checkpoint, DataIdentity, Judgement, Metrics, Training
 from distill.errors import UsageError
 from distill.vision.datasets import EchoPhantom
 from distill.vision.models import build
@@ -80,12 +80,17 @@ def golden_card() -> Card:
             validation_sha256="23" * 32,
             num_train=3600,
             num_validation=1200,
+            train_images=(1600, 2000),
+            test_sha256="45" * 32,
+            num_test=10,
         ),
         seed=0,
         epoch=10,
         best=best,
         last=last,
         finished=True,
+        validation=Judgement(metrics=best, images=(500, 700), right=(480, 615), confusions=((1, 0, 85), (0, 1, 20))),
+        test=Judgement(metrics=best, images=(10, 0), right=(10, 0), confusions=()),
     )
     return Card(
         model="mobilenet_v3_small",
@@ -103,3 +108,25 @@ def test_the_card_on_disk_is_the_golden_file() -> None:
     """A difference here changes the contract: raise the schema version, or keep the file readable."""
     assert golden_card().to_json() + "\n" == GOLDEN.read_text()
     assert Card.read(GOLDEN) == golden_card()
+
+
+def test_a_card_of_version_1_is_read_and_knows_nothing_of_what_came_later() -> None:
+    old, now = Card.read(GOLDEN.with_name("card-1.json")), golden_card()
+    assert old.training is not None
+    assert now.training is not None
+    data = now.training.data.model_copy(update={"train_images": (), "test_sha256": None, "num_test": 0})
+    training = now.training.model_copy(update={"data": data, "validation": None, "test": None})
+    assert old == now.model_copy(update={"training": training})
+
+
+def test_a_judgement_names_the_weakest_class_and_what_it_is_taken_for() -> None:
+    training = golden_card().training
+    assert training is not None
+    assert training.validation is not None
+    assert training.test is not None
+    assert training.validation.recall(1) == 615 / 700
+    assert training.validation.weakest_first() == [1, 0]
+    assert training.validation.taken_for(1) == (0, 85)
+    assert training.test.recall(1) is None
+    assert training.test.weakest_first() == [0, 1]
+    assert training.test.taken_for(0) is None

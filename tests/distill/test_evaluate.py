@@ -1,9 +1,11 @@
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 
-from distill.evaluate import metrics
+from distill.evaluate import MOST_CONFUSIONS, confusion_matrix, judge, metrics
 
 
 def numpy_ece(probabilities: NDArray[np.float64], labels: NDArray[np.int64], bins: int = 15) -> float:
@@ -37,3 +39,26 @@ def test_certainty_has_no_entropy_and_uniform_answers_have_log_classes() -> None
     labels = torch.tensor([0, 1, 2])
     assert metrics(1000 * torch.eye(3), labels, epoch=1).entropy_nats == 0
     assert metrics(torch.zeros(3, 3), labels, epoch=1).entropy_nats == pytest.approx(np.log(3), abs=1e-6)
+
+
+def test_a_judgement_counts_every_image_class_by_class_as_a_slow_twin_does() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits, labels = torch.randn(300, 5, generator=generator), torch.randint(0, 4, (300,), generator=generator)
+    found, predicted = judge(logits, labels, epoch=2, split="test"), logits.argmax(1)
+    pairs = Counter((int(own), int(other)) for own, other in zip(labels, predicted, strict=True))
+    assert found.metrics == metrics(logits, labels, epoch=2)
+    assert found.images == tuple(int((labels == label).sum()) for label in range(5))
+    assert found.right == tuple(pairs[label, label] for label in range(5))
+    assert {(own, other): count for own, other, count in found.confusions} == {
+        pair: count for pair, count in pairs.items() if pair[0] != pair[1]
+    }
+    counts = [count for _, _, count in found.confusions]
+    assert counts == sorted(counts, reverse=True)
+    assert confusion_matrix(logits, labels)[2, 3] == pairs[2, 3]
+
+
+def test_a_judgement_keeps_no_more_confusions_than_a_card_should_hold() -> None:
+    classes = 40
+    pairs = torch.cartesian_prod(torch.arange(classes), torch.arange(classes))
+    found = judge(torch.eye(classes)[pairs[:, 1]], pairs[:, 0], epoch=1)
+    assert len(found.confusions) == MOST_CONFUSIONS

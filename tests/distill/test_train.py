@@ -518,3 +518,33 @@ def test_the_command_line_speaks_in_paragraphs_and_exit_codes(
     assert found["before"]["accuracy"] == found["after"]["accuracy"]
     assert call(monkeypatch, "list") == 0
     assert "deep_mutual_learning" in capsys.readouterr().err
+
+
+def test_a_run_ends_with_the_figures_of_its_third_split_and_of_every_class(
+    picture_folder: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    root = picture_folder(classes=("dark", "[red]bright"), per_class=20)
+    settings = [f"dataset.path={root}", "dataset.test_share=0.25", "image.size_px=32", "training.epochs=2"]
+    settings += ["model=torchvision:shufflenet_v2_x0_5", "training.batch_size=10", "device=cpu"]
+    words = [word for setting in settings for word in ("--set", setting)]
+    run = tmp_path / "run"
+    assert call(monkeypatch, "run", "folder-scratch", *words, "--out", str(run)) == 0
+    shown = " ".join(capsys.readouterr().err.split())
+    training = checkpoint.read_card(run / "best").training
+    assert training is not None
+    assert training.validation is not None
+    assert training.test is not None
+    assert training.validation.metrics == training.best
+    assert (training.data.train_images, training.data.num_test) == ((15, 15), 10)
+    assert (training.validation.images, training.test.images) == ((20, 20), (5, 5))
+    split = training.data.load("test", checkpoint.read_card(run / "best").preprocess)
+    batches = Batches(split, batch_size=8, device=torch.device("cpu"))
+    assert evaluate.evaluate(checkpoint.load(run).model, batches, epoch=1).accuracy == training.test.metrics.accuracy
+    assert "on its validation images and, once, on its test images" in shown
+    assert f"test, epoch {training.best.epoch}" in shown
+    assert "class by class, best epoch, validation images" in shown
+    assert "[red]bright" in shown
+    assert checkpoint.read_card(run / "last").training.test is None
