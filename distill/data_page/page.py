@@ -11,10 +11,10 @@ from typing import Any, Literal
 from PIL import Image
 
 from distill.contract import write_whole
-from distill.data_page.survey import THUMBNAIL_PX, Seen, Survey, contact_sheet
+from distill.data_page.survey import THUMBNAIL_PX, PictureFolder, Place, Seen, Survey, contact_sheet
 from distill.data_page.suspects import Doubts
 from distill.errors import UsageError
-from distill.vision.pictures import Trait, decode
+from distill.vision.pictures import Trait
 
 TEMPLATES = Path(__file__).parent
 SHOWN = 100
@@ -31,6 +31,8 @@ TRAITS = {
     Trait.RECOLOURED: "brought to sRGB from another colour profile",
     Trait.FIRST_FRAME: "several frames or pages, the first is used",
     Trait.REDUCED: "more than 16 million pixels, read at a fraction",
+    Trait.CROPPED: "cropped to the 2-D region of the ultrasound picture",
+    Trait.MASKED: "something outside the sector made black",
 }
 
 
@@ -138,17 +140,20 @@ def render(survey: Survey, doubts: Doubts | None = None) -> str:
         traits=[(words, count) for words, count in _traits(survey) if count],
         grey=sum(picture.is_grey for picture in survey.pictures),
         bytes=sum(picture.size_bytes for picture in survey.pictures),
-        sheet=[(name, [(each, thumbnail(each.file)) for each in chosen]) for name, chosen in contact_sheet(survey)],
+        sheet=[
+            (name, [(each, thumbnail(survey.config, each.file)) for each in chosen])
+            for name, chosen in contact_sheet(survey)
+        ],
         unreadable=survey.unreadable[:SHOWN],
         doubts=doubts,
-        suspects=[(each, thumbnail(each.file)) for each in doubts.suspects[:SHOWN]] if doubts else [],
+        suspects=[(each, thumbnail(survey.config, each.file)) for each in doubts.suspects[:SHOWN]] if doubts else [],
         css=Markup((TEMPLATES / "page.css").read_text()),
     )
 
 
-def thumbnail(file: Path) -> str:
+def thumbnail(config: PictureFolder, file: Place) -> str:
     """A picture as a data URI, its longer side THUMBNAIL_PX at most."""
-    image = decode(file, 3, at_least_px=THUMBNAIL_PX).image
+    image = config.decode(file, 3, at_least_px=THUMBNAIL_PX).image  # pyright: ignore[reportArgumentType]
     image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.BILINEAR, reducing_gap=2.0)
     buffer = BytesIO()
     image.save(buffer, "WEBP", quality=70, method=2)
