@@ -3,7 +3,7 @@
 import json
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -13,6 +13,7 @@ from distill.errors import UsageError, WorkFailed
 
 if TYPE_CHECKING:
     from distill.checkpoint import Card, Judgement, Metrics
+    from distill.clips import Quality
     from distill.config import RunConfig
 
 app = typer.Typer(help="Train small students from a large teacher.", no_args_is_help=True, add_completion=False)
@@ -185,7 +186,9 @@ def figures(
 
 @app.command()
 def data(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="A folder of pictures, as dataset.path takes it.")],
+    path: Annotated[
+        Path, typer.Argument(metavar="PATH", help="A folder of pictures or DICOM files, as dataset.path takes it.")
+    ],
     assignments: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="As for run, e.g. dataset.split_by=patient."),
@@ -203,10 +206,13 @@ def data(
     from distill.data_page.survey import look_at
     from distill.data_page.suspects import find_suspects
     from distill.recipes import folder_scratch
+    from distill.vision.datasets.dicom import Dicom, holds_dicom
     from distill.vision.datasets.image_folder import ImageFolder
 
-    config = with_overrides(folder_scratch(), [f"dataset.path={json.dumps(str(path))}", *(assignments or [])]).dataset
-    if not isinstance(config, ImageFolder):
+    kind = ["dataset.kind=dicom"] if holds_dicom(path) else []
+    changes = [*kind, f"dataset.path={json.dumps(str(path))}", *(assignments or [])]
+    config = with_overrides(folder_scratch(), changes).dataset
+    if not isinstance(config, ImageFolder | Dicom):
         raise UsageError(f"there are no picture files in a data set of the kind {config.kind}; leave dataset.kind out.")
     doubts = None if suspects is None else find_suspects(suspects, config)
     survey = look_at(config)
@@ -247,10 +253,11 @@ def evaluate_(
         typer.Option("--json", help="Print the metrics as JSON; with --calibrate folder, temperature, before, after."),
     ] = False,
 ) -> None:
-    """Measure a checkpoint on its validation images again."""
+    """Measure a checkpoint on its validation images again: per image and, of cine loops, per frame and per clip."""
     from distill import checkpoint
     from distill.batches import Batches
-    from distill.evaluate import evaluate
+    from distill.clips import qualities
+    from distill.evaluate import predict
 
     if calibrate:
         _calibrate(path, data, as_json=as_json)
@@ -262,10 +269,22 @@ def evaluate_(
     split = training.data.load("validation", loaded.card.preprocess, data)
     device = next(loaded.model.parameters()).device
     batches = Batches(split, batch_size=256, device=device)
-    found = evaluate(loaded.model, batches, epoch=training.epoch)
-    _show([(f"epoch {training.epoch}", found)], f"{path} on its validation images")
+    title = f"{path} on its validation images"
+    found = qualities(predict(loaded.model, batches), split, epoch=training.epoch)
+    whole = found[0]
+    if len(found) == 1:
+        _show([(f"epoch {training.epoch}", whole.metrics)], title)
+    else:
+        _show([(f"epoch {training.epoch}, {each.count:,} {each.unit}", each.metrics) for each in found], title)
+    for each in found:
+        if each.accuracy_interval is not None:
+            low, high = (100 * bound for bound in each.accuracy_interval)
+            terminal.say(
+                f"accuracy over {each.unit}: {low:.1f} to {high:.1f} % with 95 % confidence, by the spread over "
+                f"{each.patients:,} patients"
+            )
     if as_json:
-        terminal.answer(found.model_dump_json())
+        terminal.answer(json.dumps(_facts(whole) | ({"clips": _facts(found[1])} if len(found) > 1 else {})))
 
 
 @app.command(name="list")
@@ -294,6 +313,15 @@ def list_(
         ("model", "torchvision:NAME", "Any torchvision classifier."),
     ]
     terminal.console.print(terminal.table("what there is", ["what", "name", "in a sentence"], rows))
+
+
+def _facts(quality: "Quality") -> dict[str, Any]:
+    """Metrics of one unit for programs; where patients are known, how many there are and the interval over them."""
+    facts = quality.metrics.model_dump(mode="json")
+    if quality.patients is None:
+        return facts
+    more = {"count": quality.count, "patients": quality.patients, "accuracy_interval": quality.accuracy_interval}
+    return {**facts, **more}
 
 
 def _calibrate(path: Path, data: Path | None, *, as_json: bool) -> None:

@@ -17,7 +17,7 @@ from distill.errors import UsageError
 from distill.methods.hinton_kd import HintonKDConfig
 from distill.methods.scratch import ScratchConfig
 from distill.system import did_you_mean
-from distill.vision.datasets import EchoPhantom, ImageFolder
+from distill.vision.datasets import Dicom, EchoPhantom, ImageFolder
 
 ECHO_MEAN, ECHO_STD = (0.216,), (0.231,)
 """Of the phantom's training pixels."""
@@ -97,6 +97,23 @@ def folder_kd() -> RunConfig:
     )
 
 
+def echo_dicom() -> RunConfig:
+    """Your own DICOM stills and cine loops, e.g. of echocardiography: set dataset.path, and dataset.labels_csv if any.
+
+    Frames are cropped to the ultrasound region, masked around the sector, never mirrored, and divided by patient.
+    """
+    augment = Augment(crop_padding_px=8)
+    return RunConfig(
+        name="echo-dicom",
+        dataset=Dicom(path="data"),
+        image=ImageSettings(size_px=112),
+        model="mobilenet_v3_small",
+        teacher=TrainTeacher(model="resnet18", training=TrainingSettings(epochs=30, batch_size=64, augment=augment)),
+        method=HintonKDConfig(temperature=4.0, alpha=0.9),
+        training=TrainingSettings(epochs=30, batch_size=64, optimizer=AdamW(lr=2e-3), augment=augment),
+    )
+
+
 def from_scratch(config: RunConfig, name: str) -> RunConfig:
     """The same run without a teacher: the baseline of every comparison."""
     return config.model_copy(update={"name": name, "teacher": None, "method": ScratchConfig()})
@@ -112,6 +129,11 @@ def echo_scratch() -> RunConfig:
     return from_scratch(echo_kd(), "echo-scratch")
 
 
+def echo_dicom_scratch() -> RunConfig:
+    """As echo-dicom, without a teacher."""
+    return from_scratch(echo_dicom(), "echo-dicom-scratch")
+
+
 def folder_scratch() -> RunConfig:
     """As folder-kd, without a teacher."""
     return from_scratch(folder_kd(), "folder-scratch")
@@ -124,6 +146,8 @@ RECIPES: dict[str, Callable[[], RunConfig]] = {
     "demo-quantization-friendly": demo_quantization_friendly,
     "echo-kd": echo_kd,
     "echo-scratch": echo_scratch,
+    "echo-dicom": echo_dicom,
+    "echo-dicom-scratch": echo_dicom_scratch,
     "folder-kd": folder_kd,
     "folder-scratch": folder_scratch,
 }

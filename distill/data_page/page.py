@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from PIL import Image
 
 from distill.contract import write_whole
-from distill.data_page.survey import THUMBNAIL_PX, Seen, Survey, contact_sheet
+from distill.data_page.survey import THUMBNAIL_PX, PictureFolder, Place, Seen, Survey, contact_sheet
 from distill.data_page.suspects import Doubts
 from distill.errors import UsageError
-from distill.vision.pictures import Trait, decode
+from distill.vision.pictures import Trait
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -34,6 +34,8 @@ TRAITS = {
     Trait.RECOLOURED: "brought to sRGB from another colour profile",
     Trait.FIRST_FRAME: "several frames or pages, the first is used",
     Trait.REDUCED: "more than 16 million pixels, read at a fraction",
+    Trait.CROPPED: "cropped to the 2-D region of the ultrasound picture",
+    Trait.MASKED: "something outside the sector made black",
 }
 
 
@@ -134,10 +136,13 @@ def render(survey: Survey, doubts: Doubts | None = None) -> str:
         traits=[(words, count) for words, count in _traits(survey) if count],
         grey=sum(picture.is_grey for picture in survey.pictures),
         bytes=sum(picture.size_bytes for picture in survey.pictures),
-        sheet=[(name, [(each, thumbnail(each.file)) for each in chosen]) for name, chosen in contact_sheet(survey)],
+        sheet=[
+            (name, [(each, thumbnail(survey.config, each.file)) for each in chosen])
+            for name, chosen in contact_sheet(survey)
+        ],
         unreadable=survey.unreadable[:SHOWN],
         doubts=doubts,
-        suspects=[(each, thumbnail(each.file)) for each in doubts.suspects[:SHOWN]] if doubts else [],
+        suspects=[(each, thumbnail(survey.config, each.file)) for each in doubts.suspects[:SHOWN]] if doubts else [],
         css=style_sheet(),
     )
 
@@ -164,9 +169,10 @@ def style_sheet(*more: Path) -> Any:
     return Markup("\n".join(file.read_text() for file in (TEMPLATES / "page.css", *more)))
 
 
-def thumbnail(file: Path) -> str:
-    """A picture of a file as `data_uri` gives it."""
-    return data_uri(decode(file, 3, at_least_px=THUMBNAIL_PX).image)
+def thumbnail(config: PictureFolder, file: Place) -> str:
+    """A picture of a data set as `data_uri` gives it."""
+    image = config.decode(file, 3, at_least_px=THUMBNAIL_PX).image  # pyright: ignore[reportArgumentType]
+    return data_uri(image)
 
 
 def data_uri(image: Image.Image) -> str:

@@ -13,10 +13,11 @@ from PIL import Image
 from distill.errors import UsageError
 from distill.terminal import progress
 from distill.vision.datasets import Split, duplicates, folder_tree
+from distill.vision.datasets.dicom import Dicom, Frame
 from distill.vision.datasets.duplicates import Fingerprints, fingerprints
 from distill.vision.datasets.image_folder import ImageFolder
 from distill.vision.datasets.split import SplitName
-from distill.vision.pictures import Trait, Unreadable, decode
+from distill.vision.pictures import Trait, Unreadable
 
 LOOK_PX = 64
 """Pictures are compared at this size, stretched to a square."""
@@ -26,6 +27,13 @@ THUMBNAIL_PX = 128
 
 SHARE_OF_GREY = 3
 """A picture whose channels differ by no more than these levels anywhere is grey."""
+
+
+PictureFolder = ImageFolder | Dicom
+"""Data sets of files."""
+
+Place = Path | Frame
+"""Where the pictures of one lie."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +53,7 @@ class Seen:
         prints: what it is recognised by, N = 1.
     """
 
-    file: Path
+    file: Place
     name: str
     split: SplitName
     label: int
@@ -64,7 +72,8 @@ class Survey:
     """Everything that was seen.
 
     Attributes:
-        root: of the data set.
+        config: the data set.
+        root: its folder.
         class_names: in label order.
         pictures: those that can be decoded, split by split and class by class.
         unreadable: the others, each with its reason.
@@ -74,6 +83,7 @@ class Survey:
         patients: of each split, how many there are; empty where nothing is known.
     """
 
+    config: PictureFolder
     root: Path
     class_names: tuple[str, ...]
     pictures: tuple[Seen, ...]
@@ -95,14 +105,14 @@ class Survey:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a picture file lies."""
+    """Where a picture belongs."""
 
-    file: Path
+    file: Place
     split: SplitName
     label: int
 
 
-def look_at(config: ImageFolder) -> Survey:
+def look_at(config: PictureFolder) -> Survey:
     """Decode every picture of a folder by as many threads as there are cores; JPEGs at a fraction.
 
     Raises:
@@ -124,49 +134,56 @@ def look_at(config: ImageFolder) -> Survey:
                 patients[split] = len(np.unique(part.owners))
     except UsageError as error:
         problem, remarks = str(error), []
-        class_names, places = _whatever_is_there(root)
+        class_names, places = _whatever_is_there(config)
     if not places:
         raise UsageError(problem or f"there are no pictures in {root}.")
-    pictures, unreadable = _decode_all(places, root)
+    pictures, unreadable = _decode_all(places, config)
     repeats = tuple(duplicates.remarks(_as_splits(pictures, class_names)))
-    return Survey(root, class_names, tuple(pictures), tuple(unreadable), problem, tuple(remarks), repeats, patients)
+    return Survey(
+        config, root, class_names, tuple(pictures), tuple(unreadable), problem, tuple(remarks), repeats, patients
+    )
 
 
-def _whatever_is_there(root: Path) -> tuple[tuple[str, ...], list[_Place]]:
-    """Every picture below `root`, its class the folder that it lies in, where no split can be made out."""
-    files = folder_tree.list_pictures(root).pictures if root.is_dir() else ()
-    names = tuple(sorted({folder_tree.readable_name(file.parent.name) for file in files}))
-    return names, [_Place(file, "train", names.index(folder_tree.readable_name(file.parent.name))) for file in files]
+def _whatever_is_there(config: PictureFolder) -> tuple[tuple[str, ...], list[_Place]]:
+    """Every picture of a folder, its class the folder that it lies in, where no split can be made out."""
+    files = config.everything() if Path(config.path).is_dir() else ()
+    classes = [folder_tree.readable_name(_path(file).parent.name) for file in files]
+    names = tuple(sorted(set(classes)))
+    return names, [_Place(file, "train", names.index(name)) for file, name in zip(files, classes, strict=True)]
 
 
-def _decode_all(places: Sequence[_Place], root: Path) -> tuple[list[Seen], list[Unreadable]]:
+def _path(file: Place) -> Path:
+    return file.file if isinstance(file, Frame) else file
+
+
+def _decode_all(places: Sequence[_Place], config: PictureFolder) -> tuple[list[Seen], list[Unreadable]]:
     def see(place: _Place) -> Seen | Unreadable:
         try:
-            return _see(place, root)
+            return _see(place, config)
         except Unreadable as error:
             return error
 
     pictures: list[Seen] = []
-    unreadable: list[Unreadable] = []
+    unreadable: dict[Path, Unreadable] = {}
     with ThreadPoolExecutor(os.cpu_count()) as pool, progress() as display:
         task = display.add_task("looking at pictures", total=len(places), note="")
         for result in pool.map(see, places):
             if isinstance(result, Unreadable):
-                unreadable.append(result)
+                unreadable[result.file] = result
             else:
                 pictures.append(result)
             display.advance(task)
-    return pictures, unreadable
+    return pictures, list(unreadable.values())
 
 
-def _see(place: _Place, root: Path) -> Seen:
-    picture = decode(place.file, 3, at_least_px=THUMBNAIL_PX)
+def _see(place: _Place, config: PictureFolder) -> Seen:
+    picture = config.decode(place.file, 3, at_least_px=THUMBNAIL_PX)  # pyright: ignore[reportArgumentType]
     image = picture.image
     look = np.asarray(image.resize((LOOK_PX, LOOK_PX), Image.Resampling.BILINEAR, reducing_gap=2.0))
     spread = look.max(axis=2).astype(int) - look.min(axis=2)
     return Seen(
         place.file,
-        folder_tree.relative_name(place.file, root),
+        config.name(place.file),  # pyright: ignore[reportArgumentType]
         place.split,
         place.label,
         picture.width_px,

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from distill.data_page.survey import PictureFolder, Place
 from distill.errors import UsageError
-from distill.vision.datasets.folder_tree import relative_name
-from distill.vision.datasets.image_folder import ImageFolder
 from distill.vision.datasets.split import Split, SplitName
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ class Suspect:
         is_trained_on: True if the network was trained on this picture with this label, so that it doubts it less.
     """
 
-    file: Path
+    file: Place
     name: str
     split: SplitName
     label: str
@@ -57,7 +56,7 @@ class Doubts:
     suspects: tuple[Suspect, ...]
 
 
-def find_suspects(run: Path, config: ImageFolder) -> Doubts:
+def find_suspects(run: Path, config: PictureFolder) -> Doubts:
     """Ask a trained network for every picture of a folder.
 
     Args:
@@ -86,8 +85,11 @@ def find_suspects(run: Path, config: ImageFolder) -> Doubts:
             f"{loaded.folder} was trained for the classes {', '.join(loaded.card.class_names)}; the folder has "
             f"{', '.join(classes)}. Ask a network that was trained on these pictures."
         )
-    root = Path(config.path)
-    files = {relative_name(file, root): file for part in config.find().parts.values() for file in part.files}
+    files: dict[str, Place] = {
+        config.name(file): file  # pyright: ignore[reportArgumentType]
+        for part in config.find().parts.values()
+        for file in part.files
+    }
     training = loaded.card.training
     trained_on: set[SplitName] = {
         name for name, split in splits.items() if training and split.sha256() == training.data.train_sha256
@@ -111,7 +113,7 @@ def _described(
     places: Sequence[tuple[SplitName, int]],
     probabilities: NDArray[np.float64],
     splits: Mapping[SplitName, Split],
-    files: Mapping[str, Path],
+    files: Mapping[str, Place],
     trained_on: Collection[SplitName],
 ) -> Iterator[Suspect]:
     for (name, index), likely in zip(places, probabilities, strict=True):

@@ -108,6 +108,8 @@ class Trait(IntFlag):
     RECOLOURED = 8
     FIRST_FRAME = 16
     REDUCED = 32
+    CROPPED = 64
+    MASKED = 128
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
-"""Data sets: the union `DatasetConfig` is the one table, one file per data set. Importing this does not import torch.
+"""Data sets: the union `DatasetConfig` is the one table, one file or folder per data set.
 
+Importing this imports neither torch nor pydicom.
 A data set is a strict config with `kind`, `channels` and `load(split, preprocess) -> Split`.
 """
 
@@ -8,11 +9,12 @@ from typing import Annotated, get_args
 from pydantic import Field
 
 from distill.vision.datasets.cifar import Cifar10, Cifar100
+from distill.vision.datasets.dicom import Dicom
 from distill.vision.datasets.echo_phantom import EchoPhantom
 from distill.vision.datasets.image_folder import ImageFolder
 from distill.vision.datasets.split import ImageSource, Split, SplitName
 
-AnyDataset = EchoPhantom | ImageFolder | Cifar10 | Cifar100
+AnyDataset = EchoPhantom | ImageFolder | Dicom | Cifar10 | Cifar100
 
 DatasetConfig = Annotated[AnyDataset, Field(discriminator="kind")]
 

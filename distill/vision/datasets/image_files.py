@@ -20,7 +20,7 @@ from distill.terminal import progress
 from distill.vision.cache import cache_folder, cached_array
 from distill.vision.datasets.duplicates import Fingerprints, fingerprints
 from distill.vision.datasets.folder_tree import relative_name
-from distill.vision.pictures import Trait, Unreadable, decode
+from distill.vision.pictures import Picture, Trait, Unreadable, decode
 from distill.vision.preprocess import Preprocess
 
 PROGRESS_FROM_IMAGES = 2_000
@@ -72,7 +72,7 @@ class ImageFiles:
         return (len(self.files), size, size, self.preprocess.channels)
 
     def __getitem__(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
-        return np.stack([self._decode(self.files[index])[0] for index in indices])
+        return np.stack([self._decode(int(index))[0] for index in indices])
 
     def identity(self) -> str:
         """Hash over the pixels, as far as `check` has seen or can see them all."""
@@ -97,7 +97,7 @@ class ImageFiles:
         traits = np.empty(len(self.files), dtype=np.uint8)
 
         def decode_into(index: int) -> None:
-            images[index], traits[index] = self._decode(self.files[index])
+            images[index], traits[index] = self._decode(index)
 
         self._for_all(decode_into, "decoding pictures")
         return images, traits
@@ -114,7 +114,7 @@ class ImageFiles:
             rows = np.empty((len(self.files), 26), dtype=np.uint8)
 
             def look_at(index: int) -> None:
-                image, traits = self._decode(self.files[index])
+                image, traits = self._decode(index)
                 prints = fingerprints(image[None])
                 rows[index, :16] = np.frombuffer(prints.digests.tobytes(), dtype=np.uint8)
                 rows[index, 16:24] = prints.looks.view(np.uint8)
@@ -133,27 +133,34 @@ class ImageFiles:
     def _state(self) -> str:
         """Hash over names, sizes and dates, and over everything that decides how they are decoded."""
         files = [(os.fsencode(file.relative_to(self.root)).hex(), _size_and_date(file)) for file in self.files]
-        rule = self.preprocess.model_dump(mode="json", include={"size_px", "resize", "channels"})
-        return sha256_of_json([str(self.root.resolve()), files, rule, CHECK_VERSION, PIL.__version__])
+        return sha256_of_json([str(self.root.resolve()), files, *self._rule()])
 
-    def _decode(self, file: Path) -> tuple[NDArray[np.uint8], Trait]:
-        picture = decode(file, self.preprocess.channels)
+    def _decode(self, index: int) -> tuple[NDArray[np.uint8], Trait]:
+        picture = self._picture(index)
         return self.preprocess.resize_image(picture.image), picture.traits
 
+    def _picture(self, index: int) -> Picture:
+        return decode(self.files[index], self.preprocess.channels)
+
+    def _rule(self) -> list[object]:
+        """What decides, beside the files, how they are decoded."""
+        rule = self.preprocess.model_dump(mode="json", include={"size_px", "resize", "channels"})
+        return [rule, CHECK_VERSION, PIL.__version__]
+
     def _for_all(self, work: Callable[[int], None], title: str) -> None:
-        unreadable: list[Unreadable] = []
+        unreadable: dict[Path, Unreadable] = {}
 
         def try_one(index: int) -> None:
             try:
                 work(index)
             except Unreadable as error:
-                unreadable.append(error)
+                unreadable[error.file] = error
 
         with ThreadPoolExecutor(usable_cores()) as pool:
             for _ in _shown(pool.map(try_one, range(len(self.files))), len(self.files), title):
                 pass
         if unreadable:
-            raise UnreadablePictures(self.root, sorted(unreadable, key=lambda each: each.file))
+            raise UnreadablePictures(self.root, [unreadable[file] for file in sorted(unreadable)])
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from distill.vision.datasets.divide import divide
 from distill.vision.datasets.image_files import ImageFiles
 from distill.vision.datasets.patients import PatientTable
 from distill.vision.datasets.split import DatasetSettings, Split, SplitName
-from distill.vision.pictures import HEIF_SUFFIXES, SUFFIXES, Trait, reads_heif
+from distill.vision.pictures import HEIF_SUFFIXES, SUFFIXES, Picture, Trait, decode, reads_heif
 from distill.vision.preprocess import Preprocess
 
 __all__ = ["SUFFIXES", "ImageFiles", "ImageFolder"]
@@ -92,6 +92,18 @@ class ImageFolder(DatasetSettings):
             tuple(folder_tree.relative_name(file, root) for file in source.files),
             (*about_folder, *part.about_files(split, root), *_about_traits(split, traits)),
         )
+
+    def decode(self, file: Path, channels: Literal[1, 3], *, at_least_px: int | None = None) -> Picture:
+        """One of the pictures, before it is resized; as `distill.vision.pictures.decode`."""
+        return decode(file, channels, at_least_px=at_least_px)
+
+    def name(self, file: Path) -> str:
+        """Of one of the pictures, for people: its path below `path`."""
+        return folder_tree.relative_name(file, Path(self.path))
+
+    def everything(self) -> tuple[Path, ...]:
+        """Every picture there is, labelled or not."""
+        return folder_tree.list_pictures(Path(self.path)).pictures
 
     def find(self) -> "Pictures":
         """Which picture belongs to which split, class and patient, without opening any; errors as `load`."""

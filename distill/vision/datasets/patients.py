@@ -1,12 +1,10 @@
 """A table that says which picture shows which patient, as people's programs write it."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from distill.errors import UsageError
-from distill.vision.datasets.folder_tree import readable_name
+from distill.vision.datasets.tables import read_table, relative_path
 
 SHOWN = 5
 
@@ -59,37 +57,10 @@ def _more(count: int) -> str:
 
 
 def _rows(path: Path) -> list[tuple[str, str]]:
-    try:
-        text = _decoded(path.read_bytes(), path)
-    except OSError as error:
-        raise UsageError(f"cannot read the patient table {path}: {error.strerror or error}.") from error
-    head = text.split("\n", 1)[0]
-    delimiter = max(",;\t", key=head.count)
-    try:
-        lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
-    except csv.Error as error:
-        raise UsageError(f"{path} is not a table: {error}. Save it as CSV.") from error
-    columns = [name.strip().lower() for name in lines[0]] if lines else []
-    if not {"file", "patient"} <= set(columns):
-        raise UsageError(f"{path} needs the columns 'file' and 'patient'; found {', '.join(columns) or 'none'}.")
-    file, patient = columns.index("file"), columns.index("patient")
-    return [(_relative(line[file]), line[patient].strip()) for line in lines[1:] if len(line) > max(file, patient)]
-
-
-def _relative(name: str) -> str:
-    return readable_name(name.strip().replace("\\", "/").removeprefix("./"))
-
-
-def _decoded(data: bytes, path: Path) -> str:
-    if data.startswith(b"PK\3\4"):
-        raise UsageError(f"{path} is a workbook, not a text table. Save it as 'CSV UTF-8'.")
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        encoding = "utf-16"
-    elif b"\0" in data[:200]:
-        encoding = "utf-16-be" if data[:1] == b"\0" else "utf-16-le"
-    else:
-        encoding = "utf-8-sig"
-    try:
-        return data.decode(encoding)
-    except UnicodeDecodeError:
-        return data.decode("cp1252" if encoding == "utf-8-sig" else "latin-1", errors="replace")
+    table = read_table(path, "the patient table")
+    if not {"file", "patient"} <= table.columns.keys():
+        raise UsageError(f"{path} needs the columns 'file' and 'patient'; found {', '.join(table.columns) or 'none'}.")
+    return [
+        (relative_path(file), patient)
+        for file, patient in zip(table.columns["file"], table.columns["patient"], strict=True)
+    ]

@@ -45,6 +45,7 @@ class Split:
         groups: int64 [N], images of the same patient (or video, or site) share a number; None where nothing is known.
         names: of the images' files, relative to the data set; None where there are no files.
         remarks: what a person should know about how the images were read, a sentence each.
+        clips: int64 [N], frames of the same recording share a number; None where images are no frames.
     """
 
     images: ImageSource
@@ -53,6 +54,7 @@ class Split:
     groups: NDArray[np.int64] | None = None
     names: tuple[str, ...] | None = None
     remarks: tuple[str, ...] = ()
+    clips: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -66,7 +68,8 @@ class Split:
         """The images at these positions, in this order, decoded."""
         groups = None if self.groups is None else self.groups[indices]
         names = None if self.names is None else tuple(self.names[index] for index in indices)
-        return Split(self.images[indices], self.labels[indices], self.class_names, groups, names)
+        clips = None if self.clips is None else self.clips[indices]
+        return Split(self.images[indices], self.labels[indices], self.class_names, groups, names, clips=clips)
 
     def divided(self, share: float, *, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Positions of two parts, the first with this share of the patients (of the images, where none are known).

@@ -44,3 +44,23 @@ def test_too_few_patients_of_a_class_are_named() -> None:
     labels = np.array([0, 0, 0, 0, 1, 1, 2, 2])
     with pytest.raises(UsageError, match=r"class 'a' has 2 patients, too few for 3 splits"):
         divide(labels, owners, {"validation": 0.2, "test": 0.2}, NAMES, seed=0)
+
+
+def test_patients_who_show_every_class_are_divided_too() -> None:
+    labels, owners = np.tile([0, 1, 2], 6), np.repeat(np.arange(6), 3)
+    sides = divide(labels, owners, {"validation": 0.3, "test": 0.2}, NAMES, seed=0)
+    assert {name: len(set(owners[indices].tolist())) for name, indices in sides.items()} == {
+        "train": 3,
+        "validation": 2,
+        "test": 1,
+    }
+    assert all(set(labels[indices].tolist()) == {0, 1, 2} for indices in sides.values())
+
+
+def test_a_class_of_few_patients_is_in_every_split_if_it_can_be() -> None:
+    """Two patients show the second class, one picture of many each: whichever cut parts them is taken."""
+    owners = np.repeat(np.arange(8), 5)
+    labels = np.where(np.isin(np.arange(40), [0, 5]), 1, 0)
+    for seed in range(10):
+        sides = divide(labels, owners, {"validation": 0.25}, ("a", "b"), seed=seed)
+        assert all(set(labels[indices].tolist()) == {0, 1} for indices in sides.values())
