@@ -16,11 +16,11 @@ from distill.errors import UsageError
 from distill.methods import METHODS, AnyMethod, Outputs, Stage
 from distill.methods.scratch import Scratch, ScratchConfig
 from distill.processes import Processes, start_processes
-from distill.recipes import demo
 from distill.reduction import mean_over_processes
 from distill.run_folder import State
 from distill.stages import spans, start
 from distill.step import Objective, Step
+from distill.studies import short_demo
 from distill.vision.models import ImageClassifier
 from tests.distill.methods.toy import SIZE_PX, dry, method_config, network
 
@@ -141,7 +141,7 @@ def check_stages(processes: Processes, batch: Batch) -> None:
     whole = copy.deepcopy(objective)
     changes = ["training.optimizer.kind=sgd", "training.optimizer.momentum=0", "training.optimizer.weight_decay=0"]
     schedule = ["training.schedule.kind=steps", "training.schedule.epochs=[]", f"image.size_px={SIZE_PX}"]
-    config = with_overrides(demo(), [*changes, *schedule, "training.optimizer.lr=0.5"])
+    config = with_overrides(short_demo(), [*changes, *schedule, "training.optimizer.lr=0.5"])
     of = processes.share.of
     part = Batch(of(batch.images), of(batch.labels), of(batch.indices))
     for span in spans(objective.method.stages(), 2, kind="halves"):
@@ -173,7 +173,7 @@ def check_first(processes: Processes) -> None:
 
 
 def main() -> None:
-    processes = start_processes(with_overrides(demo(), ["device=cpu"]))
+    processes = start_processes(with_overrides(short_demo(), ["device=cpu"]))
     assert processes.share.count == 2
     check_first(processes)
     check_gathered(processes)

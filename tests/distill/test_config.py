@@ -3,6 +3,7 @@ import pytest
 from distill.config import Cosine, LibraryTeacher, OneCycle, Steps, TrainTeacher, differences, parse, with_overrides
 from distill.errors import UsageError
 from distill.recipes import RECIPES, demo, folder_kd, recipe
+from distill.studies import short_demo
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -12,7 +13,7 @@ def test_every_recipe_survives_the_way_through_its_own_json(name: str) -> None:
 
 
 def test_every_error_is_named_with_its_dotted_path_at_once() -> None:
-    raw = demo().model_dump_json().replace('"epochs":16', '"epochs":0').replace('"alpha":0.9', '"alhpa":0.9')
+    raw = demo().model_dump_json().replace('"epochs":18', '"epochs":0').replace('"alpha":0.9', '"alhpa":0.9')
     with pytest.raises(UsageError) as caught:
         parse(raw, source="my.json")
     assert "my.json" in str(caught.value)
@@ -141,6 +142,6 @@ def test_one_cycle_rises_to_the_full_rate_and_falls_to_none() -> None:
 def test_a_later_setting_counts_in_the_identity_only_where_it_is_used(assignment: str) -> None:
     path = assignment.partition("=")[0]
     group = path if path.endswith(("clip_norm", "kept_views")) else path.rpartition(".")[0]
-    used = with_overrides(demo(), [assignment])
-    assert used.identity() != demo().identity()
-    assert with_overrides(used, [f"{group}=null"]).identity() == demo().identity()
+    used = with_overrides(short_demo(), [assignment])
+    assert used.identity() != short_demo().identity()
+    assert with_overrides(used, [f"{group}=null"]).identity() == short_demo().identity()

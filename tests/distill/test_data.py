@@ -9,7 +9,8 @@ import pytest
 from distill.config import RunConfig, with_overrides
 from distill.data import load_data
 from distill.errors import UsageError
-from distill.recipes import demo, recipe
+from distill.recipes import recipe
+from distill.studies import short_demo
 from distill.vision.datasets import EchoPhantom, Split, SplitName
 from distill.vision.preprocess import Preprocess
 
@@ -66,6 +67,8 @@ def test_a_label_that_is_no_class_is_refused(label: int, monkeypatch: pytest.Mon
         return replace(found, labels=labels) if split == "validation" else found
 
     monkeypatch.setattr(EchoPhantom, "load", spoilt)
-    config = with_overrides(demo(), ["dataset.train_patients=1", "dataset.validation_patients=1", "image.size_px=32"])
+    config = with_overrides(
+        short_demo(), ["dataset.train_patients=1", "dataset.validation_patients=1", "image.size_px=32"]
+    )
     with pytest.raises(UsageError, match=rf"image 7 of the validation split has the label {label} .* expected 0 to 9"):
         load_data(config)

@@ -23,8 +23,9 @@ from distill.engines import Options, open_engine
 from distill.engines.cell_process import LAUNCHER, LOG_FILE, STARTED
 from distill.engines.launch import LOCK_FILE
 from distill.errors import UsageError
-from distill.recipes import demo_scratch
+from distill.recipes import from_scratch
 from distill.run_folder import METRICS_FILE
+from distill.studies import short_demo
 from distill.study import Cell
 
 T = TypeVar("T")
@@ -75,6 +76,7 @@ from pathlib import Path
 from distill.config import parse
 from distill.engines import Options
 from distill.study import Cell, Study, run_study
+from distill.studies import short_demo
 cells = tuple(Cell("scratch", parse(text, source="test")) for text in sys.argv[3:])
 run_study(Study("s", "scratch", cells), Path(sys.argv[1]), engine="ray", options=Options(address=sys.argv[2]))
 """
@@ -157,7 +159,10 @@ def test_a_study_on_two_ray_nodes_survives_a_killed_worker_and_a_lost_node(tmp_p
         "training.batch_size=40",
         "device=cpu",
     ]
-    cells = [Cell("scratch", with_overrides(demo_scratch(), [*settings, f"seed={seed}"])) for seed in range(4)]
+    cells = [
+        Cell("scratch", with_overrides(from_scratch(short_demo(), "scratch"), [*settings, f"seed={seed}"]))
+        for seed in range(4)
+    ]
     folders = [cell.folder(tmp_path) for cell in cells]
     with two_nodes() as (cluster, address, head, other):
         configs = [cell.config.model_dump_json() for cell in cells]

@@ -28,8 +28,9 @@ from distill.figures.journal import read_times
 from distill.figures.predictions import kept_logits, logits_file, predictions
 from distill.figures.runs import StudyRuns, best_technique, read_study
 from distill.figures.style import house_style
-from distill.recipes import demo, demo_scratch
+from distill.recipes import demo_scratch
 from distill.run_folder import CONFIG_FILE, METRICS_FILE
+from distill.studies import short_demo
 from distill.study import STUDY_FILE, Cell, Study
 from distill.vision.models import build
 
@@ -51,7 +52,7 @@ def config(technique: str, network: str, seed: int, *more: str) -> RunConfig:
     own = [*TINY, f"model={network}", f"seed={seed}", *more]
     if technique == "scratch":
         return with_overrides(demo_scratch(), own)
-    run = with_overrides(demo(), [*own, f"teacher.model={NETWORK}", "teacher.training.epochs=1"])
+    run = with_overrides(short_demo(), [*own, f"teacher.model={NETWORK}", "teacher.training.epochs=1"])
     return run if technique.startswith("KD") else with_overrides(run, ["method.kind=curriculum_temperature"])
 
 

@@ -11,7 +11,8 @@ from distill import checkpoint
 from distill.config import RunConfig, TrainingSettings, parse, with_overrides
 from distill.errors import UsageError
 from distill.fine_tuning import fine_tuning
-from distill.recipes import demo_scratch
+from distill.recipes import from_scratch
+from distill.studies import short_demo
 from distill.train import train, with_origins
 from distill.vision.models import build
 
@@ -85,7 +86,7 @@ def test_a_place_that_is_not_there_is_named() -> None:
 
 
 def tiny(*more: str) -> RunConfig:
-    return with_overrides(demo_scratch(), [*TINY, *more])
+    return with_overrides(from_scratch(short_demo(), "scratch"), [*TINY, *more])
 
 
 def changed(path: Path, start: dict[str, torch.Tensor]) -> set[str]:

@@ -18,8 +18,8 @@ from distill import checkpoint
 from distill.config import RunConfig, _without_unused, with_overrides
 from distill.contract import sha256_of_json
 from distill.methods import METHODS
-from distill.recipes import demo
 from distill.run_folder import RunFolder, State
+from distill.studies import short_demo
 from distill.train import train
 
 TINY = [
@@ -48,7 +48,8 @@ def settings(tmp_path: Path) -> Callable[[str], list[str]]:
     """Assignments for a tiny run of a method, with kept answers of a teacher that is sure of itself and right."""
 
     def of(method: str) -> list[str]:
-        labels = demo().dataset.model_copy(update={"train_patients": 8}).load("train", demo().preprocess).labels
+        run = short_demo()
+        labels = run.dataset.model_copy(update={"train_patients": 8}).load("train", run.preprocess).labels
         np.save(tmp_path / "logits.npy", 6.0 * np.eye(10)[labels])
         return [*TINY, "teacher.kind=logits", f"teacher.path={tmp_path / 'logits.npy'}", *METHOD_SETTINGS[method]]
 
@@ -64,7 +65,14 @@ def in_two_processes(*words: str) -> subprocess.CompletedProcess[str]:
 
 def distill_in_two_processes(assignments: list[str], path: Path, *more: str) -> subprocess.CompletedProcess[str]:
     changes = [word for assignment in assignments for word in ("--set", assignment)]
-    return in_two_processes("-m", "distill", "run", "demo", *changes, "--out", str(path), *more)
+    return in_two_processes("-m", "distill", "run", base(path), *changes, "--out", str(path), *more)
+
+
+def base(path: Path) -> str:
+    """The file that a command reads the run from that all settings here are for."""
+    file = path.with_suffix(".json")
+    file.write_text(short_demo().model_dump_json())
+    return str(file)
 
 
 def rows(run: Path) -> list[dict[str, object]]:
@@ -87,7 +95,7 @@ def test_a_run_that_stops_early_is_the_same_in_two_processes(
     tmp_path: Path, settings: Callable[[str], list[str]]
 ) -> None:
     assignments = settings("hinton_kd")
-    train(with_overrides(demo(), assignments), tmp_path / "one")
+    train(with_overrides(short_demo(), assignments), tmp_path / "one")
     ended = distill_in_two_processes(assignments, tmp_path / "two")
     assert ended.returncode == 0, ended.stderr
     assert_same_run(tmp_path / "two", tmp_path / "one")
@@ -103,7 +111,7 @@ def test_a_learned_temperature_is_the_same_in_two_processes_and_after_a_resume(
     tmp_path: Path, settings: Callable[[str], list[str]]
 ) -> None:
     assignments = settings("curriculum_temperature")
-    config = with_overrides(demo(), assignments)
+    config = with_overrides(short_demo(), assignments)
     train(config, tmp_path / "one")
     temperatures = [row["temperature"] for row in rows(tmp_path / "one")]
     assert np.ptp(temperatures) > 1e-3  # far more than what is called the same
@@ -146,7 +154,7 @@ def test_on_gpus_batch_normalisation_sees_the_whole_batch(
     more = ["device=cuda", "training.precision=32-true", "model=resnet18", "training.early_stopping_patience=null"]
     assignments = [*settings("hinton_kd"), *more, "training.epochs=1"]
     changes = [word for assignment in assignments for word in ("--set", assignment)]
-    one = [sys.executable, "-m", "distill", "run", "demo", *changes, "--out", str(tmp_path / "one")]
+    one = [sys.executable, "-m", "distill", "run", base(tmp_path / "one"), *changes, "--out", str(tmp_path / "one")]
     subprocess.run(one, check=True)
     ended = distill_in_two_processes(assignments, tmp_path / "two")
     assert ended.returncode == 0, ended.stderr
@@ -156,6 +164,7 @@ def test_on_gpus_batch_normalisation_sees_the_whole_batch(
 
 def test_the_identity_of_a_run_knows_nothing_of_processes() -> None:
     """Every key that decides the identity; one more must be left out where unused, or finished runs become unknown."""
-    keys = _without_unused(demo(), demo().model_dump(mode="json", exclude={"name", "device", "allow_weak_teacher"}))
+    run = short_demo()
+    keys = _without_unused(run, run.model_dump(mode="json", exclude={"name", "device", "allow_weak_teacher"}))
     assert set(keys) == {"seed", "dataset", "image", "model", "teacher", "method", "training"}
-    assert demo().identity() == sha256_of_json(keys)
+    assert run.identity() == sha256_of_json(keys)

@@ -16,8 +16,9 @@ from distill.batches import Share
 from distill.config import QuantizationAware, RunConfig, parse, with_overrides
 from distill.errors import UsageError
 from distill.quantization_aware import FakeQuantized, operations, rounded_weights
-from distill.recipes import RECIPES, demo, demo_scratch, recipe
+from distill.recipes import RECIPES, demo, from_scratch, recipe
 from distill.run_folder import RunFolder, State
+from distill.studies import short_demo
 from distill.train import check, score, train
 from distill.vision.models import MODELS, ImageClassifier, build
 from distill.vision.preprocess import Preprocess
@@ -180,7 +181,9 @@ def test_a_network_whose_operations_change_is_refused() -> None:
 
 
 def start_config(*more: str) -> RunConfig:
-    return with_overrides(demo_scratch(), [*TINY, "training.epochs=12", "training.optimizer.lr=0.005", *more])
+    return with_overrides(
+        from_scratch(short_demo(), "scratch"), [*TINY, "training.epochs=12", "training.optimizer.lr=0.005", *more]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -193,7 +196,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def aware(start: Path, *more: str) -> RunConfig:
     changes = [*TINY, "training.epochs=3", f"quantization_aware.from_run={start}", *more]
-    return with_overrides(demo_scratch(), changes)
+    return with_overrides(from_scratch(short_demo(), "scratch"), changes)
 
 
 def rows(run: Path) -> list[dict[str, float]]:
@@ -318,17 +321,19 @@ def test_a_start_that_was_trained_again_is_another_run(start: Path, tmp_path: Pa
         train(aware(copied, "training.epochs=1"), tmp_path / "run")
 
 
-IDENTITIES = {
-    "demo": "7bd91f8adc809f561b86957531a93ec69ae7f408e99aa97ecd71c54d8ce3a45a",
-    "demo-scratch": "f82ff54ce7630bd3ecd49e0d5538dc024d7d60be28ef1d186beac8b2db5d6c9f",
-    "folder-kd": "dfc0320a03f7f41c841ebbaaaf5a25ec3fcd9f36f084b7a3bc2ecd9ba55d8ff7",
-}
+PLAIN = with_overrides(short_demo(), ["training.epochs=16", "name=demo"])
+
+IDENTITIES = [
+    (PLAIN, "7bd91f8adc809f561b86957531a93ec69ae7f408e99aa97ecd71c54d8ce3a45a"),
+    (from_scratch(PLAIN, "demo-scratch"), "f82ff54ce7630bd3ecd49e0d5538dc024d7d60be28ef1d186beac8b2db5d6c9f"),
+    (recipe("folder-kd"), "dfc0320a03f7f41c841ebbaaaf5a25ec3fcd9f36f084b7a3bc2ecd9ba55d8ff7"),
+]
 """Of finished runs that lie around: one that changes makes them strangers."""
 
 
-@pytest.mark.parametrize("name", IDENTITIES)
-def test_the_identity_of_a_run_without_rounding_is_what_it_always_was(name: str) -> None:
-    assert recipe(name).identity() == IDENTITIES[name]
+@pytest.mark.parametrize(("config", "identity"), IDENTITIES, ids=lambda value: getattr(value, "name", ""))
+def test_the_identity_of_a_run_without_rounding_is_what_it_always_was(config: RunConfig, identity: str) -> None:
+    assert config.identity() == identity
 
 
 def test_the_recipes_change_what_they_say_and_keep_the_teacher() -> None:

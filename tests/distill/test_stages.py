@@ -23,10 +23,11 @@ from distill.errors import UsageError
 from distill.methods import Method, Needs, Outputs, Samples, Stage, Stepper
 from distill.methods.scratch import Scratch, ScratchConfig
 from distill.processes import Processes
-from distill.recipes import demo, demo_scratch
+from distill.recipes import demo_scratch
 from distill.run_folder import RunData, RunFolder, State
 from distill.stages import spans, start
 from distill.step import Objective, Step, make_optimizer
+from distill.studies import short_demo
 from distill.train import train
 from distill.vision.datasets import Split
 from distill.vision.models import build
@@ -190,7 +191,7 @@ def test_stages_are_counted_before_a_teacher_is_trained(tmp_path: Path, monkeypa
 
     monkeypatch.setattr(HintonKDConfig, "build", lambda self, _setting: Long(self))
     with pytest.raises(UsageError, match="take at least 51 epochs"):
-        train(with_overrides(demo(), TINY), tmp_path / "run")
+        train(with_overrides(short_demo(), TINY), tmp_path / "run")
     assert not list(tmp_path.glob("teacher*"))
 
 
@@ -351,7 +352,7 @@ TEACHER = ["teacher.model=torchvision:shufflenet_v2_x0_5", "teacher.training.epo
 
 
 def tiny_kd(*more: str) -> RunConfig:
-    return with_overrides(demo(), [*TINY, *TEACHER, "training.epochs=3", *more])
+    return with_overrides(short_demo(), [*TINY, *TEACHER, "training.epochs=3", *more])
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,8 @@ from distill.config import CheckpointTeacher, RunConfig, with_overrides
 from distill.engines import Options
 from distill.engines.cell_process import LOG_FILE, STARTED
 from distill.errors import UsageError
-from distill.recipes import demo, demo_scratch
-from distill.studies import STUDIES, study_recipe
+from distill.recipes import demo_scratch
+from distill.studies import STUDIES, short_demo, study_recipe
 from distill.study import STUDY_FILE, Cell, Result, Study, StudyFile, run_study
 from distill.study_table import HEAD, NARROW_HEAD, comma_separated, markdown, narrow_tables
 from distill.study_times import Times
@@ -204,7 +204,7 @@ def test_the_terminal_has_a_table_per_student_that_fits_in_120_columns() -> None
 
 
 def test_a_study_says_on_disk_what_it_holds(tmp_path: Path) -> None:
-    kd = with_overrides(demo(), TINY)
+    kd = with_overrides(short_demo(), TINY)
     brought = kd.model_copy(update={"teacher": CheckpointTeacher(path="/models/teacher")})
     cells = (Cell("scratch", tiny()), Cell("kd", kd))
     file = Study("s", "scratch", cells).file(tmp_path)
@@ -264,7 +264,7 @@ def test_one_failed_cell_does_not_stop_the_rest(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_cells_whose_teacher_failed_are_not_begun(tmp_path: Path) -> None:
-    lost = with_overrides(demo(), [*TINY, "teacher.model=torchvision:shufflenet_v2_x0_5"])
+    lost = with_overrides(short_demo(), [*TINY, "teacher.model=torchvision:shufflenet_v2_x0_5"])
     lost = with_overrides(lost, ["teacher.training.optimizer.lr=1e30", "teacher.training.schedule.warmup_epochs=0"])
     (found,) = run_study(Study("s", "kd", (Cell("kd", lost),)), tmp_path)
     assert found.failure is not None
@@ -275,7 +275,9 @@ def test_cells_whose_teacher_failed_are_not_begun(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_study_killed_twice_finishes_without_repeating_a_finished_cell(tmp_path: Path) -> None:
     """Five cells with a teacher, two at a time; killed in the middle of others after the first and the third."""
-    base = with_overrides(demo(), [*TINY, "teacher.model=torchvision:shufflenet_v2_x0_5", "teacher.training.epochs=1"])
+    base = with_overrides(
+        short_demo(), [*TINY, "teacher.model=torchvision:shufflenet_v2_x0_5", "teacher.training.epochs=1"]
+    )
     cells = tuple(Cell("kd", base.model_copy(update={"seed": seed})) for seed in range(5))
     code = f"""
 from pathlib import Path

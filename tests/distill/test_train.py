@@ -26,8 +26,9 @@ from distill.config import CheckpointTeacher, LogitsTeacher, RunConfig, parse, w
 from distill.contract import sha256_of_file
 from distill.data import load_data
 from distill.errors import UsageError, WorkFailed
-from distill.recipes import demo, demo_scratch
+from distill.recipes import demo_scratch
 from distill.run_folder import RunFolder, State
+from distill.studies import short_demo
 from distill.teacher import Teacher
 from distill.train import advance, train
 from distill.vision import cache
@@ -50,7 +51,7 @@ def tiny_scratch(*more: str) -> RunConfig:
 
 def tiny_kd(*more: str) -> RunConfig:
     teacher = ["teacher.model=torchvision:shufflenet_v2_x0_5", "teacher.training.epochs=2"]
-    return with_overrides(demo(), [*TINY, *teacher, *more])
+    return with_overrides(short_demo(), [*TINY, *teacher, *more])
 
 
 def weights(run: Path, which: str = "last") -> str:

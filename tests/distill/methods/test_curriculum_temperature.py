@@ -11,10 +11,10 @@ from distill.config import SGD, AdamW, Steps, TrainingSettings
 from distill.methods import Outputs, Stage
 from distill.methods.curriculum_temperature import CurriculumTemperatureConfig, reversed_gradient
 from distill.methods.hinton_kd import HintonKDConfig
-from distill.recipes import demo
 from distill.run_folder import State
 from distill.stages import Span, start
 from distill.step import Objective
+from distill.studies import short_demo
 from tests.distill.methods.toy import SIZE_PX, built, network, samples
 
 Draw = Callable[..., torch.Tensor]
@@ -123,7 +123,7 @@ def moved(optimizer: AdamW | SGD, curriculum: float, steps: int = 100) -> float:
     objective = Objective(nn.ModuleList([network(5)]), built(config, 5))
     span = Span(Stage("theta", trains=lambda name: "theta" in name), 0, 1)
     teacher = 3 * torch.randn(8, 5)
-    run = demo().model_copy(update={"method": config, "training": training})
+    run = short_demo().model_copy(update={"method": config, "training": training})
     run = run.model_copy(update={"image": run.image.model_copy(update={"size_px": SIZE_PX})})
     stage = start(span, objective, lambda _: Outputs(teacher), None, run, State(), Fabric(accelerator="cpu", devices=1))
     batch = Batch(torch.rand(8, 1, SIZE_PX, SIZE_PX), torch.arange(8) % 5, torch.arange(8))

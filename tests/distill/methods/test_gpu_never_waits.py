@@ -25,11 +25,11 @@ from distill.dry_run import dry_run
 from distill.lightning import Fabric
 from distill.loss_watch import LossWatch
 from distill.methods import METHODS
-from distill.recipes import demo
 from distill.run_folder import State
 from distill.stages import spans, start
 from distill.step import Objective
 from distill.step_clock import StepClock
+from distill.studies import short_demo
 from distill.teacher import TeacherAnswers
 from distill.vision.datasets import EchoPhantom, Split
 from distill.vision.models import build
@@ -85,8 +85,8 @@ def test_steps_on_a_gpu_never_wait_for_it(kind: str, optimizer: AdamW | SGD) -> 
     students = [build("mobilenet_v3_small", num_classes=10, preprocess=preprocess) for _ in range(count)]
     answers = no_answers(fabric) if config.needs.teacher == "none" else answers_of_a_network(fabric, preprocess)
     training = TrainingSettings(epochs=2, batch_size=32, optimizer=optimizer, augment=augment)
-    small = demo().image.model_copy(update={"size_px": 32})
-    run = demo().model_copy(update={"method": config, "image": small, "training": training})
+    small = short_demo().image.model_copy(update={"size_px": 32})
+    run = short_demo().model_copy(update={"method": config, "image": small, "training": training})
     built = dry_run(run, Data(split, split, "", ""), students, answers.model, teacher_px=answers.size_px)
     answers.taps = built.teacher
     objective = Objective(nn.ModuleList(students), built.method, built.students)
@@ -155,7 +155,7 @@ def test_views_mixtures_and_averages_on_a_gpu_never_make_the_host_wait(
 
 
 def no_answers(fabric: Fabric) -> TeacherAnswers:
-    return TeacherAnswers(demo(), None, None, fabric)  # type: ignore[arg-type]
+    return TeacherAnswers(short_demo(), None, None, fabric)  # type: ignore[arg-type]
 
 
 def answers_of_a_network(fabric: Fabric, preprocess: Preprocess) -> TeacherAnswers:

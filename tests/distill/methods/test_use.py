@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from distill.batches import Batch
 from distill.config import SGD, AdamW, RunConfig, TrainingSettings
 from distill.methods import METHODS, Outputs
-from distill.recipes import demo
 from distill.run_folder import State
 from distill.stages import spans, start
 from distill.step import Objective
+from distill.studies import short_demo
 from distill.vision.models import ImageClassifier
 from tests.distill.methods.toy import PREPROCESS, SIZE_PX, dry, method_config
 
@@ -71,8 +71,8 @@ def accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
 def run_of(kind: str, optimizer: AdamW | SGD) -> RunConfig:
     """With the schedule that everyone has."""
     training = TrainingSettings(epochs=EPOCHS, batch_size=BATCH, optimizer=optimizer)
-    image = demo().image.model_copy(update={"size_px": SIZE_PX})
-    return demo().model_copy(update={"method": method_config(kind), "training": training, "image": image})
+    image = short_demo().image.model_copy(update={"size_px": SIZE_PX})
+    return short_demo().model_copy(update={"method": method_config(kind), "training": training, "image": image})
 
 
 @pytest.mark.parametrize("optimizer", [AdamW(), SGD()], ids=["adamw", "sgd"])

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from distill.data import Data
 from distill.dry_run import DryRun, dry_run
 from distill.methods import METHODS, AnyMethod, Method, Outputs, Samples, Setting
-from distill.recipes import demo
+from distill.studies import short_demo
 from distill.vision.datasets import Split
 from distill.vision.models import ImageClassifier
 from distill.vision.preprocess import Preprocess
@@ -70,8 +70,8 @@ def dry(config: AnyMethod, students: list[ImageClassifier], teacher: ImageClassi
     classes = students[0].network.head.out_features  # type: ignore[union-attr]
     images = torch.zeros(len(labels), SIZE_PX, SIZE_PX, 1, dtype=torch.uint8).numpy()
     split = Split(images, labels.numpy(), tuple(str(number) for number in range(classes)))  # type: ignore[arg-type]
-    image = demo().image.model_copy(update={"size_px": SIZE_PX})
-    run = demo().model_copy(update={"method": config, "image": image})
+    image = short_demo().image.model_copy(update={"size_px": SIZE_PX})
+    run = short_demo().model_copy(update={"method": config, "image": image})
     return dry_run(run, Data(split, split, "", ""), students, teacher, teacher_px=SIZE_PX)
 
 
