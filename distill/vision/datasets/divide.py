@@ -23,8 +23,8 @@ def divide(
 ) -> dict[SplitName, NDArray[np.int64]]:
     """Positions of the pictures of each split; what no share asks for is `train`.
 
-    The patients (or pictures, where `owners` is None) of each class are shuffled and cut, so that every split shows every
-    class; a patient of several classes counts for the one that most of their pictures show.
+    The patients (or pictures, where `owners` is None) of each class are shuffled and cut, so that every split shows
+    every class; a patient of several classes counts for the one that most of their pictures show.
 
     Args:
         labels: int64 [N].
