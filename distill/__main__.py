@@ -1,7 +1,8 @@
-"""python -m distill {run, report, study, figures, data, evaluate, list}."""
+"""python -m distill {run, report, study, figures, data, evaluate, taps, list}."""
 
 import json
 import shlex
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -287,11 +288,39 @@ def evaluate_(
         terminal.answer(json.dumps(_facts(whole) | ({"clips": _facts(found[1])} if len(found) > 1 else {})))
 
 
+@app.command()
+def taps(
+    model: Annotated[str, typer.Argument(help="A network (see list), timm:NAME, torchvision:NAME or python:….")],
+    size: Annotated[int, typer.Option(min=1, help="Side of the images in pixels.")] = 32,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the places as JSON.")] = False,
+) -> None:
+    """List every place of MODEL that a method can read, in the order of a forward pass."""
+    from distill.vision.models import builder
+    from distill.vision.models.walk import walk
+
+    places = walk(builder(model)(10), size_px=size).places()
+    if as_json:
+        terminal.answer(json.dumps([asdict(place) for place in places]))
+        return
+    rows = [
+        (
+            escape(place.path),
+            " × ".join(str(side) for side in place.shape),
+            {"pre": "before", "post": "after", None: ""}[place.activation],
+            escape(", ".join(place.names)),
+        )
+        for place in places
+    ]
+    head = ["place", f"shape at {size} px", "activation", "also called"]
+    terminal.console.print(terminal.table(escape(f"places of {model} to tap"), head, rows))
+    terminal.say("PLACE:input is what goes into a module, PLACE:pre what lies before the activation behind a place")
+
+
 @app.command(name="list")
 def list_(
     as_json: Annotated[bool, typer.Option("--json", help="Everything as JSON, with every setting's schema.")] = False,
 ) -> None:
-    """Show the recipes, methods, models and data sets there are."""
+    """Show the recipes, methods (by family), models and data sets there are."""
     from distill.config import RunConfig
     from distill.methods import METHODS
     from distill.recipes import RECIPES
@@ -300,12 +329,19 @@ def list_(
     from distill.vision.models import MODELS
 
     if as_json:
-        names = {"recipes": list(RECIPES), "models": list(MODELS), "datasets": list(DATASETS)}
+        families = {name: config.family for name, config in METHODS.items()}
+        names = {"recipes": list(RECIPES), "models": list(MODELS), "datasets": list(DATASETS), "methods": families}
         print(json.dumps({**names, "config_schema": RunConfig.model_json_schema()}, indent=2))
         return
     rows = [("recipe", name, _first_sentence(make)) for name, make in RECIPES.items()]
     rows += [("study", name, _first_sentence(recipe.grid)) for name, recipe in KNOWN_STUDIES.items()]
-    rows += [("method", name, _first_sentence(config)) for name, config in METHODS.items()]
+    families = dict.fromkeys(config.family for config in METHODS.values())
+    rows += [
+        (f"method: {family}", name, _first_sentence(config))
+        for family in families
+        for name, config in METHODS.items()
+        if config.family == family
+    ]
     rows += [("data set", name, _first_sentence(kind)) for name, kind in DATASETS.items()]
     rows += [("model", name, _first_sentence(make)) for name, make in MODELS.items()]
     rows += [

@@ -3,21 +3,30 @@
 from collections.abc import Callable
 
 from distill.config import (
+    SGD,
     AdamW,
     Augment,
     ImageSettings,
     OneCycle,
     QuantizationAware,
     RunConfig,
+    Steps,
     TrainingSettings,
     TrainTeacher,
     WeightAveraging,
 )
 from distill.errors import UsageError
+from distill.methods.attention_feature_distillation import AttentionFeatureDistillationConfig
+from distill.methods.attention_transfer import AttentionTransferConfig
+from distill.methods.contrastive_representation import ContrastiveRepresentationConfig
 from distill.methods.hinton_kd import HintonKDConfig
 from distill.methods.scratch import ScratchConfig
+from distill.methods.weighted_soft_labels import WeightedSoftLabelsConfig
+from distill.methods.weighted_sum import Part, WeightedSumConfig
 from distill.system import did_you_mean
+from distill.taps import TapPairs
 from distill.vision.datasets import Dicom, EchoPhantom, ImageFolder
+from distill.vision.datasets.cifar import Cifar100
 
 ECHO_MEAN, ECHO_STD = (0.216,), (0.231,)
 """Of the phantom's training pixels."""
@@ -114,6 +123,70 @@ def echo_dicom() -> RunConfig:
     )
 
 
+def cifar_kd() -> RunConfig:
+    """The CRD protocol on CIFAR-100: ResNet-8x4 from ResNet-32x4, 240 epochs; dataset.path holds cifar-100-python/.
+
+    A tenth labels, nine tenths soft targets; SGD at 0.05, divided by ten after epochs 150, 180 and 210; crops after
+    four black pixels, mirror images; batch 64.
+    """
+    augment = Augment(crop_padding_px=4, horizontal_flip=True)
+    steps = Steps(epochs=(150, 180, 210))
+    training = TrainingSettings(epochs=240, batch_size=64, optimizer=SGD(), schedule=steps, augment=augment)
+    return RunConfig(
+        name="cifar-kd",
+        dataset=Cifar100(path="data"),
+        image=ImageSettings(size_px=32, mean=(0.5071, 0.4867, 0.4408), std=(0.2675, 0.2565, 0.2761)),
+        model="resnet8x4",
+        teacher=TrainTeacher(model="resnet32x4", training=training),
+        method=HintonKDConfig(temperature=4.0, alpha=0.9),
+        training=training,
+    )
+
+
+def cifar_at_kd() -> RunConfig:
+    """As cifar-kd, soft targets and attention transfer, each beside labels of weight 1."""
+    return _cifar_sum("cifar-at-kd", HintonKDConfig(temperature=4.0, alpha=1.0), AttentionTransferConfig())
+
+
+def cifar_wsl_at() -> RunConfig:
+    """As cifar-kd, weighted soft labels and attention transfer beside labels of weight 1."""
+    return _cifar_sum("cifar-wsl-at", WeightedSoftLabelsConfig(), AttentionTransferConfig())
+
+
+def cifar_crd_at_kd() -> RunConfig:
+    """As cifar-kd, contrastive representation, attention transfer and soft targets beside labels of weight 1."""
+    soft = HintonKDConfig(temperature=4.0, alpha=1.0)
+    return _cifar_sum("cifar-crd-at-kd", ContrastiveRepresentationConfig(), AttentionTransferConfig(), soft)
+
+
+def cifar_afd() -> RunConfig:
+    """As cifar-kd, attention-based feature distillation of the teacher's stage ends to all blocks of the student."""
+    taps = TapPairs(student="blocks", teacher=("stage-end:1", "stage-end:2", "stage-end:3"))
+    method = AttentionFeatureDistillationConfig(taps=taps)
+    return cifar_kd().model_copy(update={"name": "cifar-afd", "method": method})
+
+
+SumPart = HintonKDConfig | WeightedSoftLabelsConfig | AttentionTransferConfig | ContrastiveRepresentationConfig
+
+
+def _cifar_sum(name: str, *methods: SumPart) -> RunConfig:
+    """The losses of several methods as each has them alone, labels counted once.
+
+    Those that count the labels share their weight of 1; what they have beside is multiplied by as much as they lose.
+    """
+    counting = [method for method in methods if not isinstance(method, HintonKDConfig)]
+    share = 1 / len(counting)
+
+    def part(method: SumPart) -> Part:
+        if isinstance(method, HintonKDConfig):
+            return Part(method=method)
+        field = "alpha" if isinstance(method, WeightedSoftLabelsConfig) else "weight"
+        return Part(method=method.model_copy(update={field: getattr(method, field) / share}), weight=share)
+
+    method = WeightedSumConfig(parts=tuple(part(method) for method in methods))
+    return cifar_kd().model_copy(update={"name": name, "method": method})
+
+
 def from_scratch(config: RunConfig, name: str) -> RunConfig:
     """The same run without a teacher: the baseline of every comparison."""
     return config.model_copy(update={"name": name, "teacher": None, "method": ScratchConfig()})
@@ -150,6 +223,11 @@ RECIPES: dict[str, Callable[[], RunConfig]] = {
     "echo-dicom-scratch": echo_dicom_scratch,
     "folder-kd": folder_kd,
     "folder-scratch": folder_scratch,
+    "cifar-kd": cifar_kd,
+    "cifar-at-kd": cifar_at_kd,
+    "cifar-wsl-at": cifar_wsl_at,
+    "cifar-crd-at-kd": cifar_crd_at_kd,
+    "cifar-afd": cifar_afd,
 }
 
 

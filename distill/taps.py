@@ -6,8 +6,12 @@ A place is named by
 - `PATH:input`: what goes into it, e.g. `layer3.1.relu:input` for the sum before the last ReLU of a ResNet's block,
 - `stage-end:N`: the end of the network's N-th stage, from 1, or from the deepest with -1
   (`distill.vision.models.stage_ends`),
+- `block:N`: the end of its N-th block, `stem`: what goes into the first, `pooled`: the vector that goes into its
+  classifier (`distill.vision.models.tap_points`),
+- any of these with `:pre`: before the activation that lies there, as in `layer3:pre` or `stage-end:2:pre`.
 
-and `stage-ends` for all of them. Nothing is hooked, and nothing costs, where nothing is tapped.
+`stage-ends` and `blocks` are all of them, `stage-ends:pre` and `blocks:pre` before their activations.
+`python -m distill taps MODEL` lists them. Nothing is hooked, and nothing costs, where nothing is tapped.
 """
 
 from collections.abc import Callable, Collection, Generator, Sequence
@@ -23,16 +27,19 @@ from distill.contract import Strict
 from distill.errors import UsageError
 
 INPUT = ":input"
+PRE = ":pre"
 
-Places = Literal["stage-ends"] | Annotated[tuple[str, ...], Field(min_length=1)]
+Places = (
+    Literal["stage-ends", "stage-ends:pre", "blocks", "blocks:pre"] | Annotated[tuple[str, ...], Field(min_length=1)]
+)
 
 
 class TapPairs(Strict):
     """What is compared with what: places of the student and of the teacher, in the same order.
 
     Attributes:
-        student, teacher: names of places, or `stage-ends`. Two networks with unequally many stages share the deepest
-            ones; beside a list of names, `stage-ends` are as many of the deepest as there are names.
+        student, teacher: names of places, `stage-ends` or `blocks`. Two networks with unequally many stages share the
+            deepest ones; beside a list of names, `stage-ends` are as many of the deepest as there are names.
     """
 
     student: Places = "stage-ends"
@@ -126,11 +133,13 @@ class Probe:
         shapes: of one image's activation, without the batch.
         upstream: names of the trainable parameters that a place depends on.
         overwritten: as `Taps.overwritten`.
+        norms: the batch normalisation of as many channels that was passed last before a place, shortcuts left aside.
     """
 
     shapes: dict[str, torch.Size] = field(default_factory=dict)
     upstream: dict[str, frozenset[str]] = field(default_factory=dict)
     overwritten: frozenset[str] = frozenset()
+    norms: dict[str, nn.BatchNorm2d] = field(default_factory=dict)
 
 
 def probe(model: nn.Module, network: nn.Module, places: Sequence[str], images: Tensor) -> Probe:
@@ -147,11 +156,23 @@ def probe(model: nn.Module, network: nn.Module, places: Sequence[str], images: T
     """
     originals: dict[str, tuple[Tensor, int]] = {}
     copies: dict[str, Tensor] = {}
+    norms: dict[str, nn.BatchNorm2d] = {}
+    last: dict[int, nn.BatchNorm2d] = {}
 
     def keep(place: str, value: Tensor) -> None:
         originals[place] = value, value._version
         copies[place] = value.clone()
+        if value.ndim == 4 and value.shape[1] in last:
+            norms[place] = last[value.shape[1]]
 
+    def passed(norm: nn.BatchNorm2d) -> None:
+        last[norm.num_features] = norm
+
+    handles = [
+        module.register_forward_hook(lambda norm, _inputs, _output: passed(norm))
+        for path, module in network.named_modules()
+        if isinstance(module, nn.BatchNorm2d) and not {"downsample", "shortcut"} & set(path.split("."))
+    ]
     modes = [(module, module.training) for module in model.modules()]
     for module, _ in modes:
         module.training = False  # an exported program refuses .eval()
@@ -161,6 +182,8 @@ def probe(model: nn.Module, network: nn.Module, places: Sequence[str], images: T
     finally:
         for module, mode in modes:
             module.training = mode
+        for handle in handles:
+            handle.remove()
     for place in places:
         _check(network, place, copies, len(images))
     trainable = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
@@ -168,6 +191,7 @@ def probe(model: nn.Module, network: nn.Module, places: Sequence[str], images: T
         shapes={place: copies[place].shape[1:] for place in places},
         upstream={place: _upstream(copies[place], trainable) for place in places},
         overwritten=frozenset(place for place, (value, version) in originals.items() if value._version != version),
+        norms=norms,
     )
 
 

@@ -6,6 +6,8 @@ kept for later runs.
 """
 
 import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -128,11 +130,13 @@ class TeacherAnswers:
         self.model: ImageClassifier | None = None
         self.size_px = 0
         self.taps: Taps | None = None
+        self.statistics: Literal["kept", "batch"] = "kept"
         self.autocast = fabric.autocast
         if teacher is None:
             return
         if asked_every_step(config):
             self.model = _to_device(_model_for_views(config, teacher), fabric.device)
+            self.statistics = config.method.needs.teacher_statistics
             self.size_px = view_px(config, teacher, of_teacher=True)
         elif shares_views(config):
             self.table = _table_of_views(config, data, teacher, fabric.device)
@@ -145,10 +149,23 @@ class TeacherAnswers:
         if self.table is not None:
             return Outputs(self.table[batch.view, batch.indices])
         if self.model is not None:
-            with self.autocast():
+            with self.autocast(), _batch_statistics(self.model if self.statistics == "batch" else None):
                 logits = self.model(resized(batch.images, self.size_px)).float()
             return Outputs(logits, {} if self.taps is None else self.taps.take())
         return None
+
+
+@contextmanager
+def _batch_statistics(model: nn.Module | None) -> Generator[None]:
+    """Within the block the model's batch normalisation takes the batch's own statistics, and keeps what it has."""
+    norms = [] if model is None else [part for part in model.modules() if isinstance(part, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.training, norm.track_running_stats = True, False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.training, norm.track_running_stats = False, True
 
 
 def asked_every_step(config: RunConfig) -> bool:

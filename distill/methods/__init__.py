@@ -9,14 +9,22 @@ from typing import Annotated, get_args
 
 from pydantic import Field
 
+from distill.methods.activation_boundaries import ActivationBoundariesConfig
+from distill.methods.attention_feature_distillation import AttentionFeatureDistillationConfig
 from distill.methods.attention_transfer import AttentionTransferConfig
 from distill.methods.conditional_teacher_student import ConditionalTeacherStudentConfig
+from distill.methods.contrastive_representation import ContrastiveRepresentationConfig
+from distill.methods.correlation_congruence import CorrelationCongruenceConfig
 from distill.methods.cross_quality_kd import CrossQualityKDConfig
 from distill.methods.curriculum_temperature import CurriculumTemperatureConfig
 from distill.methods.decoupled_kd import DecoupledKDConfig
 from distill.methods.deep_mutual_learning import DeepMutualLearningConfig
+from distill.methods.dist import DISTConfig
+from distill.methods.factor_transfer import FactorTransferConfig
 from distill.methods.fitnet import FitNetConfig
+from distill.methods.flow_of_solution_procedure import FlowOfSolutionProcedureConfig
 from distill.methods.hinton_kd import HintonKDConfig
+from distill.methods.logit_standardization import LogitStandardizationConfig
 from distill.methods.method import (
     Losses,
     Method,
@@ -27,9 +35,14 @@ from distill.methods.method import (
     Stage,
     Stepper,
 )
+from distill.methods.neuron_selectivity import NeuronSelectivityConfig
+from distill.methods.overhaul_feature_distillation import OverhaulFeatureDistillationConfig
+from distill.methods.probabilistic_knowledge_transfer import ProbabilisticKnowledgeTransferConfig
+from distill.methods.relational_kd import RelationalKDConfig
 from distill.methods.scratch import ScratchConfig
 from distill.methods.similarity_preserving import SimilarityPreservingConfig
 from distill.methods.spherical_kd import SphericalKDConfig
+from distill.methods.variational_information import VariationalInformationConfig
 from distill.methods.weighted_soft_labels import WeightedSoftLabelsConfig
 from distill.methods.weighted_sum import Part, WeightedSumConfig
 
@@ -39,13 +52,26 @@ AnyMethod = (
     | ConditionalTeacherStudentConfig
     | CurriculumTemperatureConfig
     | CrossQualityKDConfig
-    | DeepMutualLearningConfig
     | SphericalKDConfig
     | WeightedSoftLabelsConfig
     | DecoupledKDConfig
+    | LogitStandardizationConfig
+    | DISTConfig
+    | DeepMutualLearningConfig
     | FitNetConfig
     | AttentionTransferConfig
+    | VariationalInformationConfig
+    | ActivationBoundariesConfig
+    | FactorTransferConfig
+    | FlowOfSolutionProcedureConfig
+    | NeuronSelectivityConfig
+    | AttentionFeatureDistillationConfig
+    | OverhaulFeatureDistillationConfig
     | SimilarityPreservingConfig
+    | CorrelationCongruenceConfig
+    | RelationalKDConfig
+    | ProbabilisticKnowledgeTransferConfig
+    | ContrastiveRepresentationConfig
     | WeightedSumConfig
 )
 

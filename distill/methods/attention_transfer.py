@@ -1,6 +1,6 @@
 """attention_transfer: the student looks where the teacher looks (Zagoruyko and Komodakis 2017, arXiv:1612.03928)."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from distill.contract import Strict
 from distill.errors import UsageError
-from distill.methods.method import Method, Needs, Outputs, Samples, Setting
+from distill.methods.method import Family, Method, Needs, Outputs, Samples, Setting
 from distill.methods.precision import at_least_float32
 from distill.taps import TapPairs
 
@@ -22,6 +22,8 @@ class AttentionTransferConfig(Strict):
         weight: beta; RepDistiller's, for its mean over pixels.
         power: p of the sum over channels of |activation|^p; RepDistiller's. The PURSUhInT paper has 1 on ImageNet.
     """
+
+    family: ClassVar[Family] = "features"
 
     kind: Literal["attention_transfer"] = "attention_transfer"
     taps: TapPairs = TapPairs()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from distill.contract import Strict
 from distill.methods.hinton_kd import soft_targets_per_image
-from distill.methods.method import Method, Needs, Outputs, Samples, Setting, Temperature
+from distill.methods.method import Family, Method, Needs, Outputs, Samples, Setting, Temperature
 
 
 class ConditionalTeacherStudentConfig(Strict):
@@ -21,6 +21,7 @@ class ConditionalTeacherStudentConfig(Strict):
     """
 
     needs: ClassVar[Needs] = Needs()
+    family: ClassVar[Family] = "soft targets"
 
     kind: Literal["conditional_teacher_student"] = "conditional_teacher_student"
     temperature: Temperature = 4.0

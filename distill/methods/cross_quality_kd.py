@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 from distill.contract import Strict
 from distill.methods.hinton_kd import HintonKD
-from distill.methods.method import Balance, Method, Needs, Setting, Temperature
+from distill.methods.method import Balance, Family, Method, Needs, Setting, Temperature
 
 
 class CrossQualityKDConfig(Strict):
@@ -20,6 +20,7 @@ class CrossQualityKDConfig(Strict):
     """
 
     needs: ClassVar[Needs] = Needs(larger_teacher_view=True)
+    family: ClassVar[Family] = "soft targets"
 
     kind: Literal["cross_quality_kd"] = "cross_quality_kd"
     temperature: Temperature = 10.0

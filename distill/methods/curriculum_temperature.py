@@ -16,6 +16,7 @@ from distill.methods.hinton_kd import soft_target_loss
 from distill.methods.method import (
     HIGHEST_TEMPERATURE,
     Balance,
+    Family,
     Method,
     Needs,
     Outputs,
@@ -36,6 +37,7 @@ class CurriculumTemperatureConfig(Strict):
     """
 
     needs: ClassVar[Needs] = Needs()
+    family: ClassVar[Family] = "soft targets"
 
     kind: Literal["curriculum_temperature"] = "curriculum_temperature"
     alpha: Balance = 0.5

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from distill.contract import Strict
-from distill.methods.method import Method, Needs, Outputs, Samples, Setting, Temperature
+from distill.methods.method import Family, Method, Needs, Outputs, Samples, Setting, Temperature
 from distill.methods.precision import at_least_float32
 
 
@@ -22,6 +22,7 @@ class DecoupledKDConfig(Strict):
     """
 
     needs: ClassVar[Needs] = Needs()
+    family: ClassVar[Family] = "soft targets"
 
     kind: Literal["decoupled_kd"] = "decoupled_kd"
     target_weight: Annotated[float, Field(ge=0)] = 1.0

@@ -1,6 +1,6 @@
 """deep_mutual_learning: a cohort of students that teach one another (Zhang et al. 2018, arXiv:1706.00384)."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from distill.contract import Strict
 from distill.methods.hinton_kd import soft_target_loss
-from distill.methods.method import Method, Needs, Outputs, Samples, Setting
+from distill.methods.method import Family, Method, Needs, Outputs, Samples, Setting
 
 
 class DeepMutualLearningConfig(Strict):
@@ -17,6 +17,8 @@ class DeepMutualLearningConfig(Strict):
     Attributes:
         cohort: how many students; the cross-quality paper uses 3. Every one is saved, the best is the product.
     """
+
+    family: ClassVar[Family] = "cohort"
 
     kind: Literal["deep_mutual_learning"] = "deep_mutual_learning"
     cohort: Annotated[int, Field(ge=2, le=16)] = 3

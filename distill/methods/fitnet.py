@@ -1,6 +1,6 @@
 """fitnet: the student's activations, adapted, imitate the teacher's (Romero et al. 2015, arXiv:1412.6550)."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from distill.contract import Strict
 from distill.errors import UsageError
 from distill.methods.hinton_kd import soft_target_loss
-from distill.methods.method import Method, Needs, Outputs, Samples, Setting, Stage, Temperature
+from distill.methods.method import Family, Method, Needs, Outputs, Samples, Setting, Stage, Temperature
 from distill.methods.precision import at_least_float32
 from distill.taps import TapPairs
 
@@ -40,6 +40,8 @@ class FitNetConfig(Strict):
         rectified: adapted activations pass a ReLU. Not for a teacher's activations that may be negative.
         hints_first: None = hints and labels together, which is how the method is compared today.
     """
+
+    family: ClassVar[Family] = "features"
 
     kind: Literal["fitnet"] = "fitnet"
     taps: TapPairs = TapPairs(student=THREE_DEEPEST, teacher=THREE_DEEPEST)
@@ -144,7 +146,7 @@ def adapter(place: str, student: torch.Size, teacher: torch.Size, *, rectified: 
     """
     if len(student) != 3 or len(teacher) != 3:
         raise UsageError(
-            f"fitnet compares maps [C, H, W]; {place} gives {tuple(student)}, its counterpart {tuple(teacher)}. "
+            f"the method compares maps [C, H, W]; {place} gives {tuple(student)}, its counterpart {tuple(teacher)}. "
             "Name other places in method.taps."
         )
     (channels, *size), (wanted_channels, *wanted) = student, teacher
@@ -157,7 +159,7 @@ def adapter(place: str, student: torch.Size, teacher: torch.Size, *, rectified: 
         resize = nn.Conv2d(channels, wanted_channels, (height, width))
     else:
         raise UsageError(
-            f"fitnet has no adapter from the student's {tuple(student)} at {place} to the teacher's {tuple(teacher)}: "
+            f"there is no adapter from the student's {tuple(student)} at {place} to the teacher's {tuple(teacher)}: "
             "it may be of the same size, half as large or larger. Name other places in method.taps."
         )
     return nn.Sequential(resize, nn.BatchNorm2d(wanted_channels), *([nn.ReLU()] if rectified else []))

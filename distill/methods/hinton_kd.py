@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from distill.contract import Strict
-from distill.methods.method import Balance, Method, Needs, Outputs, Samples, Setting, Temperature
+from distill.methods.method import Balance, Family, Method, Needs, Outputs, Samples, Setting, Temperature
 from distill.methods.precision import at_least_float32
 
 
@@ -19,6 +19,7 @@ class HintonKDConfig(Strict):
     """
 
     needs: ClassVar[Needs] = Needs()
+    family: ClassVar[Family] = "soft targets"
 
     kind: Literal["hinton_kd"] = "hinton_kd"
     temperature: Temperature = 2.0

@@ -26,6 +26,11 @@ Balance = Annotated[float, Field(ge=0, le=1)]
 """Weight of the soft targets; the labels have the rest, 1 - alpha."""
 
 
+Family = Literal["labels", "soft targets", "cohort", "features", "relations", "sum"]
+"""What a method teaches with: nothing but labels; the teacher's logits; each other; its activations image by image; how
+images relate to one another inside it; several of these."""
+
+
 @dataclass(frozen=True)
 class Needs:
     """What a method asks of the loop; read from its settings, before anything is built or loaded.
@@ -39,6 +44,8 @@ class Needs:
         held_back: share of the training images that no student is trained on, for the method's stepper; by patient
             where patients are known.
         one_process: the method cannot share a batch with other processes.
+        teacher_statistics: with which mean and variance the teacher's batch normalisation normalises a batch: those it
+            has kept, as everywhere else, or the batch's own. It keeps what it has in either case.
     """
 
     teacher: Literal["none", "logits", "taps"] = "logits"
@@ -47,6 +54,7 @@ class Needs:
     taps: tuple[TapPairs, ...] = ()
     held_back: float = 0.0
     one_process: bool = False
+    teacher_statistics: Literal["kept", "batch"] = "kept"
 
 
 @dataclass(frozen=True)
@@ -59,6 +67,7 @@ class Setting:
         student, teacher: place -> shape of one image's activation there, without the batch.
         places: what each of `Needs.taps` means in these networks.
         upstream: place of the student -> names of the parameters that it depends on, as `Stage.trains` sees them.
+        teacher_norms: place of the teacher -> the batch normalisation that its channels have passed last, if any.
     """
 
     labels: Tensor
@@ -67,6 +76,7 @@ class Setting:
     teacher: Mapping[str, torch.Size] = field(default_factory=dict)
     places: Mapping[TapPairs, PlacePairs] = field(default_factory=dict)
     upstream: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    teacher_norms: Mapping[str, nn.BatchNorm2d] = field(default_factory=dict)
 
     def pairs(self, taps: TapPairs) -> tuple[tuple[str, str], ...]:
         """Places of student and teacher to compare one with one, as keys of `Outputs.taps`.

@@ -5,13 +5,14 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from distill.contract import Strict
-from distill.methods.method import Method, Needs, Outputs, Samples, Setting
+from distill.methods.method import Family, Method, Needs, Outputs, Samples, Setting
 
 
 class ScratchConfig(Strict):
     """Supervised training without a teacher: cross-entropy with the labels. No settings."""
 
     needs: ClassVar[Needs] = Needs(teacher="none")
+    family: ClassVar[Family] = "labels"
 
     kind: Literal["scratch"] = "scratch"
 

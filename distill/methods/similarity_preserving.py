@@ -3,14 +3,14 @@
 "Similarity-preserving knowledge distillation", arXiv:1907.09682.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from distill.contract import Strict
-from distill.methods.method import Method, Needs, Outputs, Samples, Setting
+from distill.methods.method import Family, Method, Needs, Outputs, Samples, Setting
 from distill.methods.precision import at_least_float32, full_precision
 from distill.reduction import gathered
 from distill.taps import TapPairs
@@ -25,6 +25,8 @@ class SimilarityPreservingConfig(Strict):
         taps: where student and teacher are compared; shapes need not agree.
         weight: gamma of the paper, whose value this is.
     """
+
+    family: ClassVar[Family] = "relations"
 
     kind: Literal["similarity_preserving"] = "similarity_preserving"
     taps: TapPairs = DEEPEST

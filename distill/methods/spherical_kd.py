@@ -8,7 +8,7 @@ from torch import Tensor
 from distill.contract import Strict
 from distill.errors import UsageError
 from distill.methods.hinton_kd import soft_target_loss
-from distill.methods.method import Balance, Method, Needs, Outputs, Samples, Setting, Temperature
+from distill.methods.method import Balance, Family, Method, Needs, Outputs, Samples, Setting, Temperature
 from distill.methods.precision import at_least_float32
 from distill.reduction import mean_over_processes
 
@@ -27,6 +27,7 @@ class SphericalKDConfig(Strict):
     """
 
     needs: ClassVar[Needs] = Needs()
+    family: ClassVar[Family] = "soft targets"
 
     kind: Literal["spherical_kd"] = "spherical_kd"
     temperature: Temperature = 4.0

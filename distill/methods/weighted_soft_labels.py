@@ -12,7 +12,7 @@ from torch import Tensor
 
 from distill.contract import Strict
 from distill.methods.labels import label_loss
-from distill.methods.method import Method, Needs, Outputs, Samples, Setting, Temperature
+from distill.methods.method import Family, Method, Needs, Outputs, Samples, Setting, Temperature
 from distill.methods.precision import at_least_float32
 
 
@@ -24,6 +24,7 @@ class WeightedSoftLabelsConfig(Strict):
     """
 
     needs: ClassVar[Needs] = Needs()
+    family: ClassVar[Family] = "soft targets"
 
     kind: Literal["weighted_soft_labels"] = "weighted_soft_labels"
     temperature: Temperature = 4.0

@@ -1,13 +1,13 @@
 """weighted_sum: several methods at once, each with a weight."""
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from distill.contract import Strict
 from distill.errors import UsageError
-from distill.methods.method import WHOLE, Method, Needs, Outputs, Samples, Setting
+from distill.methods.method import WHOLE, Family, Method, Needs, Outputs, Samples, Setting
 
 if TYPE_CHECKING:
     from distill.methods import AnyMethod, MethodConfig
@@ -35,6 +35,8 @@ class WeightedSumConfig(Strict):
         parts: two or more different methods of one student, e.g.
             `[{"method": {"kind": "scratch"}, "weight": 0.1}, {"method": {"kind": "hinton_kd", "alpha": 1.0}}]`.
     """
+
+    family: ClassVar[Family] = "sum"
 
     kind: Literal["weighted_sum"] = "weighted_sum"
     parts: Annotated[tuple[Part, ...], Field(min_length=2)]

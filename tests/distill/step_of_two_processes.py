@@ -22,7 +22,7 @@ from distill.stages import spans, start
 from distill.step import Objective, Step
 from distill.studies import short_demo
 from distill.vision.models import ImageClassifier
-from tests.distill.methods.toy import SIZE_PX, dry, method_config, network
+from tests.distill.methods.toy import SIZE_PX, dry, method_config, network, teacher_for
 
 CLASSES = 5
 LABELS = torch.arange(12) % CLASSES
@@ -37,7 +37,7 @@ def objective_of(config: AnyMethod, teacher: ImageClassifier) -> tuple[Objective
     run = dry(config, students, teacher, LABELS)
     run.method.start_epoch(9)
     for module in run.method.modules():
-        if isinstance(module, nn.BatchNorm2d):
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             module.eval()
     return Objective(nn.ModuleList(students), run.method, run.students), run
 
@@ -96,7 +96,7 @@ def check_method(processes: Processes, kind: str, batch: Batch, table: Tensor) -
     """Losses and every parameter after the step agree, those of the method itself included."""
     config = method_config(kind)
     torch.manual_seed(0)
-    teacher = network(CLASSES, width=8).requires_grad_(False)
+    teacher = teacher_for(kind, CLASSES)
     whole, expected = whole_step(config, teacher, batch, table)
     together, found = shared_step(processes, config, teacher, batch, table)
     assert found.keys() == expected.keys(), kind

@@ -76,7 +76,6 @@ from pathlib import Path
 from distill.config import parse
 from distill.engines import Options
 from distill.study import Cell, Study, run_study
-from distill.studies import short_demo
 cells = tuple(Cell("scratch", parse(text, source="test")) for text in sys.argv[3:])
 run_study(Study("s", "scratch", cells), Path(sys.argv[1]), engine="ray", options=Options(address=sys.argv[2]))
 """

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 from distill import terminal
 from distill.__main__ import app
+from distill.methods import METHODS
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 TEACHERS = re.findall(r"^(--set teacher\.kind=.*?)(?:  +#.*)?$", README, re.MULTILINE)
@@ -71,3 +72,9 @@ def test_the_command_runs_as_printed(at_home: Path, monkeypatch: pytest.MonkeyPa
         torch.export.save(program, at_home / "teacher.pt2")
     assert run(monkeypatch, f"{COMMAND} {line} {SMALL} --out student") == 0
     assert (at_home / "student" / "best" / "card.json").is_file()
+
+
+def test_every_method_stands_in_the_table_of_its_family() -> None:
+    rows = dict(re.findall(r"^\| ([a-z ]+) \| (`.*) \|$", README, re.MULTILINE))
+    for kind, config in METHODS.items():
+        assert f"`{kind}`" in rows[config.family], kind

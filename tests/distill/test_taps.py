@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from distill.config import QuantizationAware
-from distill.dry_run import resolve
 from distill.errors import UsageError
+from distill.places import resolve
 from distill.quantization_aware import FakeQuantized
 from distill.taps import TapPairs, Taps, probe
 from distill.vision.models import build

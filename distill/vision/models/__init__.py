@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from distill.errors import UsageError
 from distill.system import did_you_mean
 from distill.vision.factory import find_factory
-from distill.vision.models import efficientnet_lite, ghostnet, mobilenet_v3, resnet, shufflenet_v2
+from distill.vision.models import cifar, efficientnet_lite, ghostnet, mobilenet_v3, resnet, shufflenet_v2
 from distill.vision.preprocess import Preprocess
 
 Builder = Callable[[int], nn.Module]
@@ -30,6 +30,7 @@ MODELS: dict[str, Builder] = {
     "efficientnet_lite2": efficientnet_lite.efficientnet_lite2,
     "resnet18": resnet.resnet18,
     "resnet50": resnet.resnet50,
+    **cifar.NETWORKS,
 }
 
 
@@ -130,10 +131,13 @@ class PublishedInput:
 
 
 IMAGENET = PublishedInput(224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+CIFAR100 = PublishedInput(32, (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761))
 
 
 def published_input(name: str) -> PublishedInput:
     """Size, mean and deviation that a network's library trains it with; ImageNet's usual ones where it says none."""
+    if name in cifar.NETWORKS:
+        return CIFAR100
     library, _, inner = name.partition(":")
     if library == "timm" or name in FROM_TIMM:
         import timm

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from distill.errors import UsageError
+from distill.vision.models.tap_points import HasTapPoints
 
 PROBE_PX = 64
 SMALLEST_REDUCTION = 4
@@ -28,12 +29,15 @@ class HasStages(Protocol):
 def stage_ends(network: nn.Module) -> tuple[str, ...]:
     """Paths of the modules whose outputs are the network's stage ends, the deepest last.
 
-    A network may name them itself (`stage_end_paths`), timm's do (`feature_info`); of torchvision's and any other they
-    are measured: of the network's parts, those of a sequence singly, the last at each resolution.
+    A network may name them itself (`tap_points`, or `stage_end_paths` alone), timm's do (`feature_info`); of
+    torchvision's and any other they are measured: of the network's parts, those of a sequence singly, the last at each
+    resolution.
 
     Raises:
         UsageError: the network has none (a vision transformer keeps one resolution), or not as maps [B, C, H, W].
     """
+    if isinstance(network, HasTapPoints):
+        return tuple(point.post for point in network.tap_points.stage_ends)
     if isinstance(network, HasStages):
         return network.stage_end_paths
     ends = _of_timm(network) or _measured(network)

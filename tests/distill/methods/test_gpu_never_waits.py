@@ -26,7 +26,7 @@ from distill.lightning import Fabric
 from distill.loss_watch import LossWatch
 from distill.methods import METHODS
 from distill.run_folder import State
-from distill.stages import spans, start
+from distill.stages import Underway, spans, start
 from distill.step import Objective
 from distill.step_clock import StepClock
 from distill.studies import short_demo
@@ -35,7 +35,7 @@ from distill.vision.datasets import EchoPhantom, Split
 from distill.vision.models import build
 from distill.vision.preprocess import Preprocess
 from distill.weight_averaging import AveragedWeights
-from tests.distill.methods.toy import SIZE_PX, dry, method_config, network
+from tests.distill.methods.toy import SIZE_PX, dry, is_for_one_family, method_config, network, teacher_for
 
 
 @pytest.mark.parametrize("aims", ["labels", "targets"])
@@ -43,7 +43,7 @@ from tests.distill.methods.toy import SIZE_PX, dry, method_config, network
 def test_a_loss_and_its_gradient_need_no_value(kind: str, aims: str) -> None:
     """On the meta device there are no values: reading one, or choosing by a mask, is an error."""
     config = method_config(kind)
-    students, teacher = [network(5) for _ in range(config.needs.students)], network(5, width=8)
+    students, teacher = [network(5) for _ in range(config.needs.students)], teacher_for(kind, 5)
     run = dry(config, students, teacher, torch.arange(6) % 5)
     objective = Objective(nn.ModuleList(students), run.method, run.students).to("meta")
     teacher.to("meta")
@@ -83,31 +83,32 @@ def test_steps_on_a_gpu_never_wait_for_it(kind: str, optimizer: AdamW | SGD) -> 
     config = method_config(kind)
     count = config.needs.students
     students = [build("mobilenet_v3_small", num_classes=10, preprocess=preprocess) for _ in range(count)]
-    answers = no_answers(fabric) if config.needs.teacher == "none" else answers_of_a_network(fabric, preprocess)
+    name = "mobilenet_v3_small" if is_for_one_family(kind) else "resnet18"
+    answers = no_answers(fabric) if config.needs.teacher == "none" else answers_of_a_network(fabric, preprocess, name)
     training = TrainingSettings(epochs=2, batch_size=32, optimizer=optimizer, augment=augment)
     small = short_demo().image.model_copy(update={"size_px": 32})
     run = short_demo().model_copy(update={"method": config, "image": small, "training": training})
     built = dry_run(run, Data(split, split, "", ""), students, answers.model, teacher_px=answers.size_px)
     answers.taps = built.teacher
     objective = Objective(nn.ModuleList(students), built.method, built.students)
-    (span,) = spans(built.method.stages(), 2, kind=kind)
-    stage = start(span, objective, answers, None, run, State(), fabric)
     watch, clock = LossWatch(run, 0, fabric.device), StepClock(fabric.device)
 
-    def steps(epoch: int, count: int) -> None:
+    def steps(stage: Underway, epoch: int, count: int) -> None:
         stage.start_epoch(epoch)
         for index, batch in enumerate(itertools.islice(batches.epoch(epoch), count)):
             stage.start_step(epoch + index / len(batches), training)
             watch.add(index, stage.stepper(batch))
             clock.tick()
 
-    with built.tapped():
-        steps(0, 2)  # allocates, chooses algorithms
-        torch.cuda.set_sync_debug_mode("error")
-        try:
-            steps(1, 4)
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
+    for span in spans(built.method.stages(), 2, kind=kind):
+        stage = start(span, objective, answers, None, run, State(epoch=span.first), fabric)
+        with built.tapped():
+            steps(stage, span.first, 2)  # allocates, chooses algorithms
+            torch.cuda.set_sync_debug_mode("error")
+            try:
+                steps(stage, span.end - 1, 4)
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
     assert watch.check()
 
 
@@ -158,8 +159,8 @@ def no_answers(fabric: Fabric) -> TeacherAnswers:
     return TeacherAnswers(short_demo(), None, None, fabric)  # type: ignore[arg-type]
 
 
-def answers_of_a_network(fabric: Fabric, preprocess: Preprocess) -> TeacherAnswers:
+def answers_of_a_network(fabric: Fabric, preprocess: Preprocess, name: str) -> TeacherAnswers:
     answers = no_answers(fabric)
-    network = build("resnet18", num_classes=10, preprocess=preprocess).eval().requires_grad_(False)
+    network = build(name, num_classes=10, preprocess=preprocess).eval().requires_grad_(False)
     answers.model, answers.size_px = fabric.to_device(network), 48
     return answers

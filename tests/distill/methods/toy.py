@@ -13,6 +13,7 @@ from distill.methods import METHODS, AnyMethod, Method, Outputs, Samples, Settin
 from distill.studies import short_demo
 from distill.vision.datasets import Split
 from distill.vision.models import ImageClassifier
+from distill.vision.models.tap_points import Point, TapPoints, points_of_stages
 from distill.vision.preprocess import Preprocess
 
 SIZE_PX = 8
@@ -22,8 +23,19 @@ PREPROCESS = Preprocess(size_px=SIZE_PX, channels=1, mean=(0.5,), std=(0.25,))
 def method_config(kind: str) -> AnyMethod:
     """A method's settings: the defaults, and what it cannot do without."""
     parts = [{"method": {"kind": part}} for part in ("spherical_kd", "decoupled_kd", "curriculum_temperature")]
-    settings: dict[str, Any] = {"parts": parts} if kind == "weighted_sum" else {}
-    return METHODS[kind].model_validate_json(json.dumps(settings))
+    settings: dict[str, dict[str, Any]] = {
+        "weighted_sum": {"parts": parts},
+        "contrastive_representation": {"negatives": 16},
+        "activation_boundaries": {"first_epochs": 1},
+        "factor_transfer": {"paraphraser_epochs": 1},
+        "flow_of_solution_procedure": {"first_epochs": 1},
+    }
+    return METHODS[kind].model_validate_json(json.dumps(settings.get(kind, {})))
+
+
+def is_for_one_family(kind: str) -> bool:
+    """Whether a method wants a teacher as wide as the student."""
+    return kind == "flow_of_solution_procedure"
 
 
 def built(config: AnyMethod, num_classes: int = 4) -> Method:
@@ -37,16 +49,18 @@ def samples(labels: Tensor) -> Samples:
 
 
 class Stages(nn.Module):
-    """Three stages at 1/1, 1/2 and 1/4, without batch normalisation, and a linear head."""
+    """Three stages of one block at 1/1, 1/2 and 1/4, and a linear head; students have no batch normalisation."""
 
-    stage_end_paths = ("stages.0", "stages.1", "stages.2")
-
-    def __init__(self, num_classes: int, *, width: int, zero_head: bool = False) -> None:
+    def __init__(self, num_classes: int, *, width: int, zero_head: bool = False, normalised: bool = False) -> None:
         super().__init__()
         widths = [3, width, 2 * width, 4 * width]
         self.stages = nn.Sequential(
             *(
-                nn.Sequential(nn.Conv2d(i, o, 3, stride=1 if i == 3 else 2, padding=1), nn.ReLU())
+                nn.Sequential(
+                    nn.Conv2d(i, o, 3, stride=1 if i == 3 else 2, padding=1),
+                    *([nn.BatchNorm2d(o)] if normalised else []),
+                    nn.ReLU(),
+                )
                 for i, o in itertools.pairwise(widths)
             )
         )
@@ -55,14 +69,27 @@ class Stages(nn.Module):
             nn.init.zeros_(self.head.weight)
             nn.init.zeros_(self.head.bias)
 
+    @property
+    def tap_points(self) -> TapPoints:
+        """What its first convolution gives is called the stem."""
+        last = len(self.stages[0]) - 1  # type: ignore[arg-type]
+        stages = [[Point(f"stages.{number}", f"stages.{number}.{last}:input")] for number in range(3)]
+        return points_of_stages(Point("stages.0.0", "stages.0.0"), stages, "head:input")
+
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images [B, 3, H, W] -> logits [B, classes]."""
         return self.head(self.stages(images).flatten(1))
 
 
-def network(num_classes: int, *, width: int = 4, zero_head: bool = False) -> ImageClassifier:
+def network(num_classes: int, *, width: int = 4, zero_head: bool = False, normalised: bool = False) -> ImageClassifier:
     """A student of one-channel images [B, 1, SIZE_PX, SIZE_PX]."""
-    return ImageClassifier(Stages(num_classes, width=width, zero_head=zero_head), PREPROCESS)
+    return ImageClassifier(Stages(num_classes, width=width, zero_head=zero_head, normalised=normalised), PREPROCESS)
+
+
+def teacher_for(kind: str, num_classes: int) -> ImageClassifier:
+    """What any method can learn from: batch normalisation, and twice the student's width where that is allowed."""
+    width = 4 if is_for_one_family(kind) else 8
+    return network(num_classes, width=width, normalised=True).eval().requires_grad_(False)
 
 
 def dry(config: AnyMethod, students: list[ImageClassifier], teacher: ImageClassifier, labels: Tensor) -> DryRun:

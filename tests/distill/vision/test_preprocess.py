@@ -4,8 +4,9 @@ import torch
 from pydantic import ValidationError
 
 from distill.errors import UsageError
-from distill.vision.models import MODELS, ImageClassifier, build, builder
+from distill.vision.models import ImageClassifier, build, builder
 from distill.vision.preprocess import Preprocess
+from tests.distill.vision.one_of_each import ONE_OF_EACH
 
 GREY = Preprocess(size_px=8, channels=1, mean=(0.2,), std=(0.5,))
 RGB = Preprocess(size_px=8, channels=3, mean=(0.1, 0.2, 0.3), std=(0.5, 0.25, 0.125))
@@ -41,7 +42,7 @@ def test_mean_needs_one_value_per_channel() -> None:
         Preprocess(size_px=8, channels=3, mean=(0.5,), std=(0.25,) * 3)
 
 
-@pytest.mark.parametrize("name", [*MODELS, "timm:test_resnet", "torchvision:shufflenet_v2_x0_5"])
+@pytest.mark.parametrize("name", [*ONE_OF_EACH, "timm:test_resnet", "torchvision:shufflenet_v2_x0_5"])
 def test_every_named_network_takes_a_picture_to_logits(name: str) -> None:
     model = build(name, num_classes=4, preprocess=GREY.model_copy(update={"size_px": 32})).eval()
     assert model(torch.rand(2, 1, 32, 32)).shape == (2, 4)
