@@ -4,7 +4,7 @@ import json
 import shlex
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.markup import escape
@@ -40,6 +40,10 @@ def run(
     allow_weak_teacher: Annotated[
         bool, typer.Option("--allow-weak-teacher", help="Learn from a guest that is no better than chance.")
     ] = False,
+    log: Annotated[
+        Literal["tensorboard"] | None,
+        typer.Option(help="Write figures of every epoch and a batch's images into RUN/tensorboard, too."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the card instead of the path.")] = False,
 ) -> None:
     """Train what RECIPE says; the product is the checkpoint in RUN/best."""
@@ -54,7 +58,7 @@ def run(
     path = out or RUNS / name
     if resume and restart:
         raise UsageError("--resume continues a run, --restart replaces it; give one of them.")
-    card = train(config, path, resume=resume, restart=restart)
+    card = train(config, path, resume=resume, restart=restart, log=log)
     _show_end(card, path)
     if as_json:
         terminal.answer(card.to_json())

@@ -40,6 +40,7 @@ from distill.stages import Underway, span_of, spans, start
 from distill.step import Objective
 from distill.step_clock import StepClock
 from distill.teacher import Teacher, TeacherAnswers
+from distill.tensorboard_log import TensorBoardLog, require_tensorboard
 from distill.terminal import progress, say
 from distill.vision.datasets import Split
 from distill.vision.models import ImageClassifier, build, published_input, try_on_two_images
@@ -48,16 +49,26 @@ from distill.vision.pretrained import begin_with, origin
 from distill.weight_averaging import AveragedWeights
 
 
-def train(config: RunConfig, path: Path, *, resume: bool = False, restart: bool = False) -> Card:
+def train(
+    config: RunConfig,
+    path: Path,
+    *,
+    resume: bool = False,
+    restart: bool = False,
+    log: Literal["tensorboard"] | None = None,
+) -> Card:
     """Run a configuration to its end and return the product's card; the product lies in `path / "best"`.
 
     A run that is finished on the data of now is not repeated. A teacher that is trained here gets its own run folder
-    beside `path`. With `restart` what `path` holds stays until the new run has finished an epoch.
+    beside `path`. With `restart` what `path` holds stays until the new run has finished an epoch. A `log` of every
+    epoch, the teacher's too, is written into the run folder.
 
     Raises:
         UsageError: anything wrong with the request, found before the first step.
         WorkFailed: the loss is not finite, or the disk is full; the state of the last finished epoch is kept.
     """
+    if log == "tensorboard":
+        require_tensorboard()
     processes = start_processes(config)
     fabric = processes.fabric
     check(config, processes.share)
@@ -70,7 +81,7 @@ def train(config: RunConfig, path: Path, *, resume: bool = False, restart: bool 
         folder.require_same_data(RunData.of_card(card), RunData.of(data))
         say(escape(f"{path} is finished already; nothing to do (--restart trains it again)"))
         return card
-    teacher, teacher_path = prepare_teacher(config, data, path, processes)
+    teacher, teacher_path = prepare_teacher(config, data, path, processes, log)
     with processes.first_goes_ahead():
         answers = TeacherAnswers(config, data, teacher, fabric)
         views = teachers.training_views(config, data, teacher)
@@ -109,6 +120,7 @@ def train(config: RunConfig, path: Path, *, resume: bool = False, restart: bool 
         bar = display.add_task(config.name, total=settings.epochs * len(batches), note="")
         display.update(bar, completed=state.epoch * len(batches))
         stage: Underway | None = None
+        board: TensorBoardLog | None = None
         while state.epoch < settings.epochs and not stale(state, settings):
             if stage is None or state.epoch == stage.span.end:
                 span = span_of(state.epoch, phases)
@@ -130,8 +142,12 @@ def train(config: RunConfig, path: Path, *, resume: bool = False, restart: bool 
             advance(state, found[leader], row, settings.judged_by)
             capture(state, stage, averaged)
             processes.first(keep, folder, config, data, teacher, state, judged[leader])
+            if log == "tensorboard" and processes.share.number == 0:
+                board = show_epoch(board, path, batches, state)
             say(escape(epoch_line(config, state)))
 
+    if board is not None:
+        board.close()
     return processes.first(finish, folder, config, data, teacher, state, judged, validation)
 
 
@@ -193,6 +209,15 @@ def keep(
     if state.best is state.last:
         folder.save_checkpoint(folder.best, leader, data.train.class_names, record(config, data, teacher, state))
     folder.save_state(state)
+
+
+def show_epoch(board: TensorBoardLog | None, path: Path, batches: Batches, state: State) -> TensorBoardLog:
+    """Log a finished epoch, the first of a session with a batch as the network sees it; the log to go on with."""
+    if board is None:
+        board = TensorBoardLog(path, state.history[:-1])
+        board.show_batch(batches, state.epoch)
+    board.show_epoch(state.history[-1])
+    return board
 
 
 def finish(
@@ -308,7 +333,7 @@ def check(config: RunConfig, share: Share) -> None:
 
 
 def prepare_teacher(
-    config: RunConfig, data: Data, path: Path, processes: Processes
+    config: RunConfig, data: Data, path: Path, processes: Processes, log: Literal["tensorboard"] | None
 ) -> tuple[Teacher | None, Path | None]:
     """Load the teacher, training it first if the run says so and it has not been done on these data.
 
@@ -319,7 +344,7 @@ def prepare_teacher(
         return None, None
     source, run_path = config.teacher, None
     if isinstance(source, TrainTeacher):
-        run_path = checkpoint_path = train_teacher(config, source, data, path, processes)
+        run_path = checkpoint_path = train_teacher(config, source, data, path, processes, log)
         if source.calibrate:
             checkpoint_path = processes.first(calibration.calibrate_run, run_path)
         source = CheckpointTeacher(path=str(checkpoint_path))
@@ -330,7 +355,14 @@ def prepare_teacher(
     return teacher, run_path
 
 
-def train_teacher(config: RunConfig, source: TrainTeacher, data: Data, path: Path, processes: Processes) -> Path:
+def train_teacher(
+    config: RunConfig,
+    source: TrainTeacher,
+    data: Data,
+    path: Path,
+    processes: Processes,
+    log: Literal["tensorboard"] | None,
+) -> Path:
     """The run folder of the teacher, beside `path`, trained now unless it was; one of other data is left alone."""
     run = config.teacher_run()
     plain = path.parent / run.name
@@ -345,7 +377,7 @@ def train_teacher(config: RunConfig, source: TrainTeacher, data: Data, path: Pat
         check_views(config, source.image or config.image)
         rehearse(config, data, source)
         say(escape(f"training the teacher first: {run.model} in {folder}"))
-        train(run, folder, resume=True)
+        train(run, folder, resume=True, log=log)
     return folder
 
 
