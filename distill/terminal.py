@@ -12,6 +12,7 @@ from typing import Any
 
 import typer
 import typer.exceptions
+from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 from rich.panel import Panel
@@ -128,7 +129,9 @@ def run(app: typer.Typer) -> None:
         show_error(str(error))
         sys.exit(error.exit_code)
     except typer.exceptions.TyperException as error:
-        show_error(f"{error.format_message()} See --help.")
+        typed = error.__cause__
+        found = f" (found {typed.errors()[0]['input']!r})." if isinstance(typed, ValidationError) else ""
+        show_error(f"{error.format_message()}{found} See --help.")
         sys.exit(error.exit_code)
     if code == CTRL_C:
         say("stopped by Ctrl-C; everything finished so far is kept")

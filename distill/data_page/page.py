@@ -76,11 +76,9 @@ def _of_pictures(survey: Survey) -> list[Finding]:
         )
     dark = [picture for picture in survey.pictures if picture.level < NEARLY_BLACK]
     if dark:
-        found.append(
-            Finding(
-                "warn", f"{_pictures(len(dark))} show next to nothing, nearly black: {_few([p.name for p in dark])}."
-            )
-        )
+        show = "shows" if len(dark) == 1 else "show"
+        names = _few([picture.name for picture in dark])
+        found.append(Finding("warn", f"{_pictures(len(dark))} {show} next to nothing, nearly black: {names}."))
     if survey.pictures and all(picture.is_grey for picture in survey.pictures):
         found.append(Finding("good", "Every picture is grey: --set dataset.channels=1 reads a third of the values."))
     return found

@@ -197,11 +197,17 @@ class Part:
         heif = [file for file in self.not_used if file.suffix.lower() in HEIF_SUFFIXES and not reads_heif()]
         if heif:
             names = _few([folder_tree.relative_name(file, root) for file in heif])
-            yield f"{split}: {len(heif)} HEIF pictures are not used ({names}); to read them: pip install pillow-heif"
+            what = "1 HEIF picture is" if len(heif) == 1 else f"{len(heif)} HEIF pictures are"
+            yield f"{split}: {what} not used ({names}); to read HEIF: pip install pillow-heif"
         others = [file for file in self.not_used if file not in set(heif)]
         if others:
             names = _few([folder_tree.relative_name(file, root) for file in others])
-            yield f"{split}: {len(others)} files are not used, being no pictures or outside the classes: {names}"
+            what = (
+                "1 file is not used, being no picture"
+                if len(others) == 1
+                else (f"{len(others)} files are not used, being no pictures")
+            )
+            yield f"{split}: {what} or outside the classes: {names}"
 
 
 @dataclass(frozen=True)

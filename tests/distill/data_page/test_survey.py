@@ -44,9 +44,9 @@ def test_what_is_odd_is_said_the_worst_first(picture_folder: Folder) -> None:
         "bad: 1 picture cannot be decoded; they are listed below.",
         "bad: 1 of 13 validation pictures are in train as well (train/dark/1.png and validation/dark/copy.png), "
         "so the validation figures are too good: remove the duplicates.",
-        "warn: train: 1 files are not used, being no pictures or outside the classes: train/dark/notes.txt.",
+        "warn: train: 1 file is not used, being no picture or outside the classes: train/dark/notes.txt.",
         "warn: Classes are uneven: 46 training pictures of bright, 6 of dark. Judge by macro F1, not by accuracy.",
-        "warn: 1 picture show next to nothing, nearly black: train/dark/black.png.",
+        "warn: 1 picture shows next to nothing, nearly black: train/dark/black.png.",
     ]
 
 

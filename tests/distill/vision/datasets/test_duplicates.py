@@ -90,5 +90,5 @@ def test_pictures_in_both_splits_under_two_labels_and_nearly_equal_ones_are_coun
         "so the validation figures are too good: remove the duplicates",
         "1 of 5 validation pictures look nearly like one in train (train/4.png and val/2.png); "
         "see whether they are copies",
-        "1 pictures lie under two labels (train/0.png and train/7.png); at most one of the two is right",
+        "1 picture lies under two labels (train/0.png and train/7.png); at most one of the two is right",
     ]

@@ -151,7 +151,7 @@ def test_pictures_of_every_format_below_a_class_are_read_and_the_rest_is_named(
     assert split.names[-1] == "train/dark/visit 2/3.jfif"
     assert split.remarks == (
         "more/: not used, no split's name",
-        "train: 1 HEIF pictures are not used (train/dark/phone.heic); to read them: pip install pillow-heif",
+        "train: 1 HEIF picture is not used (train/dark/phone.heic); to read HEIF: pip install pillow-heif",
         "train: 2 files are not used, being no pictures or outside the classes: train/loose.png, train/dark/notes.txt",
     )
     assert split.take(np.array([11, 0])).names == (split.names[11], split.names[0])
