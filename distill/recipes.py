@@ -9,6 +9,7 @@ from distill.config import (
     ImageSettings,
     OneCycle,
     QuantizationAware,
+    RandomResizedCrop,
     RunConfig,
     Steps,
     TrainingSettings,
@@ -187,6 +188,20 @@ def _cifar_sum(name: str, *methods: SumPart) -> RunConfig:
     return cifar_kd().model_copy(update={"name": name, "method": method})
 
 
+def patient() -> RunConfig:
+    """As folder-kd, slowly: teacher and student see the same mixed views for a very long time.
+
+    Function matching of Beyer et al. 2022, arXiv:2106.05237: random crops of every size, mixup over its whole range, no
+    labels, the Kullback-Leibler divergence at temperature 1 alone. The paper trains for up to thousands of epochs; 600
+    are our choice.
+    """
+    views = Augment(resized_crop=RandomResizedCrop(), mixup=1.0)
+    config = folder_kd()
+    training = config.training.model_copy(update={"epochs": 600, "augment": views, "clip_norm": 1.0})
+    method = HintonKDConfig(temperature=1.0, alpha=1.0)
+    return config.model_copy(update={"name": "patient", "method": method, "training": training})
+
+
 def from_scratch(config: RunConfig, name: str) -> RunConfig:
     """The same run without a teacher: the baseline of every comparison."""
     return config.model_copy(update={"name": name, "teacher": None, "method": ScratchConfig()})
@@ -228,6 +243,7 @@ RECIPES: dict[str, Callable[[], RunConfig]] = {
     "cifar-wsl-at": cifar_wsl_at,
     "cifar-crd-at-kd": cifar_crd_at_kd,
     "cifar-afd": cifar_afd,
+    "patient": patient,
 }
 
 
