@@ -138,8 +138,8 @@ def _two_labels(splits: Mapping[SplitName, Split], prints: Mapping[SplitName, Fi
             if label != here[0]:
                 torn.append(f"{there} and {here[1]}")
     if torn:
-        sentence = f"{'1 picture lies' if len(torn) == 1 else f'{len(torn)} pictures lie'} under two labels ({_few(torn)}); at most one of the two is right"
-        yield Remark(sentence, is_certain=True)
+        count = "1 picture lies" if len(torn) == 1 else f"{len(torn)} pictures lie"
+        yield Remark(f"{count} under two labels ({_few(torn)}); at most one of the two is right", is_certain=True)
 
 
 def _pairs(one: Split, other: Split, pairs: list[tuple[int, int]]) -> str:
