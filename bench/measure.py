@@ -51,6 +51,9 @@ def measure(
         float, typer.Option(help="Sample until a launch knows its median to ± this.", min=0.1, max=50)
     ] = INTERVAL_PERCENT,
     accuracy: Annotated[int, typer.Option(help="Held-out images to run through each artifact, too.", min=0)] = 0,
+    data: Annotated[
+        Path | None, typer.Option(help="Where the held-out images lie now, if they were moved.", show_default=False)
+    ] = None,
     memory_limit_mb: Annotated[
         int | None, typer.Option(help="What one process may hold.", min=1, show_default="80 % of this machine")
     ] = None,
@@ -73,7 +76,7 @@ def measure(
     Each runs in its own process; every finished row is one line of the journal, with its raw samples.
     """
     phone = PhoneOptions(adb, serial, all_devices, instrument, launches, allow_hot, fixed_performance, sustained)
-    host = HostOptions(launches, seed, interval_percent, accuracy, memory_limit_mb)
+    host = HostOptions(launches, seed, interval_percent, accuracy, data, memory_limit_mb)
     cuda = CudaOptions(engines, precisions, l2, copy_input)
     entry = find_device(device)
     refuse_without_effect(phone if entry.is_this_machine else host, device)

@@ -267,11 +267,11 @@ def evaluate_(
     if calibrate:
         _calibrate(path, data, as_json=as_json)
         return
-    loaded = checkpoint.load(path)
+    loaded = checkpoint.load(path, data)
     training = loaded.card.training
     if training is None:
         raise UsageError(f"{path} was brought without data, so there is nothing to measure it on.")
-    split = training.data.load("validation", loaded.card.preprocess, data)
+    split = loaded.split("validation")
     device = next(loaded.model.parameters()).device
     batches = Batches(split, batch_size=256, device=device)
     title = f"{path} on its validation images"

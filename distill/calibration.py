@@ -124,13 +124,13 @@ def calibrate(path: Path, data: Path | None = None) -> tuple[Path, TemperatureSc
     Raises:
         UsageError: a checkpoint without data, one that is calibrated already, or data that have changed.
     """
-    loaded = checkpoint.load(path)
+    loaded = checkpoint.load(path, data)
     training = loaded.card.training
     if training is None:
         raise UsageError(f"{path} was brought without data; temperature scaling needs its validation images.")
     if loaded.card.temperature != 1.0:
         raise UsageError(f"{path} is calibrated already (temperature {loaded.card.temperature:.3f}).")
-    split = training.data.load("validation", loaded.card.preprocess, data)
+    split = loaded.split("validation")
     logits = predict(loaded.model, Batches(split, batch_size=256, device=torch.device("cpu")))
     found = scale_temperature(logits, split, epoch=training.epoch)
     loaded.model.temperature = found.temperature

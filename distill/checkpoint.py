@@ -86,6 +86,10 @@ class DataIdentity(Strict):
     test_sha256: str | None = None
     num_test: int = 0
 
+    def at(self, place: Path | None) -> DatasetConfig:
+        """The data set with its files in `place`, or where they were; errors as `moved`."""
+        return self.config if place is None else moved(self.config, place)
+
     def load(self, split: SplitName, preprocess: Preprocess, place: Path | None = None) -> Split:
         """One of the splits, as it was.
 
@@ -97,7 +101,7 @@ class DataIdentity(Strict):
         Raises:
             UsageError: it is missing or unreadable, or its images, labels or classes have changed since.
         """
-        config = self.config if place is None else moved(self.config, place)
+        config = self.at(place)
         try:
             found = config.load(split, preprocess)
         except UsageError as error:
@@ -180,11 +184,26 @@ class Card(Contract):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A loaded checkpoint: the card, the classifier in eval mode on the CPU, and where it lies."""
+    """A loaded checkpoint.
+
+    Attributes:
+        model: the classifier, in eval mode, on the CPU.
+        folder: where it lies.
+        data: where its data lie now; None for where the card says.
+    """
 
     card: Card
     model: "ImageClassifier"
     folder: Path
+    data: Path | None = None
+
+    def split(self, name: SplitName) -> Split:
+        """One split of the data that it was trained on, as the network sees it; errors as `DataIdentity.load`.
+
+        The card must know of data.
+        """
+        assert self.card.training is not None, "whoever asks makes sure of it"
+        return self.card.training.data.load(name, self.card.preprocess, self.data)
 
 
 def save(
@@ -256,8 +275,12 @@ def read_card(folder: Path) -> Card:
     return card
 
 
-def load(path: Path) -> Checkpoint:
+def load(path: Path, data: Path | None = None) -> Checkpoint:
     """Read a checkpoint after verifying that the weights are the ones the card speaks of.
+
+    Args:
+        path: a run or checkpoint folder.
+        data: where its data lie now, if they were moved.
 
     Raises:
         UsageError: no checkpoint, a broken card, weights that do not match the card, or an unknown network.
@@ -276,7 +299,7 @@ def load(path: Path) -> Checkpoint:
     except (SafetensorError, RuntimeError) as error:
         raise UsageError(f"{weights_file} does not fit the network {card.model!r}: {error}") from error
     model.temperature = card.temperature
-    return Checkpoint(card, model.eval(), folder)
+    return Checkpoint(card, model.eval(), folder, data)
 
 
 def _up_to_date(text: str | bytes) -> str | bytes:

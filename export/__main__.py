@@ -64,6 +64,9 @@ def export(
     calibration_folder: Annotated[
         Path | None, typer.Option(help="calibrate on your own pictures in this folder instead of the training images")
     ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="where its data lie now, if they were moved; they must be the same pictures")
+    ] = None,
     recipe: Annotated[Path | None, typer.Option(help="JSON file with settings of the quantizer")] = None,
     seed: Annotated[int, typer.Option(min=0, help="chooses all images")] = 0,
     allow_loss: Annotated[bool, typer.Option(help="keep artifacts that fail their limits, marked as such")] = False,
@@ -90,14 +93,17 @@ def export(
         typer.Option(min=2, help="random weights and so many classes instead of --weights and --labels: to time it"),
     ] = None,
     size: Annotated[
-        int | None, typer.Option(min=8, max=2048, help="side of its input in pixels; by default 224")
+        int | None, typer.Option(min=8, max=2048, help="side of its input in pixels; by default its library's, or 224")
     ] = None,
     channels: Annotated[int | None, typer.Option(help="3, or 1 for grey (repeated to 3); by default 3")] = None,
     resize: Annotated[str | None, typer.Option(help="stretch (by default), or crop the centre square")] = None,
     mean: Annotated[
-        str | None, typer.Option(help="of its input in [0, 1], e.g. 0.5,0.5,0.5; by default ImageNet's")
+        str | None,
+        typer.Option(help="of its input in [0, 1], e.g. 0.5,0.5,0.5; by default its library's, or ImageNet's"),
     ] = None,
-    std: Annotated[str | None, typer.Option(help="of its input in [0, 1]; by default ImageNet's")] = None,
+    std: Annotated[
+        str | None, typer.Option(help="of its input in [0, 1]; by default its library's, or ImageNet's")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="results as JSON on stdout")] = False,
 ) -> int:
     """Export a checkpoint, or a network of your own, to the formats and precisions asked for.
@@ -122,18 +128,20 @@ def export(
         folder = checkpoints.find(checkpoint or Path())
     elif untrained is not None:
         refuse_trained(weights, labels)
-        folder = bring_untrained(model, untrained, as_preprocess(size, channels, resize, mean, std), name)
+        folder = bring_untrained(model, untrained, as_preprocess(model, size, channels, resize, mean, std), name)
     else:
-        folder = bring(model, weights, labels, as_preprocess(size, channels, resize, mean, std), name)
+        folder = bring(model, weights, labels, as_preprocess(model, size, channels, resize, mean, std), name)
     card = checkpoints.read_card(folder)
     if temperature is not None:
         card = card.model_copy(update={"temperature": positive(temperature)})
+    if data is not None and card.training is None:
+        raise UsageError(f"--data {data}: the network was brought without data, so there are none to look for.")
     has_data = card.training is not None or pictures is not None
     planned = plan.plan(format, precision, batch=size_of_batch, has_data=has_data)
     refuse_unused(planned.targets, settings.recipe, pictures, has_training=card.training is not None)
     out = make_folder(out or DEFAULT_OUT / (name or run_name(folder)))
     show_skipped(planned)
-    request = Request(folder, card, planned.targets, settings, pictures, out, allow_loss=allow_loss, force=force)
+    request = Request(folder, data, card, planned.targets, settings, pictures, out, allow_loss=allow_loss, force=force)
     jobs = jobs or pool.default_jobs()
     results = make(request, jobs=jobs, limits=pool.worker_limits(jobs, memory_gib, timeout))
     return report(results, card.model, out, as_json=as_json)

@@ -4,6 +4,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -92,7 +93,7 @@ def with_temperature(checkpoint: Checkpoint, temperature: float) -> Checkpoint:
     """The same weights, their logits divided by `temperature` instead of the one that the card names."""
     checkpoint.model.temperature = temperature
     card = checkpoint.card.model_copy(update={"temperature": temperature})
-    return Checkpoint(card, checkpoint.model, checkpoint.folder)
+    return replace(checkpoint, card=card)
 
 
 def export_model(
@@ -166,7 +167,7 @@ def describe(
         class_names=card.class_names,
         preprocess=card.preprocess,
         temperature=card.temperature,
-        dataset=training.data.config if training else None,
+        dataset=training.data.at(checkpoint.data) if training else None,
         input=TensorSpec(
             name=exported.input_name,
             shape=(exported.batch, *card.preprocess.input_shape),

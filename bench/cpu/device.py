@@ -85,6 +85,7 @@ class CpuBench:
         memory_limit_bytes: data each may hold; None for no limit.
         memory_pass: whether memory is measured, in one more process per cell.
         accuracy_images: how many held-out images go through each artifact; 0 for none.
+        data: where these lie now; None for where the manifests say.
     """
 
     limits: HostLimits = field(default_factory=HostLimits)
@@ -94,6 +95,7 @@ class CpuBench:
     memory_limit_bytes: int | None = None
     memory_pass: bool = True
     accuracy_images: int = 0
+    data: Path | None = None
 
     def refusal(self, manifest: Manifest) -> str | None:
         """Why this machine cannot run an artifact, or None."""
@@ -150,6 +152,7 @@ class CpuBench:
             accuracies = measure_accuracy(
                 [run.cell for run in runs],
                 self.accuracy_images,
+                data=self.data,
                 memory_limit_bytes=self.memory_limit_bytes,
                 outcomes=self.workers.outcomes,
                 tell=tell,

@@ -65,11 +65,11 @@ def rebuild(run: Path, data: Path | None = None) -> Path:
     """
     if not (run / METRICS_FILE).is_file():
         raise UsageError(f"{run} is not a run folder: there is no {METRICS_FILE} in it. Name one, e.g. out/runs/demo.")
-    loaded = checkpoint.load(run / "best")
+    loaded = checkpoint.load(run / "best", data)
     training = loaded.card.training
     if training is None or not training.finished:
         raise UsageError(f"{run} holds an unfinished run. Go on with: python -m distill run {run} --out {run} --resume")
-    split = training.data.load("validation", loaded.card.preprocess, data)
+    split = loaded.split("validation")
     logits = predict(loaded.model, Batches(split, batch_size=256, device=torch.device("cpu")))
     return write_page(run, loaded.card, split, logits)
 

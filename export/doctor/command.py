@@ -42,6 +42,7 @@ class Settings:
     Attributes:
         hold_out_images, calibration_images: how many training images at most to choose on, and to find ranges with.
         seed: chooses both.
+        data: where they lie now; None for where they were.
         min_accuracy_kept: share of eager's accuracy that a recipe must keep on the hold-out.
         every_step: do not stop at the first step that is good enough.
         limits: what one measurement may take.
@@ -50,6 +51,7 @@ class Settings:
     hold_out_images: int
     calibration_images: int
     seed: int
+    data: Path | None
     min_accuracy_kept: float
     every_step: bool
     limits: Limits
@@ -69,6 +71,9 @@ def doctor(
         float | None, typer.Option(min=0.1, help="a converter is ended above this; by default all that is free")
     ] = None,
     timeout: Annotated[float, typer.Option(min=1, help="seconds one measurement may take")] = pool.TIMEOUT_S,
+    data: Annotated[
+        Path | None, typer.Option(help="where its data lie now, if they were moved; they must be the same pictures")
+    ] = None,
     every_step: Annotated[bool, typer.Option("--all", help="run every step, also after one is good enough")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="the diagnosis as JSON on stdout")] = False,
 ) -> int:
@@ -87,7 +92,7 @@ def doctor(
             "checkpoint that was trained here, or try recipes by hand: python -m export … --recipe FILE --allow-loss."
         )
     limits = pool.worker_limits(1, memory_gib, timeout)
-    settings = Settings(images, calibration_images, seed, min_relative_accuracy, every_step, limits)
+    settings = Settings(images, calibration_images, seed, data, min_relative_accuracy, every_step, limits)
     out = out or DEFAULT_OUT / run_name(folder)
     diagnosis = examine_checkpoint(run, folder, card, formats, settings, out)
     diagnosis.write(out / DIAGNOSIS_FILE)
@@ -117,7 +122,7 @@ def examine_checkpoint(
     """Everything from images to verdicts; figures, logs and recipes are written on the way."""
     from export.doctor.figure import draw
 
-    loaded = checkpoints.load(folder)
+    loaded = checkpoints.load(folder, settings.data)
     parts, hold_out, reported = gather(loaded, settings)
     say_images(parts.identity, len(parts.calibration.images), len(reported.held_out.images))
     layers = rank_layers(loaded, hold_out)
@@ -166,18 +171,18 @@ def gather(loaded: "Checkpoint", settings: Settings) -> tuple["CalibrationSplit"
     import numpy as np
 
     from export.doctor.split import split_training
-    from export.proof.evidence import Evidence, HeldOut, eager_logits, load_verified
+    from export.proof.evidence import Evidence, HeldOut, eager_logits
 
     card, training = loaded.card, loaded.card.training
     assert training is not None, "the command refuses such a checkpoint"
     parts = split_training(
-        load_verified(training, "train", card.preprocess),
+        loaded.split("train"),
         num_calibration=settings.calibration_images,
         num_hold_out=settings.hold_out_images,
         seed=settings.seed,
         sha256=training.data.train_sha256,
     )
-    validation = load_verified(training, "validation", card.preprocess)
+    validation = loaded.split("validation")
     unseen = validation.balanced(len(validation), seed=settings.seed)
     evidence: list[Evidence] = []
     with terminal.progress(unit="images") as display:
@@ -219,7 +224,8 @@ def rank_layers(loaded: "Checkpoint", hold_out: "Evidence") -> tuple[LayerSensit
 
 def image_options(settings: Settings) -> list[str]:
     """Options that make the export calibrate on the very images that the doctor did."""
-    return ["--calibration-images", str(settings.calibration_images), "--seed", str(settings.seed)]
+    place = [] if settings.data is None else ["--data", str(settings.data)]
+    return ["--calibration-images", str(settings.calibration_images), "--seed", str(settings.seed), *place]
 
 
 def follow(order: Order, scratch: Path, log: Path, limits: Limits) -> tuple[list[Step], Chosen | BrokeDown]:

@@ -13,9 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from distill.checkpoint import Checkpoint, Training
-from distill.errors import UsageError
-from distill.vision.datasets import Split, SplitName
+from distill.checkpoint import Checkpoint
 from distill.vision.models import ImageClassifier
 from distill.vision.preprocess import Preprocess
 from export.artifact.runner import Batch
@@ -146,7 +144,7 @@ def gather(
         for_calibration, others = folder.split(num_calibration, seed=seed, judge_too=card.training is None)
     labels, source = None, cast(ImagesSource, "held-out")
     if card.training is not None:
-        chosen = load_verified(card.training, "validation", card.preprocess).balanced(num_parity, seed=seed)
+        chosen = checkpoint.split("validation").balanced(num_parity, seed=seed)
         images, labels = np.asarray(chosen.images), chosen.labels
     elif folder is not None and others:
         images, source = folder.decode(others[:num_parity], card.preprocess), "folder"
@@ -157,8 +155,9 @@ def gather(
         pictures = folder.decode(for_calibration, card.preprocess)
         calibration = CalibrationSet(pictures, seed, folder.sha256, "folder")
     elif num_calibration and card.training is not None:
-        train = load_verified(card.training, "train", card.preprocess)
-        calibration = from_training(train, num_calibration, seed=seed, sha256=card.training.data.train_sha256)
+        calibration = from_training(
+            checkpoint.split("train"), num_calibration, seed=seed, sha256=card.training.data.train_sha256
+        )
     logits = eager_logits(checkpoint.model, card.preprocess, images, on_progress)
     order, data_sha256 = None, None
     if card.training is not None:
@@ -178,13 +177,13 @@ def further(checkpoint: Checkpoint, held_out: HeldOut) -> HeldOut | None:
     Raises:
         UsageError: the data are gone, or are not the ones the checkpoint was trained on.
     """
-    training, seed, count = checkpoint.card.training, held_out.seed, len(held_out.images)
-    if training is None or seed is None:
+    seed, count = held_out.seed, len(held_out.images)
+    if checkpoint.card.training is None or seed is None:
         return None
     model, preprocess = checkpoint.model, checkpoint.card.preprocess
 
     def gather_next() -> HeldOut | None:
-        split = load_verified(training, "validation", preprocess).balanced(2 * count, seed=seed)
+        split = checkpoint.split("validation").balanced(2 * count, seed=seed)
         if len(split) <= count:
             return None
         chosen = split.take(np.arange(count, len(split)))
@@ -193,26 +192,6 @@ def further(checkpoint: Checkpoint, held_out: HeldOut) -> HeldOut | None:
         return HeldOut(images, chosen.labels, logits, "held-out", seed, held_out.data_sha256)
 
     return _further.get(model, (count, seed, model.temperature), gather_next)
-
-
-def load_verified(training: Training, split: SplitName, preprocess: Preprocess) -> Split:
-    """One split of the data a checkpoint was trained on.
-
-    Raises:
-        UsageError: it is missing or unreadable, or its images, labels or classes have changed since.
-    """
-    data = training.data
-    images = data.config.load(split, preprocess)
-    expected = data.train_sha256 if split == "train" else data.validation_sha256
-    sha256 = images.sha256()
-    if sha256 != expected:
-        count = data.num_train if split == "train" else data.num_validation
-        raise UsageError(
-            f"the {split} images of {data.config.kind} are not those this checkpoint was trained with: {len(images)} "
-            f"images with hash {sha256[:12]}…, the card says {count} with {expected[:12]}…. Accuracy measured on them "
-            "would not be this model's. Put the old data back, or train again on the new."
-        )
-    return images
 
 
 def synthetic_images(preprocess: Preprocess, seed: int) -> NDArray[np.uint8]:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from distill.contract import sha256_of_file
 from distill.errors import UsageError
-from distill.vision.datasets import Split
-from distill.vision.datasets.image_folder import SUFFIXES, ImageFiles
+from distill.vision.datasets import Split, folder_tree
+from distill.vision.datasets.image_files import ImageFiles
 from distill.vision.preprocess import Preprocess
 from export.artifact.manifest import Calibration
 
@@ -67,20 +67,20 @@ class PictureFolder:
         """Look for pictures at and below `root`.
 
         Raises:
-            UsageError: no such folder, or no JPEG or PNG in it.
+            UsageError: no such folder, or no picture in it.
         """
         if not root.is_dir():
             raise UsageError(f"--calibration-folder {root}: there is no such folder.")
-        files = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+        files = folder_tree.list_pictures(root).pictures
         if not files:
             raise UsageError(
-                f"--calibration-folder {root} holds no .jpg, .jpeg or .png. Put pictures like those the model will see "
+                f"--calibration-folder {root} holds no picture. Put pictures like those the model will see "
                 "into it; 100 to 500 are enough."
             )
         digest = hashlib.sha256()
         for file in files:
             digest.update(f"{file.relative_to(root).as_posix()}\0{sha256_of_file(file)}\n".encode())
-        return cls(root, tuple(files), digest.hexdigest())
+        return cls(root, files, digest.hexdigest())
 
     def split(self, count: int, *, seed: int, judge_too: bool) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
         """(at most `count` pictures to calibrate with, the others), shuffled by `seed`.

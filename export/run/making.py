@@ -36,6 +36,7 @@ class Request:
 
     Attributes:
         checkpoint: folder of the model, verified.
+        data: where its data lie now; None for where they were.
         card: with the temperature that will be in the graph.
         targets: artifacts, in the order in which they are reported.
         settings: images, seed and recipe.
@@ -46,6 +47,7 @@ class Request:
     """
 
     checkpoint: Path
+    data: Path | None
     card: Card
     targets: tuple[Target, ...]
     settings: Settings
@@ -125,7 +127,7 @@ def gather_visibly(request: Request, tasks: Sequence[Task]) -> "Evidence":
         from export.proof.evidence import gather
 
         settings = request.settings
-        loaded = with_temperature(checkpoint.load(request.checkpoint), request.card.temperature)
+        loaded = with_temperature(checkpoint.load(request.checkpoint, request.data), request.card.temperature)
         calibrates = request.folder is not None or any(task.target.calibrated for task in tasks)
         return gather(
             loaded,
@@ -143,6 +145,7 @@ def order_for(request: Request, evidence: Path, tasks: Sequence[Task], log: Path
     """What the worker is told that makes some artifacts of one format."""
     return Order(
         checkpoint=str(request.checkpoint.resolve()),
+        data=None if request.data is None else str(request.data.resolve()),
         evidence=str(evidence),
         format=tasks[0].target.format,
         batch=tasks[0].target.batch,

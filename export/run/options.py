@@ -3,16 +3,22 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import JsonValue, ValidationError
+from rich.markup import escape
 
 from distill.contract import explain
 from distill.errors import UsageError
+from distill.terminal import say
 from distill.vision.preprocess import Preprocess
 from export.formats import Target
 from export.proof.limits import FLOAT_MIN_AGREEMENT
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+if TYPE_CHECKING:  # a checkpoint's card says all this; torch is imported where it does not
+    from distill.vision.models import PublishedInput
+
+LIBRARIES = ("timm", "torchvision")
 
 
 def refuse_description(options: dict[str, object]) -> None:
@@ -31,21 +37,52 @@ def refuse_unused(targets: Sequence[Target], recipe: object, pictures: object, *
 
 
 def as_preprocess(
-    size: int | None, channels: int | None, resize: str | None, mean: str | None, std: str | None
+    model: str, size: int | None, channels: int | None, resize: str | None, mean: str | None, std: str | None
 ) -> Preprocess:
-    """The input of the user's own network; raises UsageError for values that make no sense."""
-    grey = channels == 1
+    """The input of the user's own network, and a line about what of it was not asked for.
+
+    That is as the network's library publishes it; ImageNet's usual one for a network of the user's own, or half and
+    half if that is grey.
+
+    Raises:
+        UsageError: values that make no sense, or a library without such a network.
+    """
+    published = _published(model, is_grey=channels == 1)
     values = {
-        "size_px": size or 224,
+        "size_px": size or published.size_px,
         "channels": channels or 3,
         "resize": resize or "stretch",
-        "mean": numbers("--mean", mean) if mean else (0.5,) if grey else IMAGENET_MEAN,
-        "std": numbers("--std", std) if std else (0.5,) if grey else IMAGENET_STD,
+        "mean": numbers("--mean", mean) if mean else published.mean,
+        "std": numbers("--std", std) if std else published.std,
     }
+    unsaid = [name for name, given in (("size", size), ("mean", mean), ("std", std)) if not given]
     try:
-        return Preprocess.model_validate(values)
+        found = Preprocess.model_validate(values)
     except ValidationError as error:
         raise UsageError(f"the network's input cannot be like this: {explain(error)}.") from error
+    whose = "as published" if _library(model) else "as usual"
+    sees, deviates = (" ".join(f"{value:.4g}" for value in numbers) for numbers in (found.mean, found.std))
+    note = f" ({', '.join(unsaid)} {whose}; --size, --mean and --std set others)" if unsaid else ""
+    say(escape(f"{model} sees {found.size_px} px, mean {sees}, std {deviates}{note}"))
+    return found
+
+
+def _library(model: str) -> bool:
+    return model.partition(":")[0] in LIBRARIES
+
+
+def _published(model: str, *, is_grey: bool) -> "PublishedInput":
+    """What a network sees if nothing else is said; grey pictures are normalised as the mean of three channels is."""
+    from distill.vision.models import IMAGENET, PublishedInput, builder, published_input
+
+    if not _library(model):
+        return PublishedInput(IMAGENET.size_px, (0.5,), (0.5,)) if is_grey else IMAGENET
+    builder(model)
+    published = published_input(model)
+    if not is_grey:
+        return published
+    mean, std = (sum(values) / len(values) for values in (published.mean, published.std))
+    return PublishedInput(published.size_px, (mean,), (std,))
 
 
 def numbers(option: str, text: str) -> tuple[float, ...]:

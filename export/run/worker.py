@@ -65,6 +65,7 @@ class Order(Contract):
 
     schema_version: Literal[1] = 1
     checkpoint: str
+    data: str | None
     evidence: str
     format: FormatName
     batch: int
@@ -100,7 +101,9 @@ def open_checkpoint(order: Order) -> "Checkpoint":
     from distill import checkpoint
     from export.convert import with_temperature
 
-    return with_temperature(checkpoint.load(Path(order.checkpoint)), order.temperature)
+    data = None if order.data is None else Path(order.data)
+    loaded = checkpoint.load(Path(order.checkpoint), data)
+    return with_temperature(loaded, order.temperature)
 
 
 def make(order: Order, piece: Piece, loaded: "Checkpoint") -> Ended:

@@ -7,11 +7,15 @@ import pytest
 from PIL import Image
 
 from bench.cpu.device import CpuBench
+from bench.cpu.options import HostOptions, open_cpu
 from bench.cpu.workers import Workers
 from bench.record import Measurement
 from bench.session.cells import plan
 from bench.timing.loop import HostLimits
+from distill.errors import UsageError
 from distill.vision.datasets.image_folder import ImageFolder
+from export.artifact.manifest import MANIFEST_FILE, Manifest
+from tests.bench.conftest import file_entry
 
 SCRIPT = Path(__file__).parents[1] / "misbehaving_worker.py"
 QUICK = HostLimits(
@@ -104,6 +108,36 @@ def test_what_could_not_be_found_is_none_and_says_why(session, name: str, accura
 def test_an_artifact_that_crashes_on_the_images_is_told_in_its_own_row(session):
     assert (session["crash"].validity, session["crash"].measured_accuracy) == ("failed", None)
     assert "the worker was ended by SIGSEGV" in session["crash"].measured_note
+
+
+def with_golden(folder: Path, image: np.ndarray) -> Path:
+    """The artifact with another golden input."""
+    np.save(folder / "golden_input.npy", image)
+    entry = file_entry(folder, "golden_input.npy", "golden-input")
+    manifest = Manifest.read(folder / MANIFEST_FILE)
+    files = tuple(entry if file.role == "golden-input" else file for file in manifest.files)
+    manifest.model_copy(update={"files": files}).write(folder / MANIFEST_FILE)
+    return folder
+
+
+def test_moved_pictures_are_read_where_they_lie_now_if_they_are_those_of_the_artifact(make_artifact, pictures, weights):
+    gone = ImageFolder(path="/no/such/folder")
+    with Image.open(pictures / "validation" / "b" / "1.png") as picture:
+        image = np.asarray(picture, dtype=np.float32).transpose(2, 0, 1)[None] / 255
+    mine = with_golden(make_artifact("mine", dataset=gone, weights=weights), image)
+    others = make_artifact("others", dataset=gone, weights=weights)
+    bench = replace(BENCH, data=pictures)
+    cells = plan([mine, others], batches=[1], threads=[1], refusal=BENCH.refusal).cells
+    rows = {row.subject.name: row for _, row in bench.measure_all(cells, run_id="r", tell=lambda _: None)}
+    predicted, labels = expected(pictures, weights)
+    assert rows["mine"].measured_accuracy == pytest.approx(float(np.mean(predicted == labels)))
+    assert rows["others"].measured_accuracy is None
+    assert "are others: the artifact's golden input is not among them" in rows["others"].measured_note
+
+
+def test_a_place_of_pictures_is_refused_where_none_are_read(tmp_path: Path):
+    with pytest.raises(UsageError, match="no picture is read without --accuracy N"):
+        open_cpu(HostOptions(data=tmp_path), timeout_s=1)
 
 
 def test_accuracy_is_not_measured_unless_asked_for(make_artifact, pictures):

@@ -1,3 +1,4 @@
+import shutil
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -57,7 +58,7 @@ def test_changed_data_are_refused_by_name(tmp_path: Path, split: str, num_calibr
     write_pictures(tmp_path / "data")
     changed = checkpoints.load(write_checkpoint(tmp_path / "run", tmp_path / "data", channels=3, steps=0))
     Image.new("RGB", (32, 32)).save(tmp_path / "data" / split / "red" / "0.png")
-    with pytest.raises(UsageError, match=rf"the {split} images of image-folder are not those .* trained with"):
+    with pytest.raises(UsageError, match=rf"the {split} images of .*data are not those .* trained with"):
         gather(changed, num_parity=4, num_calibration=num_calibration, seed=0)
 
 
@@ -132,11 +133,41 @@ def test_the_folders_identity_changes_with_names_and_contents(photos: Path) -> N
     assert len({first, renamed, PictureFolder.find(photos).sha256}) == 3
 
 
+def test_what_systems_leave_in_a_folder_of_pictures_is_not_calibrated_with(photos: Path) -> None:
+    before = PictureFolder.find(photos)
+    (photos / "__MACOSX").mkdir()
+    for name in (".hidden.png", "__MACOSX/._1.png"):
+        shutil.copy(photos / "1.png", photos / name)
+    assert PictureFolder.find(photos) == before
+
+
+def test_a_moved_data_set_is_read_where_it_lies_now_and_only_if_it_is_the_same(
+    tmp_path: Path, checkpoint: Checkpoint, pictures: Path
+) -> None:
+    training = checkpoint.card.training
+    assert training is not None
+    gone = training.data.config.model_copy(update={"path": str(tmp_path / "gone")})
+    data = training.data.model_copy(update={"config": gone})
+    card = checkpoint.card.model_copy(update={"training": training.model_copy(update={"data": data})})
+    with pytest.raises(UsageError, match="name the place: --data FOLDER"):
+        gather(replace(checkpoint, card=card), num_parity=4, num_calibration=0, seed=0)
+    moved = replace(checkpoint, card=card, data=pictures)
+    found = gather(moved, num_parity=4, num_calibration=6, seed=0)
+    there = gather(checkpoint, num_parity=4, num_calibration=0, seed=0)
+    assert np.array_equal(found.held_out.images, there.held_out.images)
+    assert further(moved, found.held_out) is not None
+    copy = tmp_path / "copy"
+    shutil.copytree(pictures, copy)
+    sorted((copy / "validation").rglob("*.png"))[0].unlink()
+    with pytest.raises(UsageError, match="are not those this checkpoint was trained with"):
+        gather(replace(moved, data=copy), num_parity=4, num_calibration=0, seed=0)
+
+
 def test_a_folder_without_pictures_or_with_a_broken_one_is_refused(
     tmp_path: Path, checkpoint: Checkpoint, photos: Path
 ) -> None:
     (tmp_path / "empty").mkdir()
-    for folder, message in ((tmp_path / "empty", "holds no .jpg"), (tmp_path / "none", "there is no such folder")):
+    for folder, message in ((tmp_path / "empty", "holds no picture"), (tmp_path / "none", "there is no such folder")):
         with pytest.raises(UsageError, match=message):
             PictureFolder.find(folder)
     for file in photos.glob("*.png"):

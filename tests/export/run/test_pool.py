@@ -69,6 +69,7 @@ def other(folder: Path) -> Task:
 def order(tasks: Sequence[Task], log: Path) -> Order:
     return Order(
         checkpoint="",
+        data=None,
         evidence="",
         format=tasks[0].target.format,
         batch=1,
