@@ -1,7 +1,6 @@
 """`--log tensorboard`: what a run computes, epoch by epoch, as TensorBoard shows it."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +40,7 @@ class TensorBoardLog:
 
     def show_batch(self, batches: Batches, epoch: int) -> None:
         """The first images of an epoch (1-based) as the network sees them, before mean and deviation."""
-        with closing(batches.epoch(epoch - 1)) as epochs_batches:
-            images = next(epochs_batches).images
+        images = next(batches.epoch(epoch - 1)).images
         self.writer.add_images("a batch as the network sees it", images[:IMAGES_SHOWN].cpu(), epoch)
 
     def show_epoch(self, row: Mapping[str, Any]) -> None:
