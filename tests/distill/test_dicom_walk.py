@@ -29,7 +29,7 @@ SETTINGS = (
     "dataset.channels=1",
     "dataset.validation_share=0.4",
     "image.size_px=32",
-    "training.epochs=2",
+    "training.epochs=1",
     "training.batch_size=16",
 )
 
@@ -135,7 +135,7 @@ def test_from_files_of_scanners_to_an_exported_network(
         assert facts["patients"] > 1
 
     texts = [page, shown.err, log.out, log.err, said.out, said.err, shown.out]
-    texts += [file.read_text() for file in (tmp_path / "run").rglob("*.json*")]
+    texts += [file.read_text() for pattern in ("*.json*", "*.html") for file in (tmp_path / "run").rglob(pattern)]
 
     loaded = checkpoint.load(tmp_path / "run")
     evidence = gather(loaded, num_parity=20, num_calibration=0, seed=0)
