@@ -341,7 +341,7 @@ def test_a_method_for_one_process_is_not_shared(scratch_as: Any) -> None:
 TEACHER = ["teacher.model=torchvision:shufflenet_v2_x0_5", "teacher.training.epochs=1", "teacher.image.size_px=64"]
 
 
-THIN = ["model=resnet8", "teacher.model=resnet8", "teacher.image.size_px=32"]
+THIN = ["model=resnet8", "teacher.model=resnet8", "teacher.image.size_px=32", "dataset.train_patients=4"]
 SUMMED = [
     {"kind": "variational_information"},
     {"kind": "overhaul_feature_distillation", "teacher_statistics": "batch"},
