@@ -165,11 +165,12 @@ def probe(model: nn.Module, network: nn.Module, places: Sequence[str], images: T
         if value.ndim == 4 and value.shape[1] in last:
             norms[place] = last[value.shape[1]]
 
-    def passed(norm: nn.BatchNorm2d) -> None:
+    def passed(norm: nn.Module, _inputs: object, _output: object) -> None:
+        assert isinstance(norm, nn.BatchNorm2d)
         last[norm.num_features] = norm
 
     handles = [
-        module.register_forward_hook(lambda norm, _inputs, _output: passed(norm))
+        module.register_forward_hook(passed)
         for path, module in network.named_modules()
         if isinstance(module, nn.BatchNorm2d) and not {"downsample", "shortcut"} & set(path.split("."))
     ]

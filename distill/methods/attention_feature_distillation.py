@@ -119,7 +119,8 @@ def attended_loss(student: Sequence[Tensor], teacher: Sequence[Tensor], attentio
     losses = []
     for number, maps in enumerate(teacher):
         wanted = unit_length(maps.square().mean(1).flatten(1))[:, None]
-        sized = torch.stack([F.adaptive_avg_pool2d(picture, maps.shape[2:]).flatten(1) for picture in squared], dim=1)
+        height, width = maps.shape[2:]
+        sized = torch.stack([F.adaptive_avg_pool2d(picture, (height, width)).flatten(1) for picture in squared], dim=1)
         differences = (unit_length(sized, dim=2) - wanted).square().mean(2)
         losses.append((attention[:, number] * differences).sum(1).mean())
     return torch.stack(losses).sum()

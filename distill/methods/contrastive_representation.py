@@ -71,12 +71,12 @@ class ContrastiveRepresentation(Method):
     def __init__(self, config: ContrastiveRepresentationConfig, setting: Setting) -> None:
         super().__init__(config)
         pairs = setting.pairs(config.taps)
-        if len(pairs) > 1:
+        if len(pairs) != 1:
             raise UsageError(
                 f"contrastive_representation keeps one embedding of each image; method.taps names {len(pairs)} places "
                 "of each network. Name one."
             )
-        ((self.ours, self.theirs),) = pairs
+        self.ours, self.theirs = pairs[0]
         images, size = len(setting.labels), config.dimensions
         self.negatives = Negatives(setting.labels, config.negatives)
         self.embed_student = nn.Linear(setting.student[self.ours].numel(), size)

@@ -351,6 +351,26 @@ def test_a_method_for_one_process_is_not_shared(scratch_as: Any) -> None:
 TEACHER = ["teacher.model=torchvision:shufflenet_v2_x0_5", "teacher.training.epochs=1", "teacher.image.size_px=64"]
 
 
+THIN = ["model=resnet8", "teacher.model=resnet8", "teacher.image.size_px=32", "dataset.train_patients=4"]
+SUMMED = [
+    {"kind": "variational_information"},
+    {"kind": "overhaul_feature_distillation", "teacher_statistics": "batch"},
+    {"kind": "attention_feature_distillation", "dimensions": 16},
+    {"kind": "flow_of_solution_procedure", "first_epochs": None},
+    {"kind": "neuron_selectivity"},
+    {"kind": "correlation_congruence"},
+    {"kind": "relational_kd"},
+    {"kind": "probabilistic_knowledge_transfer"},
+    {"kind": "contrastive_representation", "negatives": 64},
+    {"kind": "dist"},
+    {"kind": "logit_standardization"},
+]
+EVERYTHING = [
+    "method.kind=weighted_sum",
+    f"method.parts={json.dumps([{'method': method, 'weight': 0.1} for method in SUMMED])}",
+]
+
+
 def tiny_kd(*more: str) -> RunConfig:
     return with_overrides(short_demo(), [*TINY, *TEACHER, "training.epochs=3", *more])
 
@@ -361,6 +381,9 @@ def tiny_kd(*more: str) -> RunConfig:
         ["method.kind=similarity_preserving"],
         ["method.kind=fitnet", 'method.hints_first={"hint_epochs": 1}'],
         ["method.kind=fitnet", "training.augment.crop_padding_px=2"],
+        [*THIN, *EVERYTHING],
+        [*THIN, "method.kind=activation_boundaries", "method.first_epochs=1"],
+        [*THIN, "method.kind=factor_transfer", "method.paraphraser_epochs=1"],
     ],
 )
 def test_a_run_with_taps_asks_a_teacher_with_larger_pictures_resumes_and_leaves_no_trace(
@@ -376,7 +399,8 @@ def test_a_run_with_taps_asks_a_teacher_with_larger_pictures_resumes_and_leaves_
     assert teacher is not None
     kept = checkpoint.load(tmp_path / "whole" / "teacher").model.network.state_dict()
     assert all(torch.equal(value, kept[key]) for key, value in teacher.network.state_dict().items())
-    plain = build("torchvision:shufflenet_v2_x0_5", num_classes=10, preprocess=card.preprocess)
+    plain = build(tiny_kd(*changes).model, num_classes=10, preprocess=card.preprocess)
+    assert weights(tmp_path / "whole").keys() == plain.state_dict().keys()
     assert card.num_parameters == sum(parameter.numel() for parameter in plain.parameters())
     killed_and_resumed(tiny_kd(*changes), tmp_path / "killed", 2)
     left, right = weights(tmp_path / "whole"), weights(tmp_path / "killed")

@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from lightning_fabric import Fabric
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from distill import checkpoint, teacher
+from distill.batches import Batch
 from distill.config import CheckpointTeacher, GuestImage, ImageSettings, LibraryTeacher, LogitsTeacher, ProgramTeacher
 from distill.errors import UsageError
+from distill.recipes import demo
 from distill.vision.models import ImageClassifier, build
 from distill.vision.preprocess import Preprocess
 
@@ -306,3 +309,25 @@ def test_a_table_may_hold_probabilities_or_a_single_column(tmp_path: Path) -> No
     guest = teacher.load(LogitsTeacher(path=str(path)), channels=1, class_names=("a", "b"))
     assert guest.logits is not None
     assert np.allclose(guest.logits.softmax(1)[:, 1], [0.25, 0.75])
+
+
+def test_a_teacher_may_normalise_by_the_batchs_own_statistics_and_keeps_its_own() -> None:
+    fabric = Fabric(accelerator="cpu", devices=1)
+    answers = teacher.TeacherAnswers(demo(), None, None, fabric)  # type: ignore[arg-type]
+    grey = Preprocess(size_px=16, channels=1, mean=(0.5,), std=(0.25,))
+    torch.manual_seed(0)
+    answers.model = build("resnet8", num_classes=3, preprocess=grey).eval().requires_grad_(False)
+    answers.size_px = grey.size_px
+    before = {key: value.clone() for key, value in answers.model.state_dict().items()}
+    images = torch.rand(4, 1, grey.size_px, grey.size_px)
+    batch = Batch(images, torch.zeros(4, dtype=torch.int64), torch.arange(4))
+    kept = answers(batch)
+    answers.statistics = "batch"
+    own = answers(batch)
+    assert kept is not None
+    assert own is not None
+    after = answers.model.state_dict()
+    assert all(torch.equal(value, after[key]) for key, value in before.items())
+    assert not any(module.training for module in answers.model.modules())
+    assert not torch.allclose(kept.logits, own.logits, atol=1e-3)
+    assert torch.allclose(own.logits, answers.model.train()(images), atol=1e-5)

@@ -9,7 +9,16 @@ import typer
 from distill import terminal
 from distill.errors import UsageError
 from distill.vision.datasets.echo_phantom import EchoPhantom, generate
-from tests.performance import benching, export_matrix, method_steps, phone, pictures, side_by_side, training
+from tests.performance import (
+    benching,
+    export_matrix,
+    feature_steps,
+    method_steps,
+    phone,
+    pictures,
+    side_by_side,
+    training,
+)
 
 
 def phantom_images_per_minute() -> float:
@@ -26,6 +35,7 @@ SECTIONS: dict[str, Callable[[], object]] = {
     ),
     "training": lambda: side_by_side.show(training.comparisons()),
     "methods": lambda: side_by_side.show(method_steps.comparisons()),
+    "features": lambda: side_by_side.show(feature_steps.comparisons()),
     "pictures": lambda: side_by_side.show(pictures.comparisons()),
     "data-page": pictures.data_page,
     "export": export_matrix.matrix,

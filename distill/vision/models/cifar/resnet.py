@@ -86,8 +86,11 @@ class ResNet(nn.Module):
     def tap_points(self) -> TapPoints:
         """Rectified sums, and the sums before; the stem is rectified in either case."""
         stages = [
-            [Point(f"stages.{stage}.{block}", f"stages.{stage}.{block}.relu:input") for block in range(len(blocks))]
-            for stage, blocks in enumerate(self.stages)  # pyright: ignore[reportArgumentType]
+            [
+                Point(f"stages.{stage}.{block}", f"stages.{stage}.{block}.relu:input")
+                for block, _ in enumerate(blocks.children())
+            ]
+            for stage, blocks in enumerate(self.stages)
         ]
         return points_of_stages(Point("stem", "stem"), stages, "fc:input")
 

@@ -149,8 +149,11 @@ class ShuffleNetV2(nn.Module):
 
 def _points(stages: nn.ModuleList) -> TapPoints:
     points = [
-        [Point(f"stages.{stage}.{block}", f"stages.{stage}.{block}.relu:input") for block in range(len(blocks))]
-        for stage, blocks in enumerate(stages)  # pyright: ignore[reportArgumentType]
+        [
+            Point(f"stages.{stage}.{block}", f"stages.{stage}.{block}.relu:input")
+            for block, _ in enumerate(blocks.children())
+        ]
+        for stage, blocks in enumerate(stages)
     ]
     return points_of_stages(Point("stem", "stem"), points, "fc:input")
 

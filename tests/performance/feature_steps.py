@@ -1,0 +1,127 @@
+"""What the step of each method costs that looks inside both networks, against hinton_kd's step in the same rounds.
+
+ResNet-20 learns from ResNet-56 at 32 px; the teacher is asked in both.
+"""
+
+import itertools
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from distill.batches import Batches
+from distill.config import SGD, TrainingSettings
+from distill.data import Data
+from distill.dry_run import dry_run
+from distill.lightning import Fabric
+from distill.methods import METHODS, AnyMethod
+from distill.methods.contrastive_representation import Negatives
+from distill.methods.hinton_kd import HintonKDConfig
+from distill.recipes import demo
+from distill.run_folder import State
+from distill.stages import spans, start
+from distill.step import Objective
+from distill.teacher import TeacherAnswers
+from distill.vision.datasets import EchoPhantom, Split
+from distill.vision.models import build
+from distill.vision.preprocess import Preprocess
+from tests.performance.method_steps import in_rounds
+from tests.performance.side_by_side import Comparison
+
+SIZE_PX, BATCH, STEPS, ROUNDS = 32, 64, 2, 7
+PICTURES = Preprocess(size_px=SIZE_PX, channels=1, mean=(0.2,), std=(0.2,))
+DATA = EchoPhantom(train_patients=50, validation_patients=1)
+IMAGES, CLASSES = 50_000, 100
+
+GOALS = {
+    "attention_transfer": "≥ 0.80",
+    "variational_information": "≥ 0.80",
+    "similarity_preserving": "≥ 0.80",
+    "fitnet": "≥ 0.80",
+    "probabilistic_knowledge_transfer": "≥ 0.80",
+    "relational_kd": "≥ 0.80",
+    "correlation_congruence": "≥ 0.80",
+    "neuron_selectivity": "≥ 0.80",
+    "overhaul_feature_distillation": "≥ 0.67",
+    "attention_feature_distillation": "≥ 0.67",
+    "contrastive_representation": "≥ 0.67",
+    "activation_boundaries": "–",
+    "factor_transfer": "–",
+}
+"""base / new: 0.80 is 1.25 times the step, 0.67 is 1.5 times."""
+
+IN_ONE_STAGE = {"activation_boundaries": "first_epochs", "factor_transfer": "paraphraser_epochs"}
+
+
+def comparisons() -> list[Comparison]:
+    """Every method's step against hinton_kd's; and how negatives are drawn, against one image after the other."""
+    torch.set_num_threads(2)
+    split = DATA.load("train", PICTURES)
+    work = {"hinton_kd": loop(split, HintonKDConfig(temperature=4.0, alpha=0.9))}
+    for kind in GOALS:
+        config = METHODS[kind]()  # type: ignore[call-arg]
+        work[kind] = loop(split, config.model_copy(update={IN_ONE_STAGE[kind]: None} if kind in IN_ONE_STAGE else {}))
+    seconds = in_rounds(work, rounds=ROUNDS)
+    base = tuple(seconds["hinton_kd"])
+    steps = [
+        Comparison(f"{kind} step, against hinton_kd, teacher asked in both", goal, base, tuple(seconds[kind]))
+        for kind, goal in GOALS.items()
+    ]
+    return [*steps, drawing()]
+
+
+def loop(split: Split, config: AnyMethod) -> Callable[[], None]:
+    """Some steps of `distill.train`."""
+    fabric = Fabric(accelerator="cpu", devices=1)
+    training = TrainingSettings(epochs=1, batch_size=BATCH, optimizer=SGD())
+    image = demo().image.model_copy(update={"size_px": SIZE_PX})
+    run = demo().model_copy(update={"method": config, "image": image, "training": training, "model": "resnet20"})
+    torch.manual_seed(0)
+    student = build("resnet20", num_classes=len(split.class_names), preprocess=PICTURES)
+    student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    answers = TeacherAnswers(run, None, None, fabric)  # type: ignore[arg-type]
+    teacher = build("resnet56", num_classes=len(split.class_names), preprocess=PICTURES).eval().requires_grad_(False)
+    teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    answers.model, answers.size_px = teacher, SIZE_PX
+    built = dry_run(run, Data(split, split, "", ""), [student], teacher, teacher_px=SIZE_PX)
+    answers.taps = built.teacher
+    objective = Objective(torch.nn.ModuleList([student]), built.method, built.students)
+    (span,) = spans(built.method.stages(), 1, kind=config.kind)
+    stage = start(span, objective, answers, None, run, State(), fabric)
+    stage.start_epoch(0)
+    batches = Batches(split, batch_size=BATCH, device=fabric.device)
+    some = list(itertools.islice(batches.epoch(0), STEPS))
+
+    def steps() -> None:
+        with built.tapped():
+            for batch in some:
+                stage.stepper(batch)
+
+    return steps
+
+
+def drawing() -> Comparison:
+    """16,384 negatives for each of 64 of CIFAR-100's images: NumPy draws for one image after the other, as is usual."""
+    labels = torch.arange(IMAGES) % CLASSES
+    negatives, indices = Negatives(labels, 16_384), torch.arange(BATCH)
+    others = [np.flatnonzero(labels.numpy() != label) for label in range(CLASSES)]
+    rng = np.random.default_rng(0)
+
+    def seconds(draw: Callable[[int], object]) -> tuple[float, ...]:
+        found = []
+        for number in range(ROUNDS):
+            started = time.perf_counter()
+            draw(number)
+            found.append(time.perf_counter() - started)
+        return tuple(found)
+
+    def one_by_one(_number: int) -> None:
+        for label in labels[:BATCH].tolist():
+            rng.choice(others[label], 16_384, replace=False)
+
+    def together(number: int) -> None:
+        negatives.draw(indices, torch.tensor(number))
+
+    name = "negatives of a batch, against one image after the other"
+    return Comparison(name, "≥ 8", seconds(one_by_one), seconds(together))
