@@ -44,19 +44,20 @@ def divide(
     np.add.at(votes, (unit_of, labels), 1)
     rng = np.random.default_rng(seed)
     main = votes.argmax(axis=1)
-    for _ in range(ATTEMPTS):
+    side = np.zeros(len(units), dtype=np.int64)
+    for attempt in range(ATTEMPTS):
         side = _cut(main, len(class_names), tuple(shares.values()), rng)
         shown = [(votes[side == number] > 0).any(axis=0) for number in range(len(shares) + 1)]
         lacking = np.flatnonzero(~np.all(shown, axis=0))
         if not len(lacking):
             break
-    else:
-        count, name = int((votes[:, lacking[0]] > 0).sum()), class_names[lacking[0]]
-        what = unit if by_patient else "pictures"
-        raise UsageError(
-            f"class {name!r} has {count} {what}, too few for {len(shares) + 1} splits that share none. "
-            "Add some, or set fewer shares."
-        )
+        if attempt == ATTEMPTS - 1:
+            count, name = int((votes[:, lacking[0]] > 0).sum()), class_names[lacking[0]]
+            what = unit if by_patient else "pictures"
+            raise UsageError(
+                f"class {name!r} has {count} {what}, too few for {len(shares) + 1} splits that share none. "
+                "Add some, or set fewer shares."
+            )
     names: tuple[SplitName, ...] = ("train", *shares)
     return {name: np.flatnonzero(side[unit_of] == number) for number, name in enumerate(names)}
 

@@ -196,7 +196,7 @@ class Dicom(DatasetSettings):
         self, root: Path, pictures: Sequence[Header], folders: Mapping[SplitName, Path], remarks: Remarks
     ) -> Iterator["_Clip"]:
         table = None if self.labels_csv is None else LabelTable(Path(self.labels_csv))
-        sides = {header.file: _side(header.file, folders) for header in pictures}
+        sides: dict[Path, SplitName | None] = {header.file: _side(header.file, folders) for header in pictures}
         labels = {header.file: self._label(root, header, table, sides[header.file]) for header in pictures}
         if self.split_by == "folder":
             labels = {file: label if sides[file] else None for file, label in labels.items()}
@@ -246,7 +246,7 @@ class Dicom(DatasetSettings):
             clips=numbers,
         )
         if self.split_by == "folder":
-            sides = np.repeat([clip.side for clip in clips], counts)
+            sides = np.repeat([str(clip.side) for clip in clips], counts)
             found: list[SplitName] = ["train", "validation", "test"]
             return {side: whole.only(np.flatnonzero(sides == side)) for side in found if (sides == side).any()}
         shares: dict[SplitName, float] = {"validation": self.validation_share}

@@ -87,6 +87,7 @@ def library() -> ModuleType:
     """pydicom, kept from writing values of tags into warnings and logs; raises UsageError where it is missing."""
     try:
         import pydicom
+        import pydicom.config
     except ModuleNotFoundError as error:
         raise UsageError(f"a data set of DICOM files needs {error.name}, which is not installed: {EXTRA}") from error
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
@@ -193,7 +194,7 @@ def _fault(data: Any) -> str | None:
 
 def _unsupported(syntax: Any) -> str | None:
     """What a transfer syntax lacks; None if it can be decoded."""
-    from pydicom.pixels import get_decoder
+    from pydicom.pixels.decoders.base import get_decoder
 
     what = f"its transfer syntax is {syntax.name} ({syntax})"
     try:

@@ -45,7 +45,7 @@ class Frames:
 
     def stored(self, number: int) -> NDArray[Any]:
         """The frame as stored, [H, W] or [H, W, 3], YBR made RGB."""
-        from pydicom.pixels import pixel_array
+        from pydicom.pixels.utils import pixel_array
 
         count = int(self.data.get("NumberOfFrames") or 1)
         source = self.file if self.whole is None else self.whole
@@ -67,7 +67,7 @@ class Frames:
         return self._greys(values, number, inverted=kind == "MONOCHROME1")
 
     def _greys(self, values: NDArray[Any], number: int, *, inverted: bool) -> NDArray[np.uint8]:
-        from pydicom.pixels import apply_modality_lut, apply_voi_lut
+        from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 
         rules = self._rules(number)
         padding = _padding(values, rules)
@@ -132,7 +132,7 @@ def _with_syntax(data: Any) -> Any:
 
 def _range_of(ends: NDArray[np.int64], rules: Any) -> tuple[float, float]:
     """What the smallest and the largest stored value become by the modality's rule."""
-    from pydicom.pixels import apply_modality_lut
+    from pydicom.pixels.processing import apply_modality_lut
 
     if "ModalityLUTSequence" in rules:
         return 0.0, float((1 << int(rules.ModalityLUTSequence[0].LUTDescriptor[2])) - 1)
@@ -148,7 +148,7 @@ def _padding(values: NDArray[Any], rules: Any) -> NDArray[np.bool_]:
 
 
 def _of_palette(values: NDArray[Any], data: Any) -> NDArray[np.uint8]:
-    from pydicom.pixels import apply_color_lut
+    from pydicom.pixels.processing import apply_color_lut
 
     colours = apply_color_lut(values, data)[..., :3]
     if colours.dtype == np.uint8 or _table_end(data) < 256:  # 8 bits in words of 16
