@@ -12,7 +12,7 @@ from distill.methods.method import Family, Method, Needs, Outputs, Samples, Sett
 from distill.methods.precision import at_least_float32
 from distill.reduction import gathered
 
-LEAST_SPREAD = 0.1
+LEAST_SPREAD = 0.5
 """Of the student's values, as a share of the teacher's, by which they are divided."""
 
 
@@ -74,7 +74,7 @@ def relations(student: Tensor, teacher: Tensor, *, temperature: float) -> tuple[
 def correlations(student: Tensor, teacher: Tensor) -> Tensor:
     """Pearson's correlation of each row of the student [n, m] with the teacher's, [n] in [-1, 1].
 
-    Deviation: where a student's row spreads less than a tenth of the teacher's, it is divided by that tenth, since the
+    Deviation: where a student's row spreads less than half as far as the teacher's, it is divided by that half, since the
     gradient has no bound where the spread is zero, which is where a head initialised with zeros begins. A constant row
     of the teacher's correlates with nothing.
     """
