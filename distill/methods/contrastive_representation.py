@@ -160,8 +160,9 @@ class Negatives(nn.Module):
     """Draws images of other classes on the device, the same ones for an image and a step in whatever process.
 
     Where there are enough, a row holds no image twice: the images of other classes, in the order of their classes, are
-    a circle, which is cut into as many arcs as are drawn, from a random point on; one is drawn of each arc. So every
-    image is as likely as every other, and classes come in proportion. Deviation: the authors draw independently.
+    a circle, of which as many arcs of one length are cut as images are drawn, from a random point on; one is drawn of
+    each. So every image is as likely as every other, and classes come in proportion. Deviation: the authors draw
+    independently.
     """
 
     by_class: Tensor
@@ -185,14 +186,17 @@ class Negatives(nn.Module):
         classes = self.labels[indices]
         own, first = self.sizes[classes][:, None], self.first[classes][:, None]
         pool = len(self.labels) - own
-        start = scrambled(scrambled(moment) + indices)[:, None]
+        arc = pool // self.count  # 0 where there are too few: then every draw is of the whole circle
+        row = scrambled(scrambled(moment) + indices)[:, None]
         columns = torch.arange(self.count, device=indices.device)
-        draws = scrambled(start + columns) & 0x7FFFFFFF
-        low = columns * pool // self.count
-        arc = (columns + 1) * pool // self.count - low
-        apart = low + draws % arc.clamp_min(1) + (start & 0x7FFFFFFF)
-        position = torch.where(arc.min(1, keepdim=True).values > 0, apart, draws) % pool
-        return self.by_class[position + own * (position >= first)]
+        inside = _draws(row + columns * GOLDEN, torch.where(arc > 0, arc, pool))
+        position = inside.add_(columns * arc).add_(_draws(row, pool))
+        position = torch.where(position >= pool, position - pool, position)
+        return self.by_class[torch.where(position >= first, position + own, position)]
+
+
+GOLDEN = -0x61C8864680B583EB
+"""2^64 divided by the golden ratio, as a signed number."""
 
 
 def scrambled(numbers: Tensor) -> Tensor:
@@ -200,6 +204,12 @@ def scrambled(numbers: Tensor) -> Tensor:
     numbers = (numbers ^ ((numbers >> 30) & 0x3FFFFFFFF)) * -0x40A7B892E31B1A47
     numbers = (numbers ^ ((numbers >> 27) & 0x1FFFFFFFFF)) * -0x6B2FB644ECCEEE15
     return numbers ^ ((numbers >> 31) & 0x1FFFFFFFF)
+
+
+def _draws(seeds: Tensor, below: Tensor) -> Tensor:
+    """Int64 in [0, below), below < 2^31, from the high bits of a product: half of the finaliser is enough for it."""
+    bits = (seeds ^ (seeds >> 32)).mul_(-0x40A7B892E31B1A47)
+    return bits.bitwise_right_shift_(33).bitwise_and_(0x7FFFFFFF).mul_(below).bitwise_right_shift_(31)
 
 
 def _renew(bank: Tensor, indices: Tensor, embeddings: Tensor, *, momentum: float) -> None:
