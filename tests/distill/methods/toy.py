@@ -21,11 +21,13 @@ PREPROCESS = Preprocess(size_px=SIZE_PX, channels=1, mean=(0.5,), std=(0.25,))
 
 
 def method_config(kind: str) -> AnyMethod:
-    """A method's settings: the defaults, and what it cannot do without."""
+    """A method's settings: the defaults, what it cannot do without, and weights for maps of four pixels."""
     parts = [{"method": {"kind": part}} for part in ("spherical_kd", "decoupled_kd", "curriculum_temperature")]
     settings: dict[str, dict[str, Any]] = {
         "weighted_sum": {"parts": parts},
         "contrastive_representation": {"negatives": 16},
+        "neuron_selectivity": {"weight": 5.0},
+        "attention_feature_distillation": {"weight": 20.0},
         "activation_boundaries": {"first_epochs": 1},
         "factor_transfer": {"paraphraser_epochs": 1},
         "flow_of_solution_procedure": {"first_epochs": 1},
