@@ -58,7 +58,7 @@ class WeightedSumConfig(Strict):
 
     @property
     def needs(self) -> Needs:
-        """Whatever any part needs."""
+        """Whatever any part needs; all parts see the teacher with the batch's statistics if one does."""
         needs = [part.method.needs for part in self.parts]
         asked = {one.teacher for one in needs}
         return Needs(
@@ -66,6 +66,7 @@ class WeightedSumConfig(Strict):
             larger_teacher_view=any(one.larger_teacher_view for one in needs),
             taps=tuple(dict.fromkeys(taps for one in needs for taps in one.taps)),
             one_process=any(one.one_process for one in needs),
+            teacher_statistics="batch" if any(one.teacher_statistics == "batch" for one in needs) else "kept",
         )
 
     def build(self, setting: Setting) -> Method:

@@ -75,6 +75,8 @@ def test_the_sum_asks_for_what_any_part_asks_for() -> None:
     larger = weighted({"method": {"kind": "scratch"}}, {"method": {"kind": "cross_quality_kd"}})
     assert config_of(larger).needs == Needs(teacher="logits", larger_teacher_view=True)
     assert config_of(weighted({"method": {"kind": "scratch"}}, {"method": {"kind": "hinton_kd"}})).needs.students == 1
+    overhaul = {"method": {"kind": "overhaul_feature_distillation", "teacher_statistics": "batch"}}
+    assert config_of(weighted({"method": {"kind": "scratch"}}, overhaul)).needs.teacher_statistics == "batch"
 
 
 def test_a_part_is_set_by_its_place_in_the_list() -> None:
