@@ -18,7 +18,12 @@ os.environ["PYTHONDONTWRITEBYTECODE"] = ""
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from PIL import Image
+
+# No timing is asserted, also not that of one example: another process may have the machine for a second.
+settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy machine")
 
 sys.dont_write_bytecode = False
 
