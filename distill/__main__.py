@@ -1,4 +1,4 @@
-"""python -m distill {run, report, study, figures, data, evaluate, taps, list}."""
+"""python -m distill {run, report, study, figures, data, evaluate, taps, hints, list}."""
 
 import json
 import shlex
@@ -22,6 +22,7 @@ app = typer.Typer(help="Train small students from a large teacher.", no_args_is_
 RUNS = Path("out/runs")
 STUDIES = Path("out/studies")
 DATA_PAGES = Path("out/data")
+HINTS = Path("out/hints")
 MEASUREMENTS = Path("out/measurements.jsonl")
 UNFINISHED_SHOWN = 6
 CLASSES_SHOWN = 20
@@ -318,6 +319,68 @@ def taps(
     head = ["place", f"shape at {size} px", "activation", "also called"]
     terminal.console.print(terminal.table(escape(f"places of {model} to tap"), head, rows))
     terminal.say("PLACE:input is what goes into a module, PLACE:pre what lies before the activation behind a place")
+
+
+@app.command()
+def hints(
+    teacher: Annotated[
+        str, typer.Argument(help="A run or checkpoint folder, or a recipe or config.json whose teacher is meant.")
+    ],
+    metric: Annotated[Literal["cka", "cca", "gcd", "cka-rbf"], typer.Option(help="How alike two blocks are.")] = "cka",
+    clusters: Annotated[int, typer.Option(min=1, help="How many; each gives one hint.")] = 3,
+    images: Annotated[int, typer.Option(min=2, help="Training images to compare blocks over, at most.")] = 10_000,
+    activation: Annotated[
+        Literal["pre", "post"], typer.Option(help="Read blocks before or after their last activation.")
+    ] = "post",
+    contiguous: Annotated[
+        bool, typer.Option("--contiguous", help="The best division into stretches, instead of k-means.")
+    ] = False,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Of a recipe, e.g. teacher.kind=library, dataset.path=DIR."),
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Where a checkpoint's data lie now, if they were moved.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The hints.", show_default="out/hints/NAME.json")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the hints instead of the path.")] = False,
+) -> None:
+    """Find where to take hints from TEACHER: its blocks clustered by what they compute (PURSUhInT)."""
+    import torch
+
+    from distill.config import with_overrides
+    from distill.figures.gallery import write_drawing
+    from distill.hints.guests import of_checkpoint, of_config
+    from distill.hints.picture import draw
+    from distill.hints.search import Options, listed, remarks, search
+
+    if Path(teacher).is_dir() and assignments:
+        raise UsageError(f"{teacher} has its data and its settings; --set is for a recipe or a config.json.")
+    if Path(teacher).is_dir():
+        searched = of_checkpoint(Path(teacher), data)
+    else:
+        searched = of_config(with_overrides(_load_config(teacher), assignments or []))
+    options = Options(metric, clusters, images, activation, contiguous)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    found = search(searched, options, device)
+    path = out or HINTS / f"{Path(teacher).name.removesuffix('.json')}.json"
+    write_drawing(path.parent, draw(found, path.stem))
+    found.write(path)
+    rows = [
+        (str(number), escape(listed(cluster.blocks)), escape(point), escape(found.blocks[cluster.hint - 1].place))
+        for number, (cluster, point) in enumerate(zip(found.clusters, found.points, strict=True), start=1)
+    ]
+    terminal.console.print(
+        terminal.table(escape(f"hints of {found.teacher}"), ["cluster", "blocks", "hint", "place"], rows)
+    )
+    terminal.say(f"by {metric}, {activation}-activation, over {found.data.num_images:,} training images")
+    for remark in remarks(found):
+        terminal.say(escape(remark))
+    terminal.say(escape(f"the picture is in {path.with_suffix('.png')} and {path.with_suffix('.svg')}"))
+    if as_json:
+        terminal.answer(found.to_json())
+        return
+    terminal.product(
+        path, terminal.command("python", "-m", "distill", "run", "RECIPE", "--set", f"method.hints={path}")
+    )
 
 
 @app.command(name="list")

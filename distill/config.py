@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, Field, ValidationError
 
 from distill.contract import LATER, Strict, explain, sha256_of_json
 from distill.errors import UsageError
+from distill.hints.use import with_hints
 from distill.methods import MethodConfig
 from distill.methods.scratch import ScratchConfig
 from distill.vision.datasets import DatasetConfig
@@ -15,6 +17,9 @@ from distill.vision.origin import Origin
 from distill.vision.preprocess import Preprocess, ResizeRule
 
 Positive = Annotated[int, Field(ge=1)]
+
+HINTS = "method.hints="
+"""An assignment of a file, which is no setting itself."""
 
 
 class _Found:
@@ -471,19 +476,27 @@ def with_overrides(config: RunConfig, assignments: Iterable[str]) -> RunConfig:
     A number in the path counts in a list from 0, as in `method.parts.1.weight=0.5`. Setting a `kind` to another value
     drops the keys that belonged to the old one, and comes before the settings of its group wherever it stands. A group
     that may be left out begins to exist with its first setting. What is for a text stays text, were it a number.
-    `student.KEY` is another name of `training.KEY`.
+    `student.KEY` is another name of `training.KEY`. `method.hints=FILE` comes last: it fills in where the method reads
+    the teacher (`distill.hints.use`).
 
     Raises:
         UsageError: a malformed assignment, an unknown key, or a value that is not allowed.
     """
     raw = config.model_dump(mode="json")
-    for assignment in _kinds_first(list(assignments)):
+    assignments = list(assignments)
+    files = [each.removeprefix(HINTS) for each in assignments if each.startswith(HINTS)]
+    for assignment in _kinds_first([each for each in assignments if not each.startswith(HINTS)]):
         path, equals, text = assignment.partition("=")
         path = f"training.{path.removeprefix('student.')}" if path.startswith("student.") else path
         if not equals or not path:
             raise UsageError(f"--set {assignment!r}: expected key=value, e.g. --set training.epochs=5.")
         _assign(raw, path.split("."), text, assignment)
-    return parse(json.dumps(raw), source="--set")
+    changed = parse(json.dumps(raw), source="--set")
+    return _with_hints(changed, files[-1]) if files else changed
+
+
+def _with_hints(config: RunConfig, file: str) -> RunConfig:
+    return config.model_copy(update={"method": with_hints(config.method, Path(file))})
 
 
 def _kinds_first(assignments: list[str]) -> list[str]:

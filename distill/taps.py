@@ -23,7 +23,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from distill.contract import Strict
+from distill.contract import LATER, Strict
 from distill.errors import UsageError
 
 INPUT = ":input"
@@ -34,16 +34,34 @@ Places = (
 )
 
 
+class SearchedHints(Strict):
+    """Where the teacher's places come from, if a search has found them (`python -m distill hints`).
+
+    Attributes:
+        sha256: hash of the `hints.json`.
+        teacher_sha256: hash of the weights that were searched; a run with another teacher is refused.
+        metric: of the search.
+        teacher: names what was searched in messages.
+    """
+
+    sha256: str
+    teacher_sha256: str
+    metric: str
+    teacher: str
+
+
 class TapPairs(Strict):
     """What is compared with what: places of the student and of the teacher, in the same order.
 
     Attributes:
         student, teacher: names of places, `stage-ends` or `blocks`. Two networks with unequally many stages share the
             deepest ones; beside a list of names, `stage-ends` are as many of the deepest as there are names.
+        hints: the search that has found the teacher's places; `method.hints=FILE` fills both in.
     """
 
     student: Places = "stage-ends"
     teacher: Places = "stage-ends"
+    hints: Annotated[SearchedHints | None, LATER] = None
 
     @model_validator(mode="after")
     def _check(self) -> "TapPairs":

@@ -33,6 +33,7 @@ from distill.depthwise import quicken
 from distill.dry_run import dry_run
 from distill.errors import UsageError, WorkFailed
 from distill.fine_tuning import fine_tuning
+from distill.hints.use import check_teacher
 from distill.loss_watch import LossWatch, Meter
 from distill.processes import Processes, start_processes
 from distill.run_folder import RunData, RunFolder, State, to_cpu
@@ -352,6 +353,8 @@ def prepare_teacher(
         source, channels=config.dataset.channels, class_names=data.train.class_names, pictures=data.train
     )
     check_views(config, teacher.preprocess)
+    for taps in config.method.needs.taps:
+        check_teacher(taps, teacher.sha256, teacher.source)
     return teacher, run_path
 
 

@@ -1,0 +1,108 @@
+"""The picture of a search: how alike blocks are, their clusters, and the hints beside the conventional ones."""
+
+from itertools import pairwise
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+
+from distill.figures.gallery import Drawing
+from distill.figures.style import BLACK, PAGE_IN, VERMILLION, house_style, look, page
+from distill.hints.record import Hints
+
+METRICS = {"cka": "linear CKA", "cca": "mean squared CCA", "gcd": "Yanai's GCD", "cka-rbf": "CKA of Gaussian kernels"}
+MOST_TICKS = 20
+STRIP = 0.05
+"""Width of the strip of clusters, as a share of the matrix."""
+
+
+def draw(hints: Hints, name: str) -> Drawing:
+    """The matrix in grey, so that it prints; clusters are outlined and numbered, hints and stage ends marked on it."""
+    with house_style():
+        figure = page(PAGE_IN * 0.72, PAGE_IN * 0.72)
+        axes = figure.add_subplot()
+        count = len(hints.blocks)
+        shades = axes.imshow(
+            np.array(hints.similarity), cmap="Greys", vmin=0, vmax=1, extent=(0.5, count + 0.5, count + 0.5, 0.5)
+        )
+        for number in range(len(hints.clusters)):
+            _draw_cluster(axes, hints, number)
+        _draw_points(axes, hints)
+        side = count * STRIP
+        axes.set_xlim(0.5 - side, count + 0.5)
+        axes.set_ylim(count + 0.5, 0.5 - side)
+        step = -(-count // MOST_TICKS)
+        ticks = range(step, count + 1, step)
+        axes.set_xticks(ticks)
+        axes.set_yticks(ticks)
+        axes.set_xlabel(f"block of the {hints.network}")
+        axes.set_ylabel("block")
+        axes.set_title(f"{METRICS[hints.metric]}, {hints.activation}-activation")
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=2)
+        figure.colorbar(shades, ax=axes, shrink=0.7, label=METRICS[hints.metric])
+    return Drawing(name, f"Hint points of {hints.teacher}", caption(hints), figure)
+
+
+def caption(hints: Hints) -> str:
+    """What the picture shows."""
+    return (
+        f"Similarity of the blocks of {hints.teacher} over {hints.data.num_images:,} training images. Boxes are the "
+        f"clusters, a diamond is the hint of each; squares are the conventional hints, where stages end."
+    )
+
+
+def _draw_cluster(axes: Axes, hints: Hints, number: int) -> None:
+    """A box around every stretch of a cluster, and its number in the strip beside the matrix."""
+    shape = look(number)
+    blocks = hints.clusters[number].blocks
+    breaks = [at for at, (block, following) in enumerate(pairwise(blocks), start=1) if following != block + 1]
+    side = len(hints.blocks) * STRIP
+    for start, end in pairwise([0, *breaks, len(blocks)]):
+        first, size = blocks[start] - 0.5, end - start
+        style = {"edgecolor": shape.colour, "linestyle": shape.line, "linewidth": 1.6, "facecolor": "none"}
+        axes.add_patch(Rectangle((first, first), size, size, **style))
+        for corner, width, height in (
+            ((first, 0.5 - side), size, side),
+            ((0.5 - side, first), side, size),
+        ):
+            axes.add_patch(Rectangle(corner, width, height, facecolor=shape.colour, edgecolor="white", linewidth=0.8))
+            middle = corner[0] + width / 2, corner[1] + height / 2
+            axes.text(*middle, str(number + 1), color="white", ha="center", va="center", weight="bold")
+
+
+def _draw_points(axes: Axes, hints: Hints) -> None:
+    chosen, ends = hints.hints, hints.stage_ends
+    mark = {"linestyle": "none", "zorder": 3}
+    if ends:
+        label = f"stage ends: {', '.join(map(str, ends))}"
+        axes.plot(
+            ends,
+            ends,
+            marker="s",
+            markersize=9,
+            markerfacecolor="none",
+            markeredgecolor=BLACK,
+            markeredgewidth=3,
+            **mark,
+        )
+        axes.plot(
+            ends,
+            ends,
+            marker="s",
+            markersize=9,
+            markerfacecolor="none",
+            markeredgecolor="white",
+            markeredgewidth=1.2,
+            label=label,
+            **mark,
+        )
+    axes.plot(
+        chosen,
+        chosen,
+        marker="D",
+        markersize=6,
+        markerfacecolor=VERMILLION,
+        markeredgecolor="white",
+        label=f"hints: {', '.join(map(str, chosen))}",
+        **mark,
+    )
