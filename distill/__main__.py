@@ -350,7 +350,8 @@ def hints(
     from distill.figures.gallery import write_drawing
     from distill.hints.guests import of_checkpoint, of_config
     from distill.hints.picture import draw
-    from distill.hints.search import Options, listed, remarks, search
+    from distill.hints.record import listed
+    from distill.hints.search import Options, remarks, search
 
     if Path(teacher).is_dir() and assignments:
         raise UsageError(f"{teacher} has its data and its settings; --set is for a recipe or a config.json.")

@@ -1,14 +1,16 @@
 """The picture of a search: how alike blocks are, their clusters, and the hints beside the conventional ones."""
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
 
 from distill.figures.gallery import Drawing
 from distill.figures.style import BLACK, PAGE_IN, VERMILLION, house_style, look, page
-from distill.hints.record import Hints
+from distill.hints.record import Hints, listed
 
 METRICS = {"cka": "linear CKA", "cca": "mean squared CCA", "gcd": "Yanai's GCD", "cka-rbf": "CKA of Gaussian kernels"}
 MOST_TICKS = 20
@@ -19,7 +21,7 @@ STRIP = 0.05
 def draw(hints: Hints, name: str) -> Drawing:
     """The matrix in grey, so that it prints; clusters are outlined and numbered, hints and stage ends marked on it."""
     with house_style():
-        figure = page(PAGE_IN * 0.72, PAGE_IN * 0.72)
+        figure = page(PAGE_IN * 0.72, PAGE_IN * 0.65)
         axes = figure.add_subplot()
         count = len(hints.blocks)
         shades = axes.imshow(
@@ -52,57 +54,25 @@ def caption(hints: Hints) -> str:
 
 
 def _draw_cluster(axes: Axes, hints: Hints, number: int) -> None:
-    """A box around every stretch of a cluster, and its number in the strip beside the matrix."""
+    """A box around every stretch of a cluster, and its number in the strips beside the matrix."""
     shape = look(number)
+    frame = {"edgecolor": shape.colour, "linestyle": shape.line, "linewidth": 1.6, "clip_on": False}
     blocks = hints.clusters[number].blocks
     breaks = [at for at, (block, following) in enumerate(pairwise(blocks), start=1) if following != block + 1]
     side = len(hints.blocks) * STRIP
     for start, end in pairwise([0, *breaks, len(blocks)]):
         first, size = blocks[start] - 0.5, end - start
-        style = {"edgecolor": shape.colour, "linestyle": shape.line, "linewidth": 1.6, "facecolor": "none"}
-        axes.add_patch(Rectangle((first, first), size, size, **style))
-        for corner, width, height in (
-            ((first, 0.5 - side), size, side),
-            ((0.5 - side, first), side, size),
-        ):
-            axes.add_patch(Rectangle(corner, width, height, facecolor=shape.colour, edgecolor="white", linewidth=0.8))
-            middle = corner[0] + width / 2, corner[1] + height / 2
-            axes.text(*middle, str(number + 1), color="white", ha="center", va="center", weight="bold")
+        axes.add_patch(Rectangle((first, first), size, size, facecolor="none", **frame))
+        for left, top, width, height in ((first, 0.5 - side, size, side), (0.5 - side, first, side, size)):
+            axes.add_patch(Rectangle((left, top), width, height, facecolor="white", **frame))
+            axes.text(left + width / 2, top + height / 2, str(number + 1), ha="center", va="center", weight="bold")
 
 
 def _draw_points(axes: Axes, hints: Hints) -> None:
-    chosen, ends = hints.hints, hints.stage_ends
-    mark = {"linestyle": "none", "zorder": 3}
-    if ends:
-        label = f"stage ends: {', '.join(map(str, ends))}"
-        axes.plot(
-            ends,
-            ends,
-            marker="s",
-            markersize=9,
-            markerfacecolor="none",
-            markeredgecolor=BLACK,
-            markeredgewidth=3,
-            **mark,
-        )
-        axes.plot(
-            ends,
-            ends,
-            marker="s",
-            markersize=9,
-            markerfacecolor="none",
-            markeredgecolor="white",
-            markeredgewidth=1.2,
-            label=label,
-            **mark,
-        )
-    axes.plot(
-        chosen,
-        chosen,
-        marker="D",
-        markersize=6,
-        markerfacecolor=VERMILLION,
-        markeredgecolor="white",
-        label=f"hints: {', '.join(map(str, chosen))}",
-        **mark,
-    )
+    """Hints and stage ends on the diagonal, each with a white rim, for the diagonal is black."""
+    style: dict[str, Any] = {"linestyle": "none", "zorder": 3, "clip_on": False}
+    style["path_effects"] = [withStroke(linewidth=3, foreground="white")]
+    if hints.stage_ends:
+        label = f"stage ends: {listed(hints.stage_ends)}"
+        axes.plot(hints.stage_ends, hints.stage_ends, "s", color=BLACK, fillstyle="none", label=label, ms=9, **style)
+    axes.plot(hints.hints, hints.hints, "D", color=VERMILLION, label=f"hints: {listed(hints.hints)}", **style)

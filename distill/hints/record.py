@@ -144,3 +144,14 @@ class Hints(Contract):
     def hints(self) -> tuple[int, ...]:
         """The chosen blocks, counted from 1."""
         return tuple(cluster.hint for cluster in self.clusters)
+
+
+def listed(blocks: tuple[int, ...]) -> str:
+    """Blocks in words: `1, 4-7, 9`."""
+    parts: list[list[int]] = []
+    for block in blocks:
+        if parts and block == parts[-1][-1] + 1:
+            parts[-1].append(block)
+        else:
+            parts.append([block])
+    return ", ".join(str(part[0]) if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in parts)

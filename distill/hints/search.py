@@ -9,7 +9,7 @@ from torch import Tensor
 from distill.errors import UsageError
 from distill.hints.clusters import Clustering, Matrix, kernel_k_means, near_ties, segmentation
 from distill.hints.features import Blocks, blocks_of, drawn, features
-from distill.hints.record import Activation, Block, Cluster, HintData, Hints, Metric, Segmentation, Tie
+from distill.hints.record import Activation, Block, Cluster, HintData, Hints, Metric, Segmentation, Tie, listed
 from distill.hints.similarity import MOST_IMAGES_OF_RBF, Moments, gcd_and_cca, linear_cka, rbf_cka
 from distill.terminal import progress
 from distill.version import toolkit_version
@@ -197,14 +197,3 @@ def _recorded(stretches: Clustering, chosen: Clustering) -> Segmentation:
 def _counted(blocks: tuple[int, ...]) -> tuple[int, ...]:
     """Blocks counted from 1 instead of from 0."""
     return tuple(block + 1 for block in blocks)
-
-
-def listed(blocks: tuple[int, ...]) -> str:
-    """Blocks in words: `1, 4-7, 9`."""
-    parts: list[list[int]] = []
-    for block in blocks:
-        if parts and block == parts[-1][-1] + 1:
-            parts[-1].append(block)
-        else:
-            parts.append([block])
-    return ", ".join(str(part[0]) if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in parts)
