@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
@@ -14,6 +15,7 @@ from distill.hints.record import Hints, listed
 
 METRICS = {"cka": "linear CKA", "cca": "mean squared CCA", "gcd": "Yanai's GCD", "cka-rbf": "CKA of Gaussian kernels"}
 MOST_TICKS = 20
+SHADES = LinearSegmentedColormap.from_list("print", ["#FFFFFF", "#444444"])
 STRIP = 0.05
 """Width of the strip of clusters, as a share of the matrix."""
 
@@ -24,9 +26,10 @@ def draw(hints: Hints, name: str) -> Drawing:
         figure = page(PAGE_IN * 0.72, PAGE_IN * 0.65)
         axes = figure.add_subplot()
         count = len(hints.blocks)
-        shades = axes.imshow(
-            np.array(hints.similarity), cmap="Greys", vmin=0, vmax=1, extent=(0.5, count + 0.5, count + 0.5, 0.5)
-        )
+        matrix = np.array(hints.similarity)
+        lowest = min(np.floor(20 * matrix.min()) / 20, 0.95)  # of a deep network all may be near 1
+        edges = (0.5, count + 0.5, count + 0.5, 0.5)
+        shades = axes.imshow(matrix, cmap=SHADES, vmin=lowest, vmax=1, extent=edges)
         for number in range(len(hints.clusters)):
             _draw_cluster(axes, hints, number)
         _draw_points(axes, hints)
