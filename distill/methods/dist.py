@@ -12,7 +12,7 @@ from distill.methods.method import Family, Method, Needs, Outputs, Samples, Sett
 from distill.methods.precision import at_least_float32
 from distill.reduction import gathered
 
-LEAST_SPREAD = 0.5
+LEAST_SPREAD = 0.3
 """Of the student's values, as a share of the teacher's; by no less they are divided."""
 
 
@@ -74,9 +74,9 @@ def relations(student: Tensor, teacher: Tensor, *, temperature: float) -> tuple[
 def correlations(student: Tensor, teacher: Tensor) -> Tensor:
     """Pearson's correlation of each row of the student [n, m] with the teacher's, [n] in [-1, 1].
 
-    Deviation: where a student's row spreads less than half as far as the teacher's, it is divided by that half, since
-    the gradient has no bound where the spread is zero, which is where a head initialised with zeros begins. A constant
-    row of the teacher's correlates with nothing.
+    Deviation: where a student's row spreads less than LEAST_SPREAD times as far as the teacher's, it is divided by
+    that, since the gradient has no bound where the spread is zero, which is where a head initialised with zeros begins.
+    A constant row of the teacher's correlates with nothing.
     """
     ours, theirs = (values - values.mean(dim=1, keepdim=True) for values in (student, teacher))
     squares = theirs.square().sum(1)

@@ -186,13 +186,17 @@ def gather(loaded: "Checkpoint", settings: Settings) -> tuple["CalibrationSplit"
     unseen = validation.balanced(len(validation), seed=settings.seed)
     evidence: list[Evidence] = []
     with terminal.progress(unit="images") as display:
-        for name, images in (("hold-out", parts.hold_out), ("validation", unseen)):
+        for name, images, ordered_by in (
+            ("hold-out", parts.hold_out, (None, None)),
+            ("validation", unseen, (settings.seed, training.data.validation_sha256)),
+        ):
             bar = display.add_task(f"eager on the {name} images", total=len(images), note="")
             pixels = np.asarray(images.images)
             logits = eager_logits(
                 loaded.model, card.preprocess, pixels, lambda done, _, bar=bar: display.update(bar, completed=done)
             )
-            evidence.append(Evidence(HeldOut(pixels, images.labels, logits, "held-out"), parts.calibration))
+            held_out = HeldOut(pixels, images.labels, logits, "held-out", *ordered_by)
+            evidence.append(Evidence(held_out, parts.calibration))
     return parts, evidence[0], evidence[1]
 
 

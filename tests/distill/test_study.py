@@ -23,7 +23,7 @@ from distill.config import CheckpointTeacher, RunConfig, with_overrides
 from distill.engines import Options
 from distill.engines.cell_process import LOG_FILE, STARTED
 from distill.errors import UsageError
-from distill.recipes import demo_scratch
+from distill.recipes import from_scratch
 from distill.studies import STUDIES, short_demo, study_recipe
 from distill.study import STUDY_FILE, Cell, Result, Study, StudyFile, run_study
 from distill.study_table import HEAD, NARROW_HEAD, comma_separated, markdown, narrow_tables
@@ -41,15 +41,21 @@ TINY = [
     "device=cpu",
 ]
 
+PLAIN = from_scratch(short_demo(), "demo-scratch")
+
 
 def tiny(*more: str) -> RunConfig:
-    return with_overrides(demo_scratch(), [*TINY, *more])
+    return with_overrides(PLAIN, [*TINY, *more])
 
 
 def result(
     technique: str, seed: int, accuracy: float | None, model: str = "resnet18", baseline: str | None = None
 ) -> Result:
-    cell = Cell(technique, with_overrides(demo_scratch(), [f"model={model}", f"seed={seed}"]), baseline)
+    cell = Cell(
+        technique,
+        with_overrides(PLAIN, [f"model={model}", f"seed={seed}"]),
+        baseline,
+    )
     if accuracy is None:
         return Result(cell, None, "exit code 1")
     metrics = Metrics(epoch=1, accuracy=accuracy, macro_f1=accuracy, ece=0.1, entropy_nats=0.2, loss=0.3)

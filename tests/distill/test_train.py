@@ -26,7 +26,7 @@ from distill.config import CheckpointTeacher, LogitsTeacher, RunConfig, parse, w
 from distill.contract import sha256_of_file
 from distill.data import load_data
 from distill.errors import UsageError, WorkFailed
-from distill.recipes import demo_scratch
+from distill.recipes import from_scratch
 from distill.run_folder import RunFolder, State
 from distill.studies import short_demo
 from distill.teacher import Teacher
@@ -46,7 +46,7 @@ TINY = [
 
 
 def tiny_scratch(*more: str) -> RunConfig:
-    return with_overrides(demo_scratch(), [*TINY, *more])
+    return with_overrides(from_scratch(short_demo(), "demo-scratch"), [*TINY, *more])
 
 
 def tiny_kd(*more: str) -> RunConfig:
