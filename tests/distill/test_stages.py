@@ -23,7 +23,7 @@ from distill.errors import UsageError
 from distill.methods import Method, Needs, Outputs, Samples, Stage, Stepper
 from distill.methods.scratch import Scratch, ScratchConfig
 from distill.processes import Processes
-from distill.recipes import demo_scratch
+from distill.recipes import from_scratch
 from distill.run_folder import RunData, RunFolder, State
 from distill.stages import spans, start
 from distill.step import Objective, Step, make_optimizer
@@ -45,7 +45,7 @@ TINY = [
 
 
 def tiny(*more: str) -> RunConfig:
-    return with_overrides(demo_scratch(), [*TINY, *more])
+    return with_overrides(from_scratch(short_demo(), "demo-scratch"), [*TINY, *more])
 
 
 def rows(run: Path) -> list[dict[str, Any]]:
