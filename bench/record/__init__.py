@@ -256,7 +256,7 @@ class Measurement(Contract):
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """As of every record, without what was derived from the old fields."""
         copied = super().model_copy(update=update, deep=deep)
-        copied.__dict__.pop("burst_medians_ms", None)
+        vars(copied).pop("burst_medians_ms", None)
         return copied
 
     @cached_property
