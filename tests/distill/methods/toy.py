@@ -26,7 +26,8 @@ def method_config(kind: str) -> AnyMethod:
     settings: dict[str, dict[str, Any]] = {
         "weighted_sum": {"parts": parts},
         "contrastive_representation": {"negatives": 16},
-        "attention_transfer": {"weight": 50.0},
+        "attention_transfer": {"weight": 10.0},
+        "fitnet": {"weight": 10.0},
         "neuron_selectivity": {"weight": 5.0},
         "attention_feature_distillation": {"weight": 20.0},
         "activation_boundaries": {"first_epochs": 1},
