@@ -1,10 +1,9 @@
 """CONTRACT 1: a trained network on disk, `card.json` beside `weights.safetensors`."""
 
 import importlib.metadata
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import JsonValue
 
@@ -177,9 +176,9 @@ class Card(Contract):
     versions: dict[str, str]
 
     @classmethod
-    def from_json(cls, text: str | bytes, *, source: str) -> Self:
-        """As `Contract.from_json`; one of version 1 is read, too, and knows nothing of what came with version 2."""
-        return super().from_json(_up_to_date(text), source=source)
+    def upgraded(cls, raw: dict[str, Any]) -> dict[str, Any]:
+        """A card of version 1 knows nothing of what came with version 2."""
+        return raw | {"schema_version": 2} if raw.get("schema_version") == 1 else raw
 
 
 @dataclass(frozen=True)
@@ -300,16 +299,6 @@ def load(path: Path, data: Path | None = None) -> Checkpoint:
         raise UsageError(f"{weights_file} does not fit the network {card.model!r}: {error}") from error
     model.temperature = card.temperature
     return Checkpoint(card, model.eval(), folder, data)
-
-
-def _up_to_date(text: str | bytes) -> str | bytes:
-    """A card of version 1 as one of version 2; anything else is left as it is."""
-    try:
-        raw: object = json.loads(text)
-    except (ValueError, RecursionError):
-        return text
-    old = cast("dict[str, object]", raw) if isinstance(raw, dict) else {}
-    return json.dumps(old | {"schema_version": 2}) if old.get("schema_version") == 1 else text
 
 
 def versions(*packages: str) -> dict[str, str]:

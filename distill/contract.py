@@ -43,8 +43,13 @@ class Contract(Strict):
         return self.model_dump_json(indent=indent)
 
     @classmethod
+    def upgraded(cls, raw: dict[str, Any]) -> dict[str, Any]:
+        """What a file holds, of an older schema version as of this one; anything else as it is. By default all is."""
+        return raw
+
+    @classmethod
     def from_json(cls, text: str | bytes, *, source: str) -> Self:
-        """Parse one record.
+        """Parse one record, of this schema version or of one that `upgraded` knows.
 
         Raises:
             UsageError: the text is not JSON, has another schema version, or breaks the schema; names `source`.
@@ -53,7 +58,12 @@ class Contract(Strict):
             raw: object = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise UsageError(f"{source} is not valid JSON ({error}). It may be cut off; make it again.") from error
-        found = cast("dict[str, object]", raw).get("schema_version") if isinstance(raw, dict) else None
+        found = None
+        if isinstance(raw, dict):
+            old = cast("dict[str, Any]", raw)
+            new = cls.upgraded(old)
+            found = new.get("schema_version")
+            text = text if new is old else json.dumps(new)
         if found != cls.SCHEMA_VERSION:
             raise UsageError(
                 f"{source} has schema version {found!r}, but this version of the toolkit reads {cls.SCHEMA_VERSION} "

@@ -235,6 +235,11 @@ class Measurement(Contract):
             raise ValueError(f"the launches have {counted} samples, the row has {len(self.samples_ms)}")
         return self
 
+    @classmethod
+    def upgraded(cls, raw: dict[str, Any]) -> dict[str, Any]:
+        """As `bench.record.upgrade` has it."""
+        return upgraded(raw)
+
     @property
     def wrong(self) -> str | None:
         """Why these are not the model's times on a product, so that the row is never ranked; None if they are."""
@@ -310,7 +315,7 @@ def read_journal(path: Path) -> Journal:
         if _is_cut(line):
             cut_lines.append(number)
         else:
-            measurements.append(Measurement.from_json(upgraded(line), source=f"{path} line {number}"))
+            measurements.append(Measurement.from_json(line, source=f"{path} line {number}"))
     return Journal(tuple(measurements), tuple(cut_lines))
 
 

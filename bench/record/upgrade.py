@@ -1,6 +1,5 @@
 """Journals of older schema versions: what they did not record is None or empty, never guessed."""
 
-import json
 from typing import Any
 
 NEW_IN_2 = {
@@ -14,28 +13,25 @@ NEW_IN_2 = {
 }
 
 
-def upgraded(line: bytes) -> bytes:
-    """A journal line of an older version as one of the newest; any other line as it is, for the record to judge."""
-    row: Any = json.loads(line)
-    if not isinstance(row, dict) or row.get("schema_version") not in (1, 2, 3):
-        return line
-    if row["schema_version"] == 1 and "launch_counts" in row:
-        _from_1_to_2(row)
+def upgraded(raw: dict[str, Any]) -> dict[str, Any]:
+    """A row of an older version as one of the newest; any other as it is, for the record to judge."""
+    version = raw.get("schema_version")
+    row = _from_1_to_2(raw) if version == 1 and "launch_counts" in raw else raw
     # Version 3 says of each launch in which bursts it was taken; before, there was one.
-    if row["schema_version"] == 1:
-        return line
-    if isinstance(row.get("subject"), dict):
-        row["subject"]["answers"] = None
-    return json.dumps({**row, "schema_version": 4}).encode()
+    if row.get("schema_version") not in (2, 3):
+        return raw
+    row = {**row, "schema_version": 4}
+    return row | {"subject": row["subject"] | {"answers": None}} if isinstance(row.get("subject"), dict) else row
 
 
-def _from_1_to_2(row: dict[str, Any]) -> None:
+def _from_1_to_2(raw: dict[str, Any]) -> dict[str, Any]:
+    row = {**raw, **NEW_IN_2, "schema_version": 2}
     counts = row.pop("launch_counts") or [len(row["samples_ms"])]
     warmup = {"warmup_count": row.pop("warmup_count"), "warmup_s": row.pop("warmup_s"), "steady": None}
     row["launches"] = [_launch(count, row, warmup) for count in counts] if row["samples_ms"] else []
-    row["subject"]["macs"] = None
-    row["conditions"] |= {"busy_share_before": None, "fixed_performance": False}
-    row |= {**NEW_IN_2, "schema_version": 2}
+    row["subject"] = row["subject"] | {"macs": None}
+    row["conditions"] = row["conditions"] | {"busy_share_before": None, "fixed_performance": False}
+    return row
 
 
 def _launch(count: int, row: dict[str, Any], warmup: dict[str, Any]) -> dict[str, Any]:

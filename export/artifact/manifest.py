@@ -1,8 +1,7 @@
 """CONTRACT 2: what an exported model says of itself, `manifest.json` beside the model file."""
 
-import json
 from pathlib import Path, PurePosixPath
-from typing import Annotated, ClassVar, Literal, cast
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
@@ -241,9 +240,12 @@ class Manifest(Contract):
         return self
 
     @classmethod
-    def from_json(cls, text: str | bytes, *, source: str) -> "Manifest":
-        """As `Contract.from_json`; one of version 4 is read as if it had the new keys and knew nothing of them."""
-        return super().from_json(_up_to_date(text), source=source)
+    def upgraded(cls, raw: dict[str, Any]) -> dict[str, Any]:
+        """A manifest of version 4 has the keys that came with version 5, and knows nothing of them."""
+        parity = raw.get("parity")
+        if raw.get("schema_version") != 4 or not isinstance(parity, dict):
+            return raw
+        return raw | {"schema_version": 5, "parity": dict.fromkeys(SINCE_VERSION_5) | cast("dict[str, Any]", parity)}
 
     @property
     def size_bytes(self) -> int:
@@ -274,20 +276,6 @@ def read_artifact(folder: Path) -> Manifest:
     for file in manifest.files:
         _verify(folder, file)
     return manifest
-
-
-def _up_to_date(text: str | bytes) -> str | bytes:
-    """A manifest of version 4 as one of version 5; anything else is left as it is."""
-    try:
-        raw: object = json.loads(text)
-    except (ValueError, RecursionError):
-        return text
-    old = cast("dict[str, object]", raw) if isinstance(raw, dict) else {}
-    parity = old.get("parity")
-    if old.get("schema_version") != 4 or not isinstance(parity, dict):
-        return text
-    parity = dict.fromkeys(SINCE_VERSION_5) | cast("dict[str, object]", parity)
-    return json.dumps(old | {"schema_version": 5, "parity": parity})
 
 
 def _verify(folder: Path, file: ArtifactFile) -> None:
