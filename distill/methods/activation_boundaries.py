@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from distill.contract import Strict
 from distill.methods.fitnet import adapter
-from distill.methods.hinton_kd import soft_target_loss
+from distill.methods.hinton_kd import label_and_soft_losses
 from distill.methods.maps import STAGE_ENDS_BEFORE_ACTIVATION, pairs_of_maps
 from distill.methods.method import Family, Method, Needs, Outputs, Samples, Setting, Stage, Temperature
 from distill.methods.precision import at_least_float32
@@ -98,11 +98,8 @@ class ActivationBoundaries(Method):
         """`label`, and `soft` where it has a weight, both >= 0."""
         assert teacher is not None
         (student,) = students
-        losses = {"label": samples.label_loss(student.logits)}
-        if self.config.soft_weight:
-            soft = soft_target_loss(student.logits, teacher.logits, temperature=self.config.temperature)
-            losses["soft"] = self.config.soft_weight * soft
-        return losses
+        weight, temperature = self.config.soft_weight, self.config.temperature
+        return label_and_soft_losses(student, teacher, samples, soft_weight=weight, temperature=temperature)
 
 
 def boundary_loss(student: Tensor, teacher: Tensor, *, margin: float) -> Tensor:

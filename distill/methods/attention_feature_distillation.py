@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from distill.contract import Strict
-from distill.methods.hinton_kd import soft_target_loss
+from distill.methods.hinton_kd import label_and_soft_losses
 from distill.methods.maps import require_maps, unit_length
 from distill.methods.method import Family, Method, Needs, Outputs, Samples, Setting, Temperature
 from distill.methods.precision import at_least_float32
@@ -82,14 +82,10 @@ class AttentionFeatureDistillation(Method):
         (student,) = students
         ours = [at_least_float32(student.taps[place]) for place in self.ours]
         theirs = [at_least_float32(teacher.taps[place]) for place in self.theirs]
-        losses = {
-            "feature": self.config.weight * attended_loss(ours, theirs, self.attention(ours, theirs)),
-            "label": samples.label_loss(student.logits),
-        }
-        if self.config.soft_weight:
-            soft = soft_target_loss(student.logits, teacher.logits, temperature=self.config.temperature)
-            losses["soft"] = self.config.soft_weight * soft
-        return losses
+        feature = self.config.weight * attended_loss(ours, theirs, self.attention(ours, theirs))
+        weight, temperature = self.config.soft_weight, self.config.temperature
+        beside = label_and_soft_losses(student, teacher, samples, soft_weight=weight, temperature=temperature)
+        return {"feature": feature, **beside}
 
     def attention(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
         """How much each map of the teacher teaches each of the student's: [B, theirs, ours], each row's sum 1."""

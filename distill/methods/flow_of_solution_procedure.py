@@ -13,7 +13,7 @@ from torch import Tensor
 
 from distill.contract import Strict
 from distill.errors import UsageError
-from distill.methods.hinton_kd import soft_target_loss
+from distill.methods.hinton_kd import label_and_soft_losses
 from distill.methods.maps import pairs_of_maps
 from distill.methods.method import Family, Method, Needs, Outputs, Samples, Setting, Stage, Temperature
 from distill.methods.precision import at_least_float32, full_precision
@@ -108,11 +108,8 @@ class FlowOfSolutionProcedure(Method):
         """`label`, and `soft` where it has a weight, both >= 0."""
         assert teacher is not None
         (student,) = students
-        losses = {"label": samples.label_loss(student.logits)}
-        if self.config.soft_weight:
-            soft = soft_target_loss(student.logits, teacher.logits, temperature=self.config.temperature)
-            losses["soft"] = self.config.soft_weight * soft
-        return losses
+        weight, temperature = self.config.soft_weight, self.config.temperature
+        return label_and_soft_losses(student, teacher, samples, soft_weight=weight, temperature=temperature)
 
 
 def products(first: Tensor, second: Tensor, *, pooling: Literal["average", "max"]) -> Tensor:

@@ -61,6 +61,16 @@ def soft_target_loss(student: Tensor, teacher: Tensor, *, temperature: float | T
     return soft_targets_per_image(student, teacher, temperature=temperature).mean()
 
 
+def label_and_soft_losses(
+    student: Outputs, teacher: Outputs, samples: Samples, *, soft_weight: float, temperature: float
+) -> dict[str, Tensor]:
+    """`label`, and `soft` (weighted) where it has a weight, both >= 0: what methods with hints have beside them."""
+    losses = {"label": samples.label_loss(student.logits)}
+    if soft_weight:
+        losses["soft"] = soft_weight * soft_target_loss(student.logits, teacher.logits, temperature=temperature)
+    return losses
+
+
 def soft_targets_per_image(student: Tensor, teacher: Tensor, *, temperature: float | Tensor) -> Tensor:
     """As `soft_target_loss`, one value per image: [B]."""
     log_student = F.log_softmax(at_least_float32(student) / temperature, dim=1)
