@@ -274,8 +274,11 @@ class TrainingSettings(Strict):
         judged_by: what decides which epoch is best, and whether training still improves.
         clip_norm: a longer gradient (the 2-norm of all parameters' together) is shortened to this; None = never.
         weight_averaging: None = the weights of the last step are judged and kept.
+        stochastic_depth: probability that an image passes the last residual block by its shortcut alone, less in
+            earlier ones; None = as the network's library has it (`distill.stochastic_depth`).
         early_stopping_patience: stop after so many epochs without a better one; None = never.
-        precision: `auto` is bf16-mixed on a GPU and full float32 on the CPU.
+        precision: `auto` is bf16-mixed on a GPU and full float32 on the CPU. A processor without instructions for
+            bfloat16 computes bf16-mixed too, slower than float32; that is said.
     """
 
     epochs: Positive
@@ -295,6 +298,7 @@ class TrainingSettings(Strict):
     judged_by: Annotated[Literal["accuracy", "macro_f1"], LATER] = "accuracy"
     clip_norm: Annotated[Annotated[float, Field(gt=0)] | None, LATER] = None
     weight_averaging: Annotated[WeightAveraging | None, LATER] = None
+    stochastic_depth: Annotated[Annotated[float, Field(ge=0, lt=1)] | None, LATER] = None
     early_stopping_patience: Positive | None = None
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
 

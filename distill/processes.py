@@ -5,8 +5,8 @@ divided evenly among the processes, gradients are averaged over them (DDP), and 
 first process evaluates, writes and prints; the others learn of it. All must see the same disk.
 
 What is computed is what one process computes with the same batches, up to rounding, but for two things that depend on
-how a batch is divided: dropout draws its masks per process, and on the CPU batch normalisation sees only a process's
-own share (on CUDA its statistics are those of the whole batch).
+how a batch is divided: dropout and stochastic depth draw per process, and on the CPU batch normalisation sees only a
+process's own share (on CUDA its statistics are those of the whole batch).
 """
 
 import logging
@@ -112,6 +112,11 @@ def start_processes(config: RunConfig) -> Processes:
     precision = config.training.precision
     if precision == "auto":
         precision = "bf16-mixed" if on_gpu else "32-true"
+    if precision == "bf16-mixed" and not on_gpu and not has_bfloat16():
+        say(
+            "this processor has no instructions for bfloat16: training.precision=bf16-mixed will be slower here than "
+            "32-true"
+        )
     accelerator = "cuda" if on_gpu else "cpu"
     if everywhere == 1:
         return Processes(Fabric(accelerator=accelerator, devices=1, precision=precision))
@@ -122,3 +127,8 @@ def start_processes(config: RunConfig) -> Processes:
     )
     fabric.launch()
     return Processes(fabric)
+
+
+def has_bfloat16() -> bool:
+    """True if this processor multiplies matrices of bfloat16 by instructions of its own."""
+    return any(torch.cpu.get_capabilities().get(name) for name in ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16"))

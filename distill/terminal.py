@@ -129,9 +129,10 @@ def run(app: typer.Typer) -> None:
         show_error(str(error))
         sys.exit(error.exit_code)
     except typer.exceptions.TyperException as error:
-        typed = error.__cause__
-        found = f" (found {typed.errors()[0]['input']!r})." if isinstance(typed, ValidationError) else ""
-        show_error(f"{error.format_message()}{found} See --help.")
+        words, typed = error.format_message().replace("Value error, ", ""), error.__cause__
+        value = repr(typed.errors()[0]["input"]) if isinstance(typed, ValidationError) else ""
+        words = words if value in words else f"{words.removesuffix('.')} (found {value})."
+        show_error(f"{words.removesuffix('.')}. See --help.")
         sys.exit(error.exit_code)
     if code == CTRL_C:
         say("stopped by Ctrl-C; everything finished so far is kept")

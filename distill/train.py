@@ -40,6 +40,7 @@ from distill.run_folder import RunData, RunFolder, State, to_cpu
 from distill.stages import Underway, span_of, spans, start
 from distill.step import Objective
 from distill.step_clock import StepClock
+from distill.stochastic_depth import set_stochastic_depth
 from distill.teacher import Teacher, TeacherAnswers
 from distill.tensorboard_log import TensorBoardLog, require_tensorboard
 from distill.terminal import progress, say
@@ -159,7 +160,7 @@ def with_origins(config: RunConfig) -> RunConfig:
         UsageError: there are no such weights, or a quantization-aware run is to be tuned in parts.
     """
     plain = TrainingSettings(epochs=1, batch_size=1)
-    tuned = ("weights", "frozen", "freeze_batch_norm", "backbone_lr_factor", "layer_lr_decay")
+    tuned = ("weights", "frozen", "freeze_batch_norm", "backbone_lr_factor", "layer_lr_decay", "stochastic_depth")
     changed = [name for name in tuned if getattr(config.training, name) != getattr(plain, name)]
     if config.quantization_aware is not None and changed:
         raise UsageError(
@@ -302,6 +303,10 @@ def check(config: RunConfig, share: Share) -> None:
     """Raises UsageError for what can be known to be wrong before anything is loaded."""
     try_on_two_images(config.model, config.preprocess)
     share.check(config.training.batch_size, config.training.augment)
+    if config.training.stochastic_depth is not None:
+        with torch.random.fork_rng(devices=[]):
+            network = build(config.model, num_classes=2, preprocess=config.preprocess).network
+        set_stochastic_depth(network, config.training.stochastic_depth)
     if config.quantization_aware and share.count > 1:
         raise UsageError("a quantization-aware run keeps its ranges in one process; start it without torchrun.")
     if config.quantization_aware and config.training.weight_averaging:
@@ -438,6 +443,8 @@ def build_students(config: RunConfig, count: int, num_classes: int) -> list[Imag
     for student in students:
         if config.training.weights is not None:
             begin_with(student.network, config.training.weights, config.model)
+        if config.training.stochastic_depth is not None:
+            set_stochastic_depth(student.network, config.training.stochastic_depth)
         student.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         if config.quantization_aware is None:
             quicken(student)

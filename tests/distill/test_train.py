@@ -502,6 +502,9 @@ def test_the_command_line_speaks_in_paragraphs_and_exit_codes(
     assert "unknown recipe 'dmeo'" in capsys.readouterr().err
     assert call(monkeypatch, "run", "demo", "--sett", "a=1") == 2
     assert "No such option: --sett" in capsys.readouterr().err
+    assert call(monkeypatch, "run", "demo", "--log", "paper") == 2
+    shown = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert "'--log': 'paper' is not one of 'tensorboard'. See --help." in shown
     assert call(monkeypatch, "run", "demo", "--seed", "x1") == 2
     assert "(found 'x1'). See --help." in " ".join(capsys.readouterr().err.replace("│", " ").split())
 
