@@ -107,6 +107,33 @@ def folder_kd() -> RunConfig:
     )
 
 
+def folder_pretrained() -> RunConfig:
+    """Your own pictures if they are few: as folder-kd, both networks from ImageNet weights (extra `pretrained`).
+
+    EfficientNet-Lite0 learns from EfficientNet-Lite2. The statistics of batch normalisation stay those of the weights,
+    all but the classifier learns at a third of the rate.
+    """
+    training = TrainingSettings(
+        epochs=8,
+        batch_size=64,
+        optimizer=AdamW(lr=2e-3),
+        schedule=OneCycle(),
+        augment=Augment(crop_padding_px=8),
+        weights="pretrained",
+        backbone_lr_factor=0.3,
+        freeze_batch_norm=True,
+    )
+    return RunConfig(
+        name="folder-pretrained",
+        dataset=ImageFolder(path="data"),
+        image=ImageSettings(size_px=96, mean=(0.5,), std=(0.5,)),
+        model="efficientnet_lite0",
+        teacher=TrainTeacher(model="efficientnet_lite2", training=training),
+        method=HintonKDConfig(temperature=4.0, alpha=0.9),
+        training=training,
+    )
+
+
 def echo_dicom() -> RunConfig:
     """Your own DICOM stills and cine loops, e.g. of echocardiography: set dataset.path, and dataset.labels_csv if any.
 
@@ -238,6 +265,7 @@ RECIPES: dict[str, Callable[[], RunConfig]] = {
     "echo-dicom-scratch": echo_dicom_scratch,
     "folder-kd": folder_kd,
     "folder-scratch": folder_scratch,
+    "folder-pretrained": folder_pretrained,
     "cifar-kd": cifar_kd,
     "cifar-at-kd": cifar_at_kd,
     "cifar-wsl-at": cifar_wsl_at,

@@ -4,7 +4,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from distill.config import AdamW, RunConfig, TrainingSettings, TrainTeacher
+from distill.config import (
+    AdamW,
+    RandomResizedCrop,
+    RunConfig,
+    TrainingSettings,
+    TrainTeacher,
+    TrivialAugment,
+    WeightAveraging,
+)
 from distill.errors import UsageError
 from distill.methods import MethodConfig
 from distill.methods.conditional_teacher_student import ConditionalTeacherStudentConfig
@@ -13,7 +21,7 @@ from distill.methods.curriculum_temperature import CurriculumTemperatureConfig
 from distill.methods.deep_mutual_learning import DeepMutualLearningConfig
 from distill.methods.hinton_kd import HintonKDConfig
 from distill.methods.scratch import ScratchConfig
-from distill.recipes import demo, echo_kd
+from distill.recipes import demo, echo_kd, folder_pretrained, folder_scratch
 from distill.study import Cell, Study
 from distill.system import did_you_mean
 
@@ -107,6 +115,57 @@ def small_cross_quality_grid(name: str, base: RunConfig, students: Sequence[str]
     return cross_quality_grid(name, base, students, seeds, smaller_px=(42, 28))
 
 
+def pretrained_grid(name: str, base: RunConfig, students: Sequence[str], seeds: int) -> Study:
+    """Where to begin and how to look: {scratch, pretrained, pretrained + KD} x {the base's views, today's} x seeds.
+
+    Today's views and what goes with them: random crops of every size, TrivialAugment, mixup, label smoothing,
+    stochastic depth, and an average of the weights. The teacher is the base's in every cell.
+    """
+    plain = base.training
+    today = plain.model_copy(
+        update={
+            "augment": plain.augment.model_copy(
+                update={"resized_crop": RandomResizedCrop(min_area=0.35), "policy": TrivialAugment(), "mixup": 0.2}
+            ),
+            "label_smoothing": 0.1,
+            "stochastic_depth": 0.1,
+            "weight_averaging": WeightAveraging(decay=0.99),
+        }
+    )
+    alone = {"weights": None, "backbone_lr_factor": 1.0, "freeze_batch_norm": False}
+    cells: list[Cell] = []
+    for student, (views, training), seed in product(students, (("", plain), (", today's views", today)), range(seeds)):
+        for start, method, change in (
+            (SUPERVISED, ScratchConfig(), alone),
+            ("pretrained", ScratchConfig(), {}),
+            ("pretrained + KD", base.method, {}),
+        ):
+            run = _cell(base, model=student, method=method, seed=seed)
+            cells.append(
+                Cell(f"{start}{views}", run.model_copy(update={"training": training.model_copy(update=change)}))
+            )
+    return Study(name, SUPERVISED, tuple(cells))
+
+
+def imbalance_grid(name: str, base: RunConfig, students: Sequence[str], seeds: int) -> Study:
+    """What helps rare classes: {all images alike, class weights, balanced sampling} x seeds, judged by macro F1."""
+    changes: list[tuple[str, dict[str, str]]] = [
+        (SUPERVISED, {}),
+        ("class weights", {"class_weights": "balanced"}),
+        ("balanced sampling", {"sampling": "balanced"}),
+    ]
+    cells = [
+        Cell(
+            technique,
+            _cell(base, model=student, method=base.method, seed=seed).model_copy(
+                update={"training": base.training.model_copy(update={"judged_by": "macro_f1", **change})}
+            ),
+        )
+        for student, (technique, change), seed in product(students, changes, range(seeds))
+    ]
+    return Study(name, SUPERVISED, tuple(cells))
+
+
 def short_demo() -> RunConfig:
     """The demo's data and networks with a short training of nothing but the method, for studies."""
     run = demo()
@@ -125,6 +184,8 @@ STUDIES: dict[str, StudyRecipe] = {
     "demo-study": StudyRecipe(short_demo, small_echo_grid, ("mobilenet_v3_small", "shufflenet_v2_x1_0")),
     "cross-quality-study": StudyRecipe(echo_kd, cross_quality_grid, ("resnet18",)),
     "demo-cross-quality-study": StudyRecipe(short_demo, small_cross_quality_grid, ("mobilenet_v3_small",)),
+    "imbalance-study": StudyRecipe(folder_scratch, imbalance_grid, ("mobilenet_v3_small",)),
+    "pretrained-study": StudyRecipe(folder_pretrained, pretrained_grid, ("efficientnet_lite0",)),
 }
 
 

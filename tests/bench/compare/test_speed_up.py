@@ -87,6 +87,13 @@ def test_a_base_under_other_conditions_is_no_base(teacher, make_measurement, unl
     assert factor(by_name(compare([teacher, student]), "student")) is None
 
 
+def test_a_kernel_update_between_teacher_and_student_costs_no_speed_up(teacher, student):
+    updated = student.device.model_copy(update={"os": "Linux 7.1.0-next", "memory_bytes": 2**30})
+    rows = compare([teacher, student.model_copy(update={"device": updated, "run_id": "after the update"})])
+    assert [factor(row) for row in rows] == [1.0, 15.0]
+    assert by_name(rows, "student").base_in_same_run is False
+
+
 def test_emulated_rows_are_shown_labelled_and_never_ranked(teacher, student, make_measurement):
     device = student.device.model_copy(update={"emulated": True})
     base = make_measurement("teacher", format="eager", samples_ms=(900.0,), device=device)
