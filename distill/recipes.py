@@ -46,7 +46,7 @@ def demo() -> RunConfig:
         ),
         method=HintonKDConfig(temperature=4.0, alpha=0.9),
         training=TrainingSettings(
-            epochs=24,
+            epochs=20,
             batch_size=64,
             optimizer=AdamW(lr=8e-3),
             schedule=OneCycle(),

@@ -8,9 +8,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from random import Random
 
@@ -53,11 +55,15 @@ class Workers:
     ahead: int = field(default_factory=lambda: min(MOST_AHEAD, usable_cores()))
 
     def outcomes(self, jobs: Sequence[Job]) -> Generator[Outcome]:
-        """The outcome of each job, in order. Importing runtimes takes most of the time, so it overlaps."""
-        for start in range(0, len(jobs), self.ahead):
-            with ExitStack() as stack:
-                for worker in self._ready(stack, jobs[start : start + self.ahead]):
-                    yield worker.finish(self.timeout_s)
+        """The outcome of each job, in order. Importing runtimes takes most of the time, so the next get ready meanwhile."""
+        with ExitStack() as stack:
+            waiting, begun = iter(jobs), deque[Worker]()
+            begun.extend(stack.enter_context(self._started(job)) for job in islice(waiting, self.ahead))
+            while begun:
+                worker = begun.popleft()
+                worker.wait(self.timeout_s)
+                yield worker.finish(self.timeout_s)
+                begun.extend(stack.enter_context(self._started(job)) for job in islice(waiting, 1))
 
     def in_turn(self, jobs: Sequence[Job], shuffle: Random, tell: Callable[[str], None]) -> Generator[Outcome]:
         """The outcome of each job, in order, from workers that all live at once and take their bursts in turn.
@@ -66,10 +72,7 @@ class Workers:
         whatever else the machine does meanwhile meets all of them alike.
         """
         with ExitStack() as stack:
-            workers: list[Worker] = []
-            for start in range(0, len(jobs), self.ahead):
-                tell(f"starting {len(workers)} of {len(jobs)}")
-                workers += self._ready(stack, jobs[start : start + self.ahead])
+            workers = self._ready(stack, jobs, tell)
             sampling, turn = [worker for worker in workers if worker.wants_more], 0
             while sampling:
                 tell(f"turn {turn} · {len(sampling)} of {len(jobs)} need more" if turn else "warming up")
@@ -82,11 +85,18 @@ class Workers:
             for worker in workers:
                 yield worker.finish(self.timeout_s)
 
-    def _ready(self, stack: ExitStack, jobs: Sequence[Job]) -> "list[Worker]":
-        """Workers for the jobs, each ready to go or dead."""
-        workers = [stack.enter_context(self._started(job)) for job in jobs]
-        for worker in workers:
-            worker.wait(self.timeout_s)
+    def _ready(self, stack: ExitStack, jobs: Sequence[Job], tell: Callable[[str], None]) -> "list[Worker]":
+        """Workers for the jobs, each ready to go or dead; as one gets there, the next begins."""
+        workers: list[Worker] = []
+        deadlines: dict[Worker, float] = {}
+        for job in jobs:
+            if len(deadlines) == self.ahead:
+                _wait_for_one(deadlines)
+            tell(f"starting {len(workers)} of {len(jobs)}")
+            workers.append(stack.enter_context(self._started(job)))
+            deadlines[workers[-1]] = time.monotonic() + self.timeout_s
+        while deadlines:
+            _wait_for_one(deadlines)
         return workers
 
     @contextmanager
@@ -207,6 +217,16 @@ class Worker:
         lines = [line.strip() for line in self.log_path.read_bytes().decode(errors="replace").splitlines()]
         tail = " | ".join([line for line in lines if line][-LOG_TAIL_LINES:])
         return f"; last lines of its log: {tail[-LOG_TAIL_CHARS:]}" if tail else "; its log is empty"
+
+
+def _wait_for_one(deadlines: dict[Worker, float]) -> None:
+    """Take out those that got ready, died, or are too late, one at least."""
+    left_s = max(0.0, min(deadlines.values()) - time.monotonic())
+    readable, _, _ = select.select([worker.ready for worker in deadlines], [], [], left_s)
+    for worker, deadline in list(deadlines.items()):
+        if worker.ready in readable or time.monotonic() >= deadline:
+            del deadlines[worker]
+            worker.wait(0)
 
 
 def _environment(threads: int) -> dict[str, str]:

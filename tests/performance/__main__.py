@@ -10,6 +10,7 @@ from distill import terminal
 from distill.errors import UsageError
 from distill.vision.datasets.echo_phantom import EchoPhantom, generate
 from tests.performance import (
+    augmentation,
     benching,
     export_matrix,
     feature_steps,
@@ -38,6 +39,7 @@ SECTIONS: dict[str, Callable[[], object]] = {
     "methods": lambda: side_by_side.show(method_steps.comparisons()),
     "features": lambda: side_by_side.show(feature_steps.comparisons()),
     "hints": lambda: (side_by_side.show(hint_search.comparisons()), hint_search.clustering()),
+    "augmentation": lambda: side_by_side.show(augmentation.comparisons()),
     "pictures": lambda: side_by_side.show(pictures.comparisons()),
     "data-page": pictures.data_page,
     "export": export_matrix.matrix,

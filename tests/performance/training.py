@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from distill.batches import Batch, Batches
-from distill.config import AdamW, TrainingSettings
+from distill.config import AdamW, Augment, TrainingSettings
 from distill.methods import AnyMethod, Outputs, Setting
 from distill.methods.hinton_kd import HintonKDConfig
 from distill.step import Objective, Step, make_optimizer
@@ -29,6 +29,7 @@ SIZE_PX, BATCH, STEPS, ROUNDS = 64, 64, 3, 7
 SMALL = Preprocess(size_px=SIZE_PX, channels=1, mean=(0.2,), std=(0.2,))
 NATIVE = SMALL.model_copy(update={"size_px": 112})
 DATA = EchoPhantom(train_patients=50, validation_patients=1)
+PLAIN = Augment()
 
 
 class ResearchImages(Dataset[tuple[Tensor, int]]):
@@ -102,6 +103,7 @@ def our_loop(
     device: str = "cpu",
     precision: Literal["32-true", "bf16-mixed"] = "32-true",
     compiled: str | None = None,
+    augment: Augment = PLAIN,
 ) -> Callable[[], None]:
     """The step of `distill.train` with the batches it would get.
 
@@ -119,7 +121,7 @@ def our_loop(
     plain = Objective(students, method)
     objective, optimizer = fabric.setup(plain, make_optimizer(settings, plain))
     step = Step(fabric, objective, optimizer, answers, SIZE_PX)
-    batches = Batches(split, batch_size=BATCH, device=fabric.device)
+    batches = Batches(split, batch_size=BATCH, device=fabric.device, augment=augment)
     endless = itertools.chain.from_iterable(batches.epoch(number) for number in itertools.count())
 
     def some_steps() -> None:
