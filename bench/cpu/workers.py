@@ -55,7 +55,7 @@ class Workers:
     ahead: int = field(default_factory=lambda: min(MOST_AHEAD, usable_cores()))
 
     def outcomes(self, jobs: Sequence[Job]) -> Generator[Outcome]:
-        """The outcome of each job, in order. Importing runtimes takes most of the time, so the next get ready meanwhile."""
+        """The outcome of each job, in order. Importing runtimes takes longest, so the next get ready meanwhile."""
         with ExitStack() as stack:
             waiting, begun = iter(jobs), deque[Worker]()
             begun.extend(stack.enter_context(self._started(job)) for job in islice(waiting, self.ahead))
