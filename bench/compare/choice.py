@@ -240,7 +240,7 @@ class Contender:
 
 
 @dataclass(frozen=True)
-class Kill:
+class LimitEffect:
     """What one limit does where nothing fits.
 
     Attributes:
@@ -268,7 +268,7 @@ class Choice:
         runner_up: the winner if there were no winner.
         contenders: who might win as well or instead, as far as the intervals tell.
         trades: the winner against the most accurate of all candidates and against the runner-up.
-        kills: if nothing fits: every limit, the one that most candidates break first; else empty.
+        limit_effects: if nothing fits: every limit, the one that most candidates break first; else empty.
         nearest_miss: if nothing fits: the candidate whose worst limit needs the least loosening.
     """
 
@@ -283,7 +283,7 @@ class Choice:
     runner_up: Candidate | None
     contenders: tuple[Contender, ...]
     trades: tuple[Trade, ...]
-    kills: tuple[Kill, ...]
+    limit_effects: tuple[LimitEffect, ...]
     nearest_miss: Candidate | None
 
 
@@ -317,7 +317,7 @@ def choose(rows: Iterable[Measurement], budget: Budget, *, journal: Sequence[Mea
         runner_up=runner_up,
         contenders=tuple(_contenders(candidates, fitting, winner, limits)),
         trades=tuple(_trades(winner, candidates, runner_up)) if winner else (),
-        kills=tuple(_kills(candidates, limits)) if nothing_fits else (),
+        limit_effects=tuple(_effects(candidates, limits)) if nothing_fits else (),
         nearest_miss=min(candidates, key=lambda candidate: _loosening(candidate, limits)) if nothing_fits else None,
     )
 
@@ -557,16 +557,16 @@ def _trade(winner: Candidate, other: Candidate) -> Trade:
     )
 
 
-def _kills(candidates: Sequence[Candidate], limits: Sequence[Limit]) -> list[Kill]:
-    kills: list[Kill] = []
+def _effects(candidates: Sequence[Candidate], limits: Sequence[Limit]) -> list[LimitEffect]:
+    limit_effects: list[LimitEffect] = []
     for limit in limits:
         rest = [other for other in limits if other is not limit]
         inside = [candidate for candidate in candidates if all(other.keeps(candidate) for other in rest)]
         nearest = min(inside, key=limit.looser, default=None)
         needed = limit.of(nearest) if nearest else None
         breaking = sum(not limit.keeps(candidate) for candidate in candidates)
-        kills.append(Kill(limit, breaking, needed, nearest if needed is not None else None))
-    return sorted(kills, key=lambda kill: -kill.breaking)
+        limit_effects.append(LimitEffect(limit, breaking, needed, nearest if needed is not None else None))
+    return sorted(limit_effects, key=lambda effect: -effect.breaking)
 
 
 def _loosening(candidate: Candidate, limits: Sequence[Limit]) -> tuple[float, float]:

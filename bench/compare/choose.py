@@ -9,7 +9,18 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from bench.compare.choice import Budget, Candidate, Choice, Contender, Kill, Limit, Relative, Trade, choose, remedy
+from bench.compare.choice import (
+    Budget,
+    Candidate,
+    Choice,
+    Contender,
+    Limit,
+    LimitEffect,
+    Relative,
+    Trade,
+    choose,
+    remedy,
+)
 from bench.compare.compare import ratio_in_words
 from bench.compare.conditions import device_of, what
 from bench.compare.tables import MISSING, show_compactly
@@ -145,7 +156,7 @@ def as_document(choice: Choice, device: Device, folder: Path | None) -> dict[str
         "trades": [_trade_record(trade) for trade in choice.trades],
         "candidates": [_record(candidate, choice) for candidate in choice.candidates],
         "excluded": [{"what": what(excluded.row), "reason": excluded.reason} for excluded in choice.excluded],
-        "kills": [_kill_record(kill) for kill in choice.kills],
+        "kills": [_effect_record(effect) for effect in choice.limit_effects],
         "nearest_miss": choice.nearest_miss and _record(choice.nearest_miss, choice),
     }
 
@@ -290,20 +301,20 @@ def _trade_in_words(trade: Trade) -> str:
 def _tell_nothing_fits(choice: Choice) -> None:
     surely = " for sure" if choice.contenders else ""
     say(f"[red]nothing fits{surely}:[/] none of {len(choice.candidates)} candidates keeps every limit{surely}")
-    for number, kill in enumerate(choice.kills):
-        first = "most in the way: " if number == 0 and len(choice.kills) > 1 else ""
-        say(f"{first}{kill.limit.option} {kill.limit.value:g}: {_kill_in_words(kill, len(choice.candidates))}")
+    for number, effect in enumerate(choice.limit_effects):
+        first = "most in the way: " if number == 0 and len(choice.limit_effects) > 1 else ""
+        say(f"{first}{effect.limit.option} {effect.limit.value:g}: {_effect_in_words(effect, len(choice.candidates))}")
     nearest = choice.nearest_miss
     if nearest is not None:
         needed = [f"{limit.option} {_needed(limit, nearest)}" for limit in choice.limits if not limit.keeps(nearest)]
         say(f"nearest miss: {escape(nearest.name)}; it would need {', '.join(needed)}")
 
 
-def _kill_in_words(kill: Kill, count: int) -> str:
-    broken = f"{kill.breaking} of {count} break it"
-    if kill.alone_candidate is None:
+def _effect_in_words(effect: LimitEffect, count: int) -> str:
+    broken = f"{effect.breaking} of {count} break it"
+    if effect.alone_candidate is None:
         return f"{broken}; loosening it alone does not help"
-    return f"{broken}; alone it would have to be {_needed(kill.limit, kill.alone_candidate)}"
+    return f"{broken}; alone it would have to be {_needed(effect.limit, effect.alone_candidate)}"
 
 
 def _needed(limit: Limit, candidate: Candidate) -> str:
@@ -362,5 +373,5 @@ def _trade_record(trade: Trade) -> dict[str, Any]:
     }
 
 
-def _kill_record(kill: Kill) -> dict[str, Any]:
-    return {"limit": kill.limit.option, "breaking": kill.breaking, "alone": kill.alone}
+def _effect_record(effect: LimitEffect) -> dict[str, Any]:
+    return {"limit": effect.limit.option, "breaking": effect.breaking, "alone": effect.alone}

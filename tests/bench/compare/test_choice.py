@@ -226,12 +226,12 @@ def test_where_nothing_fits_the_worst_limit_and_the_nearest_miss_are_named(matri
     found = choose(matrix, Budget(max_latency_ms=1.0, min_relative_accuracy=0.93, max_size_mb=5))
     assert found.winner is None
     # 0.93 of 0.95 is 0.8835: small and clumsy break it, and all but small break the latency.
-    assert [(kill.limit.option, kill.breaking) for kill in found.kills] == [
+    assert [(effect.limit.option, effect.breaking) for effect in found.limit_effects] == [
         ("--max-latency-ms", 3),
         ("--min-relative-accuracy", 2),
         ("--max-size-mb", 1),
     ]
-    latency, accuracy, size = found.kills
+    latency, accuracy, size = found.limit_effects
     assert latency.alone == pytest.approx(2.0, rel=0.01)
     assert accuracy.alone == pytest.approx(0.85 / 0.95)
     assert (size.alone, size.alone_candidate) == (None, None)
@@ -243,7 +243,7 @@ def test_memory_that_was_not_measured_keeps_no_limit_of_memory(make_row):
     assert choose([unknown], Budget(max_latency_ms=3)).winner is not None
     found = choose([unknown, make_row("known", 1.0, 0.8, 1, peak_memory_bytes=10**8)], Budget(max_memory_mb=100))
     assert names(found.fitting) == ["known"]
-    assert choose([unknown], Budget(max_memory_mb=100)).kills[0].alone is None
+    assert choose([unknown], Budget(max_memory_mb=100)).limit_effects[0].alone is None
 
 
 def test_what_cannot_be_chosen_is_left_out_with_its_reason(matrix, make_row, make_measurement):
@@ -290,7 +290,7 @@ def test_accuracy_is_what_was_measured_where_it_was_timed_unless_the_export_saw_
 
 def test_without_candidates_there_is_no_winner_and_no_miss(make_measurement):
     found = choose([make_measurement(accuracy=None)], Budget(max_latency_ms=1))
-    assert (found.candidates, found.winner, found.kills, found.nearest_miss) == ((), None, (), None)
+    assert (found.candidates, found.winner, found.limit_effects, found.nearest_miss) == ((), None, (), None)
 
 
 @pytest.mark.parametrize(
