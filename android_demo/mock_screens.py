@@ -141,8 +141,8 @@ class Screen:
     def padding(self, view: View) -> tuple[int, int, int, int]:
         """Left, top, right, bottom."""
         sides = ("Start", "Top", "End", "Bottom")
-        found = (view.get(f"padding{side}") or view.get("padding") for side in sides)
-        left, top, right, bottom = (self.theme.pixels(value) if value else 0 for value in found)
+        paddings = (view.get(f"padding{side}") or view.get("padding") for side in sides)
+        left, top, right, bottom = (self.theme.pixels(value) if value else 0 for value in paddings)
         return left, top, right, bottom
 
     def margin(self, view: View, side: str) -> int:

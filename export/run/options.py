@@ -57,14 +57,14 @@ def as_preprocess(
     }
     unsaid = [name for name, given in (("size", size), ("mean", mean), ("std", std)) if not given]
     try:
-        found = Preprocess.model_validate(values)
+        preprocess = Preprocess.model_validate(values)
     except ValidationError as error:
         raise UsageError(f"the network's input cannot be like this: {explain(error)}.") from error
     whose = "as published" if _library(model) else "as usual"
-    sees, deviates = (" ".join(f"{value:.4g}" for value in numbers) for numbers in (found.mean, found.std))
+    sees, deviates = (" ".join(f"{value:.4g}" for value in numbers) for numbers in (preprocess.mean, preprocess.std))
     note = f" ({', '.join(unsaid)} {whose}; --size, --mean and --std set others)" if unsaid else ""
-    say(escape(f"{model} sees {found.size_px} px, mean {sees}, std {deviates}{note}"))
-    return found
+    say(escape(f"{model} sees {preprocess.size_px} px, mean {sees}, std {deviates}{note}"))
+    return preprocess
 
 
 def _library(model: str) -> bool:

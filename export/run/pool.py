@@ -88,7 +88,7 @@ class Worker:
     Attributes:
         waiting: not begun.
         current: the artifact that is being made; None before the first and between two.
-        came_to_work: it has begun an artifact.
+        has_begun: whether it has begun an artifact.
         since: when its present step began, in seconds of the monotonic clock.
     """
 
@@ -97,7 +97,7 @@ class Worker:
     log: Path
     child: Child
     current: Task | None = None
-    came_to_work: bool = False
+    has_begun: bool = False
     over_limit: str | None = None
     since: float = field(default_factory=time.monotonic)
 
@@ -115,7 +115,7 @@ class Worker:
                 self.current = None
             else:
                 self.current = self._task(event)
-                self.came_to_work = True
+                self.has_begun = True
                 yield self.current
             self.since = time.monotonic()
         if self.child.ended is not None:
@@ -144,7 +144,7 @@ class Worker:
     def _lost(self, cause: str) -> Iterator[Outcome]:
         """The artifact that the process died over, or all if it did not come as far as the first."""
         lost = [self.current] if self.current is not None else []
-        if not self.came_to_work:
+        if not self.has_begun:
             lost, self.waiting = self.waiting, []
             for task in lost:
                 shutil.copyfile(self.log, task.log)

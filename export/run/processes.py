@@ -97,7 +97,7 @@ class Child:
         if self.ended is not None:
             return
         self.kill()
-        self.ended = how_it_died(self._process.wait())
+        self.ended = exit_in_words(self._process.wait())
         with suppress(BrokenPipeError):
             self._orders.close()
         self._words.close()
@@ -111,7 +111,7 @@ def wait_for_words(children: Sequence[Child], seconds: float) -> None:
     poll.poll(1000 * seconds)
 
 
-def how_it_died(code: int) -> str:
+def exit_in_words(code: int) -> str:
     """A worker that left no word of its own was ended from below: a native crash, or a converter that called exit()."""
     if code == -signal.SIGKILL:
         return "the converter was ended by SIGKILL, most likely by the system for lack of memory; try --jobs 1"
