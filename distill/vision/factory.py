@@ -73,7 +73,7 @@ def _imported(name: str) -> Callable[..., object]:
             f"cannot import {module_name} of {name}: {type(error).__name__}: {error}. "
             "Run the command from the folder that holds it, or name that folder in PYTHONPATH."
         ) from error
-    found = getattr(module, attribute, None)
-    if not callable(found):
+    factory = getattr(module, attribute, None)
+    if not callable(factory):
         raise UsageError(f"{module_name} has no function {attribute!r}.")
-    return found
+    return factory

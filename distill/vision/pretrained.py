@@ -101,10 +101,10 @@ def begin_with(network: nn.Module, weights: str, model: str) -> None:
         UsageError: as `origin`; or more than classifier and first convolution does not fit.
     """
     path = _file(weights, model)
-    found = read_weights(path)
+    stored = read_weights(path)
     if weights == PRETRAINED:
-        found = Weights({"": by_order(network, found, path)})
-    fit = choose(network, found, source=path)
+        stored = Weights({"": by_order(network, stored, path)})
+    fit = choose(network, stored, source=path)
     classifier = _classifier(network)
     state = dict(fit.tensors)
     remarks = [*_adapt_stem(network, state, fit), *_drop_classifier(classifier, state, fit)]

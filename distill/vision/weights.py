@@ -201,15 +201,15 @@ def _fits(expected: Mapping[str, Tensor], weights: Weights) -> Iterator[Fit]:
             yield _fit(expected, tensors, place, prefix)
 
 
-def _prefixes(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> set[str]:
+def _prefixes(expected: Mapping[str, Tensor], stored: Mapping[str, Tensor]) -> set[str]:
     """What the network's first and last names are preceded by in a file, and the empty prefix."""
     names = [key for key in expected if not key.endswith(COUNTER)]
     ends = names[:1] + names[-1:]
-    return {"", *(name.removesuffix(key) for key in ends for name in found if name.endswith(f".{key}"))}
+    return {"", *(name.removesuffix(key) for key in ends for name in stored if name.endswith(f".{key}"))}
 
 
-def _fit(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], place: str, prefix: str) -> Fit:
-    inside = {name.removeprefix(prefix): value for name, value in found.items() if name.startswith(prefix)}
+def _fit(expected: Mapping[str, Tensor], stored: Mapping[str, Tensor], place: str, prefix: str) -> Fit:
+    inside = {name.removeprefix(prefix): value for name, value in stored.items() if name.startswith(prefix)}
     used = {name: value for name, value in inside.items() if name in expected}
     return Fit(
         place=place,
@@ -222,7 +222,7 @@ def _fit(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], place: str
             for name, value in expected.items()
             if name in used and used[name].shape != value.shape
         },
-        unused=len(found) - len(inside),
+        unused=len(stored) - len(inside),
     )
 
 

@@ -56,12 +56,12 @@ class Cifar100(DatasetSettings):
 
 def _load(dataset_class: type, path: str, split: SplitName, preprocess: Preprocess) -> Split:
     try:
-        found = dataset_class(path, train=split == "train", download=False)
+        dataset = dataset_class(path, train=split == "train", download=False)
     except (RuntimeError, OSError, EOFError) as error:
         expected = Path(path) / dataset_class.base_folder
         raise UsageError(
             f"no usable {dataset_class.__name__} at {expected} ({error}). "
             "Unpack the python version of the archive there, or use kind image-folder."
         ) from error
-    images = preprocess.resize_batch(found.data)
-    return Split(images, np.asarray(found.targets, dtype=np.int64), tuple(found.classes))
+    images = preprocess.resize_batch(dataset.data)
+    return Split(images, np.asarray(dataset.targets, dtype=np.int64), tuple(dataset.classes))

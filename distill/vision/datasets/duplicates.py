@@ -68,19 +68,19 @@ def of_split(split: Split) -> Fingerprints:
     )
 
 
-def near(one: Fingerprints, other: Fingerprints) -> NDArray[np.int64] | None:
+def near(known: Fingerprints, other: Fingerprints) -> NDArray[np.int64] | None:
     """Pairs of nearly but not quite equal pictures: int64 [pairs, 2], one per picture of `other`, its nearest.
 
     None if there are so many pictures that comparing each with each would take minutes.
     """
-    if len(one.looks) * len(other.looks) > MOST_COMPARISONS:
+    if len(known.looks) * len(other.looks) > MOST_COMPARISONS:
         return None
     pairs: list[tuple[int, int]] = []
-    ours = np.flatnonzero(~one.flat)
+    ours = np.flatnonzero(~known.flat)
     for index in np.flatnonzero(~other.flat) if len(ours) else ():
-        bits = np.bitwise_count(one.looks[ours] ^ other.looks[index])
+        bits = np.bitwise_count(known.looks[ours] ^ other.looks[index])
         nearest = ours[bits.argmin()]
-        if bits.min() <= NEAR_BITS and one.digests[nearest] != other.digests[index]:
+        if bits.min() <= NEAR_BITS and known.digests[nearest] != other.digests[index]:
             pairs.append((int(nearest), int(index)))
     return np.asarray(pairs, dtype=np.int64).reshape(-1, 2)
 
@@ -104,13 +104,13 @@ def remarks(splits: Mapping[SplitName, Split]) -> Iterator[Remark]:
 
 
 def _shared(
-    first: str, one: Split, ours: Fingerprints, second: str, other: Split, theirs: Fingerprints
+    first: str, split: Split, ours: Fingerprints, second: str, other: Split, theirs: Fingerprints
 ) -> Iterator[Remark]:
     at = {digest.tobytes(): index for index, digest in reversed(list(enumerate(ours.digests)))}
     equal = [(at[digest.tobytes()], index) for index, digest in enumerate(theirs.digests) if digest.tobytes() in at]
     if equal:
         yield Remark(
-            f"{len(equal)} of {len(other)} {second} pictures are in {first} as well ({_pairs(one, other, equal)}), "
+            f"{len(equal)} of {len(other)} {second} pictures are in {first} as well ({_pairs(split, other, equal)}), "
             f"so the {second} figures are too good: remove the duplicates",
             is_certain=True,
         )
@@ -123,27 +123,29 @@ def _shared(
     if alike:
         yield Remark(
             f"{len(alike)} of {len(other)} {second} pictures look nearly like one in {first} "
-            f"({_pairs(one, other, alike)}); see whether they are copies",
+            f"({_pairs(split, other, alike)}); see whether they are copies",
             is_certain=False,
         )
 
 
 def _two_labels(splits: Mapping[SplitName, Split], prints: Mapping[SplitName, Fingerprints]) -> Iterator[Remark]:
     places: dict[bytes, tuple[str, str]] = {}
-    torn: list[str] = []
+    twice_labelled: list[str] = []
     for name, split in splits.items():
         for index, digest in enumerate(prints[name].digests):
             here = (split.class_names[split.labels[index]], _name(split, index))
             label, there = places.setdefault(digest.tobytes(), here)
             if label != here[0]:
-                torn.append(f"{there} and {here[1]}")
-    if torn:
-        count = "1 picture lies" if len(torn) == 1 else f"{len(torn)} pictures lie"
-        yield Remark(f"{count} under two labels ({_few(torn)}); at most one of the two is right", is_certain=True)
+                twice_labelled.append(f"{there} and {here[1]}")
+    if twice_labelled:
+        count = "1 picture lies" if len(twice_labelled) == 1 else f"{len(twice_labelled)} pictures lie"
+        yield Remark(
+            f"{count} under two labels ({_few(twice_labelled)}); at most one of the two is right", is_certain=True
+        )
 
 
-def _pairs(one: Split, other: Split, pairs: list[tuple[int, int]]) -> str:
-    return _few([f"{_name(one, left)} and {_name(other, right)}" for left, right in pairs])
+def _pairs(split: Split, other: Split, pairs: list[tuple[int, int]]) -> str:
+    return _few([f"{_name(split, left)} and {_name(other, right)}" for left, right in pairs])
 
 
 def _few(names: list[str]) -> str:

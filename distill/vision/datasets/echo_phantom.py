@@ -32,7 +32,7 @@ from distill.vision.datasets.echo_physics import (
     smooth_noise,
 )
 from distill.vision.datasets.echo_solids import Field
-from distill.vision.datasets.echo_views import VIEWS, View, beam_points, stray
+from distill.vision.datasets.echo_views import VIEWS, View, beam_points, varied_pose
 from distill.vision.datasets.split import DatasetSettings, Split, SplitName
 from distill.vision.preprocess import Preprocess
 
@@ -140,7 +140,7 @@ def patient_images(config: EchoPhantom, split: SplitName, number: int) -> NDArra
 def draw_image(rng: np.random.Generator, patient: Patient, view: View) -> NDArray[np.uint8]:
     """One picture of a patient: a moment of the heart beat, a hand that holds the probe, a setting, a window."""
     heart = draw_heart(rng, patient.anatomy)
-    pose = stray(rng, view.pose(heart), clumsiness=view.clumsiness)
+    pose = varied_pose(rng, view.pose(heart), spread=view.pose_spread)
     machine = draw_machine(rng, patient)
     window = draw_window(rng, patient)
     points = beam_points(pose, ranges_mm(pose.depth_mm), angles_rad(machine.half_angle_rad))

@@ -38,14 +38,14 @@ class View:
         pose: the textbook position of the probe for a heart.
         scene: the solids that this view cuts.
         liver: whether the beam comes through the liver (else through the chest wall).
-        clumsiness: how far the hand strays from the textbook position, relative to the other views.
+        pose_spread: how far the hand strays from the textbook position, relative to the other views.
     """
 
     name: str
     pose: Callable[[Heart], Pose]
     scene: Callable[[Heart, Points], Scene] = heart_scene
     liver: bool = False
-    clumsiness: float = 1.0
+    pose_spread: float = 1.0
 
 
 def looking(origin_mm: Vector, target_mm: Vector, right: Vector, depth_mm: float) -> Pose:
@@ -109,15 +109,15 @@ VIEWS: tuple[View, ...] = (
     View("a3c", apical(139, (-2.0, 2.0, -10.0))),
     View("a4c", apical(4, (-11.0, -6.0, -10.0))),
     View("a5c", apical(12, (-10.0, 14.0, -6.0))),
-    View("subcostal", subcostal, liver=True, clumsiness=1.3),
-    View("suprasternal", suprasternal, scene=arch_scene, clumsiness=1.3),
+    View("subcostal", subcostal, liver=True, pose_spread=1.3),
+    View("suprasternal", suprasternal, scene=arch_scene, pose_spread=1.3),
 )
 
 
-def stray(rng: np.random.Generator, pose: Pose, *, clumsiness: float) -> Pose:
+def varied_pose(rng: np.random.Generator, pose: Pose, *, spread: float) -> Pose:
     """The pose a hand really reaches: turned, tilted, rocked, slid, and with another depth setting."""
-    turn_deg, tilt_deg, rock_deg = clumsiness * rng.normal(0, (9.0, 3.2, 6.5))
-    slide_right_mm, slide_across_mm, slide_ahead_mm = clumsiness * rng.normal(0, (4.0, 2.5, 2.5))
+    turn_deg, tilt_deg, rock_deg = spread * rng.normal(0, (9.0, 3.2, 6.5))
+    slide_right_mm, slide_across_mm, slide_ahead_mm = spread * rng.normal(0, (4.0, 2.5, 2.5))
     zoom = np.exp(rng.uniform(-0.13, 0.2))
     normal = np.cross(pose.ahead, pose.right)
     right = rotate(pose.right, pose.ahead, np.deg2rad(turn_deg))

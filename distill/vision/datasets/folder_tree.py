@@ -76,25 +76,25 @@ def split_folders(root: Path) -> dict[SplitName, Path]:
     Raises:
         UsageError: no such folder, or two folders for one split.
     """
-    found: dict[SplitName, Path] = {}
+    folders: dict[SplitName, Path] = {}
     for folder in subfolders(root):
         for split, names in SPLIT_FOLDERS.items():
             if folder.name.lower() in names:
-                if split in found:
+                if split in folders:
                     raise UsageError(
-                        f"data set {root} has two folders for {split}: {found[split].name}/ and {folder.name}/. "
+                        f"data set {root} has two folders for {split}: {folders[split].name}/ and {folder.name}/. "
                         "Move one of them away."
                     )
-                found[split] = folder
-    return {split: found[split] for split in SPLIT_FOLDERS if split in found}
+                folders[split] = folder
+    return {split: folders[split] for split in SPLIT_FOLDERS if split in folders}
 
 
 def class_folders(folder: Path) -> dict[str, list[Path]]:
     """Class name -> the folders of that name (several if it is written in several Unicode forms), sorted by name."""
-    found: dict[str, list[Path]] = {}
+    folders: dict[str, list[Path]] = {}
     for entry in subfolders(folder):
-        found.setdefault(readable_name(entry.name), []).append(entry)
-    return dict(sorted(found.items()))
+        folders.setdefault(readable_name(entry.name), []).append(entry)
+    return dict(sorted(folders.items()))
 
 
 def subfolders(folder: Path) -> list[Path]:

@@ -150,14 +150,14 @@ class ImageFiles:
     def _for_all(self, work: Callable[[int], None], title: str) -> None:
         unreadable: dict[Path, Unreadable] = {}
 
-        def try_one(index: int) -> None:
+        def try_image(index: int) -> None:
             try:
                 work(index)
             except Unreadable as error:
                 unreadable[error.file] = error
 
         with ThreadPoolExecutor(usable_cores()) as pool:
-            for _ in _shown(pool.map(try_one, range(len(self.files))), len(self.files), title):
+            for _ in _shown(pool.map(try_image, range(len(self.files))), len(self.files), title):
                 pass
         if unreadable:
             raise UnreadablePictures(self.root, [unreadable[file] for file in sorted(unreadable)])

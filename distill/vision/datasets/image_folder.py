@@ -221,10 +221,10 @@ class Pictures:
 
 def _missing_split(root: Path, split: SplitName) -> str:
     names = " or ".join(f"{name}/" for name in folder_tree.SPLIT_FOLDERS[split])
-    found = [entry.name for entry in folder_tree.subfolders(root)]
-    found += [entry.name for entry in folder_tree.loose_files(root)]
+    entries = [entry.name for entry in folder_tree.subfolders(root)]
+    entries += [entry.name for entry in folder_tree.loose_files(root)]
     return (
-        f"data set {root} has no {names} folder (found: {', '.join(found[:8]) or 'nothing'}). "
+        f"data set {root} has no {names} folder (found: {', '.join(entries[:8]) or 'nothing'}). "
         "Expected <path>/train/<class>/*.jpg and <path>/validation/<class>/*.jpg. "
         "Pictures that are not divided yet: --set dataset.split_by=patient or picture."
     )

@@ -26,5 +26,7 @@ def moved(config: DatasetConfig, place: Path) -> DatasetConfig:
         if name.endswith(FILES) and isinstance(file, str):
             inside = place / Path(file).relative_to(old) if Path(file).is_relative_to(old) else place / Path(file).name
             beside = place.parent / Path(file).name
-            changes[name] = str(next((found for found in (inside, Path(file), beside) if found.is_file()), inside))
+            changes[name] = str(
+                next((candidate for candidate in (inside, Path(file), beside) if candidate.is_file()), inside)
+            )
     return config.model_copy(update=changes)

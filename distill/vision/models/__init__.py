@@ -101,13 +101,13 @@ def try_on_two_images(name: str, preprocess: Preprocess) -> None:
         images = torch.rand(2, *preprocess.input_shape)
         for training in (True, False):
             try:
-                found: object = model.train(training)(images)
+                answer: object = model.train(training)(images)
             except Exception as error:
                 published = published_input(name).size_px
                 hint = f" It was made for {published} px: --set image.size_px={published}." if published != size else ""
                 raise UsageError(f"{name} fails on images of {size}x{size}: {_words(error)}.{hint}") from error
-            if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != 2:
-                shape = f"a tensor {list(found.shape)}" if isinstance(found, Tensor) else f"a {type(found).__name__}"
+            if not isinstance(answer, Tensor) or answer.ndim != 2 or len(answer) != 2:
+                shape = f"a tensor {list(answer.shape)}" if isinstance(answer, Tensor) else f"a {type(answer).__name__}"
                 raise UsageError(
                     f"{name} answers two images with {shape}; expected logits [2, classes]. It is no image classifier."
                 )

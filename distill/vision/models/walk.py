@@ -76,24 +76,24 @@ class Walk:
     @cached_property
     def _activations(self) -> dict[tuple[tuple[int, int], bool], list[int]]:
         """(value, enters) -> positions at which an activation takes it or gives it."""
-        found: dict[tuple[tuple[int, int], bool], list[int]] = {}
+        positions: dict[tuple[tuple[int, int], bool], list[int]] = {}
         for position, event in enumerate(self.events):
             if _activates(self.modules[event.path]):
-                found.setdefault((event.key, event.enters), []).append(position)
-        return found
+                positions.setdefault((event.key, event.enters), []).append(position)
+        return positions
 
     def places(self) -> list[Place]:
         """What every module gives, and what goes into one where a tap point lies there."""
         names = point_names(self.tap_points())
-        found = []
+        places = []
         for position in sorted(self._last.values()):
             event = self.events[position]
             path = f"{event.path}:input" if event.enters else event.path
             if event.enters and path not in names:
                 continue
             activation = "pre" if self._goes_into(position) else None if self._made_by(position) is None else "post"
-            found.append(Place(path, event.shape[1:], activation, tuple(names.get(path, ()))))
-        return found
+            places.append(Place(path, event.shape[1:], activation, tuple(names.get(path, ()))))
+        return places
 
     def before_activation(self, place: str) -> str:
         """The place before the activation whose result lies at this one; this one, if none does."""
@@ -191,14 +191,14 @@ def point_names(points: TapPoints) -> dict[str, list[str]]:
     named: list[tuple[str, Point]] = [] if points.stem is None else [("stem", points.stem)]
     named += [(f"block:{number}", point) for number, point in enumerate(points.blocks, start=1)]
     named += [(f"stage-end:{number}", point) for number, point in enumerate(points.stage_ends, start=1)]
-    found: dict[str, list[str]] = {}
+    names: dict[str, list[str]] = {}
     for name, point in named:
-        found.setdefault(point.post, []).append(name)
+        names.setdefault(point.post, []).append(name)
         if point.pre != point.post:
-            found.setdefault(point.pre, []).append(f"{name}:pre")
+            names.setdefault(point.pre, []).append(f"{name}:pre")
     if points.pooled is not None:
-        found.setdefault(points.pooled, []).append("pooled")
-    return found
+        names.setdefault(points.pooled, []).append("pooled")
+    return names
 
 
 def _blocks(network: nn.Module, path: str = "") -> Iterator[str]:

@@ -88,10 +88,10 @@ class Dicom(DatasetSettings):
             UsageError: pydicom is missing, no labelled files, less than two classes, too few patients to divide, a
                 patient in two splits, or files that cannot be decoded (all of them are named).
         """
-        found = self.find()
-        if split not in found.parts:
+        recordings = self.find()
+        if split not in recordings.parts:
             raise UsageError(f"data set {self.path} has no {split} split; --set dataset.{split}_share=0.2 makes one.")
-        part = found.parts[split]
+        part = recordings.parts[split]
         source = DicomFrames(
             Path(self.path), tuple(frame.file for frame in part.files), preprocess, part.files, self._look
         )
@@ -102,10 +102,10 @@ class Dicom(DatasetSettings):
         return Split(
             images,
             part.labels,
-            found.class_names,
+            recordings.class_names,
             part.owners,
             tuple(frame.name for frame in part.files),
-            found.remarks if split == "train" else (),
+            recordings.remarks if split == "train" else (),
             part.clips,
         )
 
@@ -186,8 +186,8 @@ class Dicom(DatasetSettings):
             pictures = [header for header in pictures if not header.is_capture]
         if self.modality is not None:
             strange = [header for header in pictures if header.modality != self.modality.upper() and not header.fault]
-            found = ", ".join(sorted({header.modality or "none" for header in strange}))
-            remarks.add(strange, f"are not used, their Modality being another than {self.modality} ({found})")
+            modalities = ", ".join(sorted({header.modality or "none" for header in strange}))
+            remarks.add(strange, f"are not used, their Modality being another than {self.modality} ({modalities})")
             left_out = {header.file for header in strange}
             pictures = [header for header in pictures if header.file not in left_out]
         return pictures
@@ -247,8 +247,8 @@ class Dicom(DatasetSettings):
         )
         if self.split_by == "folder":
             sides = np.repeat([str(clip.side) for clip in clips], counts)
-            found: list[SplitName] = ["train", "validation", "test"]
-            return {side: whole.only(np.flatnonzero(sides == side)) for side in found if (sides == side).any()}
+            splits: list[SplitName] = ["train", "validation", "test"]
+            return {side: whole.only(np.flatnonzero(sides == side)) for side in splits if (sides == side).any()}
         shares: dict[SplitName, float] = {"validation": self.validation_share}
         if self.test_share is not None:
             shares["test"] = self.test_share

@@ -27,7 +27,7 @@ from distill.vision.datasets.echo_phantom import (
 )
 from distill.vision.datasets.echo_physics import NUM_BEAMS, NUM_SAMPLES, echo, ranges_mm, scan_convert
 from distill.vision.datasets.echo_solids import FAR_MM, Points, ellipsoid, tube
-from distill.vision.datasets.echo_views import VIEWS, View, rotate, stray
+from distill.vision.datasets.echo_views import VIEWS, View, rotate, varied_pose
 from distill.vision.preprocess import Preprocess
 
 SMALL = EchoPhantom(train_patients=3, validation_patients=1, images_per_patient=10, seed=5)
@@ -177,7 +177,7 @@ def test_solids_are_signed_distances() -> None:
 
 @pytest.mark.parametrize("view", VIEWS, ids=CLASS_NAMES)
 def test_probe_axes_stay_at_right_angles(view: View, heart: Heart) -> None:
-    pose = stray(np.random.default_rng(1), view.pose(heart), clumsiness=2.0)
+    pose = varied_pose(np.random.default_rng(1), view.pose(heart), spread=2.0)
     assert [pose.ahead @ pose.ahead, pose.right @ pose.right] == pytest.approx([1, 1])
     assert pose.ahead @ pose.right == pytest.approx(0, abs=1e-12)
     assert pose.depth_mm > 80
