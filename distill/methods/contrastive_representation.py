@@ -116,15 +116,15 @@ class ContrastiveRepresentation(Method):
             "label": samples.label_loss(student.logits),
         }
 
-    def _loss(self, side: int, found: Tensor) -> Tensor:
+    def _loss(self, side: int, scores: Tensor) -> Tensor:
         """Of one side's scores; the first batch sets Z, which is constant from then on."""
         images = len(self.bank_of_student)
         with torch.no_grad():
-            first = mean_over_processes(found.mean()) * images
+            first = mean_over_processes(scores.mean()) * images
             z = torch.where(self.z[side] < 0, first, self.z[side])
             if self.training:
                 self.z[side] = z
-        return contrastive_loss(found / z, images=images)
+        return contrastive_loss(scores / z, images=images)
 
 
 def scores(embeddings: Tensor, bank: Tensor, rows: Tensor, *, temperature: float) -> Tensor:

@@ -110,9 +110,9 @@ class FactorTransfer(Method):
             assert isinstance(paraphraser, Paraphraser)
             with torch.no_grad():
                 wanted = paraphraser.factor(at_least_float32(teacher.taps[theirs]))
-            found = translate(at_least_float32(student.taps[ours]))
+            factor = translate(at_least_float32(student.taps[ours]))
             whole = self.config.factor == "whole"
-            losses.append(factor_loss(found, wanted, power=None if whole else self.config.power))
+            losses.append(factor_loss(factor, wanted, power=None if whole else self.config.power))
         return {
             "factor": self.config.weight * torch.stack(losses).sum(),
             "label": samples.label_loss(student.logits),

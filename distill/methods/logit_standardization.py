@@ -87,8 +87,8 @@ class LogitStandardization(Method):
         assert teacher is not None
         (student,) = students
         plain = self.method(students, teacher, samples)
-        found = self.method((_standardised(student),), _standardised(teacher), samples)
-        return {name: plain[name] if name == "label" else self.config.weight * found[name] for name in plain}
+        standardised = self.method((_standardised(student),), _standardised(teacher), samples)
+        return {name: plain[name] if name == "label" else self.config.weight * standardised[name] for name in plain}
 
 
 def standardised(logits: Tensor) -> Tensor:

@@ -59,7 +59,7 @@ class RelationalKD(Method):
         assert teacher is not None
         (student,) = students
         losses = [relational_losses(student.taps[ours], teacher.taps[theirs]) for ours, theirs in self.pairs]
-        distances, angles = (torch.stack(found).sum() for found in zip(*losses, strict=True))
+        distances, angles = (torch.stack(of_pairs).sum() for of_pairs in zip(*losses, strict=True))
         return {
             "distance": self.config.weight * self.config.distance_weight * distances,
             "angle": self.config.weight * self.config.angle_weight * angles,

@@ -60,13 +60,13 @@ class WeightedSumConfig(Strict):
     def needs(self) -> Needs:
         """Whatever any part needs; all parts see the teacher with the batch's statistics if one does."""
         needs = [part.method.needs for part in self.parts]
-        asked = {one.teacher for one in needs}
+        asked = {of_part.teacher for of_part in needs}
         return Needs(
             teacher="taps" if "taps" in asked else "logits" if "logits" in asked else "none",
-            larger_teacher_view=any(one.larger_teacher_view for one in needs),
-            taps=tuple(dict.fromkeys(taps for one in needs for taps in one.taps)),
-            one_process=any(one.one_process for one in needs),
-            teacher_statistics="batch" if any(one.teacher_statistics == "batch" for one in needs) else "kept",
+            larger_teacher_view=any(of_part.larger_teacher_view for of_part in needs),
+            taps=tuple(dict.fromkeys(taps for of_part in needs for taps in of_part.taps)),
+            one_process=any(of_part.one_process for of_part in needs),
+            teacher_statistics="batch" if any(of_part.teacher_statistics == "batch" for of_part in needs) else "kept",
         )
 
     def build(self, setting: Setting) -> Method:
@@ -117,8 +117,8 @@ class WeightedSum(Method):
         """Every part's losses times its weight, as `METHOD.NAME`."""
         losses: dict[str, Tensor] = {}
         for kind, part in self._named():
-            found = part(students, teacher if kind in self.with_teacher else None, samples)
-            losses |= {f"{kind}.{name}": self.weights[kind] * loss for name, loss in found.items()}
+            of_part = part(students, teacher if kind in self.with_teacher else None, samples)
+            losses |= {f"{kind}.{name}": self.weights[kind] * loss for name, loss in of_part.items()}
         return losses
 
     def _named(self) -> list[tuple[str, Method]]:
