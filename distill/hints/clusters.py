@@ -133,29 +133,29 @@ def segmentation(similarity: Matrix, count: int) -> Clustering:
     return in_order(stretches)
 
 
-def near_ties(similarity: Matrix, found: Clustering, *, contiguous: bool = False) -> tuple[NearTie, ...]:
+def near_ties(similarity: Matrix, clustering: Clustering, *, contiguous: bool = False) -> tuple[NearTie, ...]:
     """Blocks that lie between two clusters and carry a hint along, the closest first.
 
     Args:
         similarity: as it was clustered.
-        found: its clusters.
+        clustering: its clusters.
         contiguous: blocks may only move where no cluster is scattered by it.
     """
-    apart = distances(similarity, found.clusters)
+    apart = distances(similarity, clustering.clusters)
     ties = []
-    for block, own in enumerate(found.cluster_of()):
-        if len(found.clusters[own]) == 1:
+    for block, own in enumerate(clustering.cluster_of()):
+        if len(clustering.clusters[own]) == 1:
             continue
-        for other in range(len(found.clusters)):
+        for other in range(len(clustering.clusters)):
             margin = float(apart[block, other] - apart[block, own])
             if other == own or margin >= NEAR:
                 continue
             moved = [
                 sorted({*members, block} if number == other else {*members} - {block})
-                for number, members in enumerate(found.clusters)
+                for number, members in enumerate(clustering.clusters)
             ]
             then = in_order(moved)
-            if then.hints != found.hints and not (contiguous and then.scattered()):
+            if then.hints != clustering.hints and not (contiguous and then.scattered()):
                 ties.append(NearTie(block, own, other, max(margin, 0.0), then.hints))
     return tuple(sorted(ties, key=lambda tie: tie.margin))
 

@@ -80,15 +80,15 @@ def features(
 @torch.inference_mode()
 def pooled_features(model: ImageClassifier, places: Sequence[str], images: Tensor) -> Tensor:
     """Features of images [B, C, H, W] in one call, pooled as soon as they are passed: float32 [B, D]."""
-    found: dict[str, Tensor] = {}
+    by_place: dict[str, Tensor] = {}
     last = _channels_last(model)
 
     def keep(place: str, value: Tensor) -> None:
-        found[place] = pooled(value, channels_last=last).float()
+        by_place[place] = pooled(value, channels_last=last).float()
 
     with hooks(model.network, tuple(dict.fromkeys(places)), keep):
         model(images)
-    return torch.cat([found[place] for place in places], dim=1)
+    return torch.cat([by_place[place] for place in places], dim=1)
 
 
 def pooled(activation: Tensor, *, channels_last: bool = False) -> Tensor:
