@@ -49,25 +49,25 @@ class Finding:
 
 def findings(survey: Survey) -> list[Finding]:
     """The worst first."""
-    found: list[Finding] = []
+    entries: list[Finding] = []
     if survey.problem:
-        found.append(Finding("bad", survey.problem))
+        entries.append(Finding("bad", survey.problem))
     if survey.unreadable:
-        found.append(Finding("bad", f"{_pictures(len(survey.unreadable))} cannot be decoded; they are listed below."))
-    found += [Finding("bad" if each.is_certain else "warn", each.sentence + ".") for each in survey.repeats]
-    found += [Finding("warn", sentence + ".") for sentence in survey.remarks]
-    found += _of_pictures(survey)
-    if not found:
-        found.append(Finding("good", "Nothing odd: every picture can be decoded, and none lies in two places."))
-    return sorted(found, key=lambda each: ("bad", "warn", "good").index(each.grade))
+        entries.append(Finding("bad", f"{_pictures(len(survey.unreadable))} cannot be decoded; they are listed below."))
+    entries += [Finding("bad" if each.is_certain else "warn", each.sentence + ".") for each in survey.repeats]
+    entries += [Finding("warn", sentence + ".") for sentence in survey.remarks]
+    entries += _of_pictures(survey)
+    if not entries:
+        entries.append(Finding("good", "Nothing odd: every picture can be decoded, and none lies in two places."))
+    return sorted(entries, key=lambda each: ("bad", "warn", "good").index(each.grade))
 
 
 def _of_pictures(survey: Survey) -> list[Finding]:
-    found: list[Finding] = []
+    entries: list[Finding] = []
     sizes = Counter(picture.label for picture in survey.pictures if picture.split == "train")
     if sizes and max(sizes.values()) > IMBALANCE * min(sizes.values()):
         (most, large), (least, small) = sizes.most_common()[0], sizes.most_common()[-1]
-        found.append(
+        entries.append(
             Finding(
                 "warn",
                 f"Classes are uneven: {large} training pictures of {survey.class_names[most]}, {small} of "
@@ -78,10 +78,10 @@ def _of_pictures(survey: Survey) -> list[Finding]:
     if dark:
         show = "shows" if len(dark) == 1 else "show"
         names = _few([picture.name for picture in dark])
-        found.append(Finding("warn", f"{_pictures(len(dark))} {show} next to nothing, nearly black: {names}."))
+        entries.append(Finding("warn", f"{_pictures(len(dark))} {show} next to nothing, nearly black: {names}."))
     if survey.pictures and all(picture.is_grey for picture in survey.pictures):
-        found.append(Finding("good", "Every picture is grey: --set dataset.channels=1 reads a third of the values."))
-    return found
+        entries.append(Finding("good", "Every picture is grey: --set dataset.channels=1 reads a third of the values."))
+    return entries
 
 
 def summary(survey: Survey, doubts: Doubts | None = None) -> dict[str, Any]:

@@ -121,14 +121,14 @@ def look_at(config: PictureFolder) -> Survey:
     root = Path(config.path)
     problem, patients = None, dict[SplitName, int]()
     try:
-        found = config.find()
-        class_names, remarks = found.class_names, [*found.remarks]
+        listing = config.find()
+        class_names, remarks = listing.class_names, [*listing.remarks]
         places = [
             _Place(file, split, int(label))
-            for split, part in found.parts.items()
+            for split, part in listing.parts.items()
             for file, label in zip(part.files, part.labels, strict=True)
         ]
-        for split, part in found.parts.items():
+        for split, part in listing.parts.items():
             remarks += part.about_files(split, root)
             if part.owners is not None:
                 patients[split] = len(np.unique(part.owners))

@@ -97,8 +97,8 @@ def _dot_plot(study: StudyRuns, name: str, title: str, caption: str, rows: list[
 
 def _draw_row(axes: Axes, position: int, row: Row) -> list[float]:
     """Draw mean, interval and runs; returns the values that must be in sight."""
-    found = accuracy(row.repeats)
-    mean, half = 100 * found.mean, 100 * half_width(found)
+    estimate = accuracy(row.repeats)
+    mean, half = 100 * estimate.mean, 100 * half_width(estimate)
     runs = [100 * repeat.training.best.accuracy for repeat in row.repeats]
     axes.errorbar(
         mean,

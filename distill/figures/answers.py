@@ -31,9 +31,9 @@ def draw_answers(study: StudyRuns) -> Iterator[Drawing | LeftOut]:
     chosen = [chosen_runs(study, student) for student in study.students]
     answers = predictions([run for runs in chosen for run in runs])
     for runs in chosen:
-        found = [answers[run.folder] for run in runs]
-        yield confusion(study, runs, found)
-        yield reliability_diagram(study, runs, found)
+        of_seeds = [answers[run.folder] for run in runs]
+        yield confusion(study, runs, of_seeds)
+        yield reliability_diagram(study, runs, of_seeds)
 
 
 def chosen_runs(study: StudyRuns, student: str) -> list[Repeat]:
@@ -50,7 +50,7 @@ def confusion(study: StudyRuns, runs: Sequence[Repeat], answers: Sequence[Answer
     classes = runs[0].card.class_names
     if len(classes) > MOST_CLASSES:
         return LeftOut(name, f"{len(classes)} classes do not fit on a page (at most {MOST_CLASSES})")
-    counts = sum(confusion_counts(found.logits, found.labels) for found in answers)
+    counts = sum(confusion_counts(of_seed.logits, of_seed.labels) for of_seed in answers)
     assert isinstance(counts, np.ndarray)
     shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = 2.2 + 0.34 * len(classes) if len(classes) <= MOST_CLASSES_WITH_NUMBERS else PAGE_IN
@@ -99,12 +99,12 @@ class Panel:
 def reliability_diagram(study: StudyRuns, runs: Sequence[Repeat], answers: Sequence[Answers]) -> Drawing | LeftOut:
     """Accuracy by confidence; before and after temperature scaling where every seed has a calibrated checkpoint."""
     temperatures = [temperature(run) for run in runs]
-    logits, labels = [found.logits for found in answers], [found.labels for found in answers]
+    logits, labels = [of_seed.logits for of_seed in answers], [of_seed.labels for of_seed in answers]
     if all(temperatures):
-        judge = [halves(found.split)[1] for found in answers]
-        logits = [one[chosen] for one, chosen in zip(logits, judge, strict=True)]
-        labels = [one[chosen] for one, chosen in zip(labels, judge, strict=True)]
-        scaled = [one / (found or 1.0) for one, found in zip(logits, temperatures, strict=True)]
+        judge = [halves(of_seed.split)[1] for of_seed in answers]
+        logits = [rows[chosen] for rows, chosen in zip(logits, judge, strict=True)]
+        labels = [rows[chosen] for rows, chosen in zip(labels, judge, strict=True)]
+        scaled = [rows / (divisor or 1.0) for rows, divisor in zip(logits, temperatures, strict=True)]
         panels = [panel("before", logits, labels), panel("after temperature scaling", scaled, labels)]
     else:
         panels = [panel("", logits, labels)]
@@ -112,9 +112,9 @@ def reliability_diagram(study: StudyRuns, runs: Sequence[Repeat], answers: Seque
     title = f"Reliability of {student}, {runs[0].technique}"
     figure = page(COLUMN_IN * len(panels), 4.3)
     grid = figure.subplots(2, len(panels), sharex=True, sharey="row", squeeze=False, height_ratios=(3, 1))
-    for above, below, one in zip(grid[0], grid[1], panels, strict=True):
-        _draw_bins(above, one)
-        _draw_counts(below, one)
+    for above, below, content in zip(grid[0], grid[1], panels, strict=True):
+        _draw_bins(above, content)
+        _draw_counts(below, content)
     figure.suptitle(title.replace(", ", "\n", 1), x=0.01, ha="left", fontsize=9, fontweight="bold")
     figure.legend(handles=[RIGHT, GAP], loc="outside lower center", ncols=2)
     how = (
@@ -132,7 +132,7 @@ def reliability_diagram(study: StudyRuns, runs: Sequence[Repeat], answers: Seque
 
 def panel(title: str, logits: Sequence[Tensor], labels: Sequence[Tensor]) -> Panel:
     """Bins over all seeds' images, ECE as a mean over seeds."""
-    errors = [metrics(one, truth, epoch=1).ece for one, truth in zip(logits, labels, strict=True)]
+    errors = [metrics(rows, truth, epoch=1).ece for rows, truth in zip(logits, labels, strict=True)]
     return Panel(title, reliability(torch.cat(list(logits)), torch.cat(list(labels))), estimate(errors))
 
 
@@ -145,11 +145,11 @@ def temperature(run: Repeat) -> float | None:
     return card.temperature if card.weights_sha256 == run.card.weights_sha256 else None
 
 
-def _draw_bins(axes: Axes, one: Panel) -> None:
+def _draw_bins(axes: Axes, panel: Panel) -> None:
     width = 1 / CALIBRATION_BINS
     axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=0.8)
     for index, (confidence, accuracy, count) in enumerate(
-        zip(one.bins.confidence, one.bins.accuracy, one.bins.count, strict=True)
+        zip(panel.bins.confidence, panel.bins.accuracy, panel.bins.count, strict=True)
     ):
         if count:
             centre = (index + 0.5) * width
@@ -164,19 +164,19 @@ def _draw_bins(axes: Axes, one: Panel) -> None:
                 hatch=GAP.get_hatch(),
                 linewidth=0.8,
             )
-    spread = "" if one.ece.half_width is None else f" ± {100 * one.ece.half_width:.1f}"
-    axes.set_title(f"{one.title}{': ' if one.title else ''}ECE {100 * one.ece.mean:.1f}{spread} %")
+    spread = "" if panel.ece.half_width is None else f" ± {100 * panel.ece.half_width:.1f}"
+    axes.set_title(f"{panel.title}{': ' if panel.title else ''}ECE {100 * panel.ece.mean:.1f}{spread} %")
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
     axes.set_ylabel("share of right answers")
 
 
-def _draw_counts(axes: Axes, one: Panel) -> None:
+def _draw_counts(axes: Axes, panel: Panel) -> None:
     width = 1 / CALIBRATION_BINS
     centres = [(index + 0.5) * width for index in range(CALIBRATION_BINS)]
-    axes.bar(centres, one.bins.count, width=0.92 * width, color=BLACK)
+    axes.bar(centres, panel.bins.count, width=0.92 * width, color=BLACK)
     axes.set_yscale("log")
-    axes.set_ylim(0.7, 2 * max(one.bins.count))
+    axes.set_ylim(0.7, 2 * max(panel.bins.count))
     axes.yaxis.set_major_locator(LogLocator(numticks=4))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.set_ylabel("images")

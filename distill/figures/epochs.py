@@ -107,20 +107,20 @@ def _curve(
     *,
     band: bool,
 ) -> None:
-    found = per_epoch(repeats, value)
-    epochs = np.arange(1, len(found) + 1)
-    means: NDArray[np.float64] = np.array([one.mean for one in found])
-    every = max(1, len(found) // 8)
+    estimates = per_epoch(repeats, value)
+    epochs = np.arange(1, len(estimates) + 1)
+    means: NDArray[np.float64] = np.array([of_epoch.mean for of_epoch in estimates])
+    every = max(1, len(estimates) // 8)
     axes.plot(
         epochs, means, color=shape.colour, linestyle=shape.line, marker=shape.marker, markevery=every, label=label
     )
     if band and len(repeats) > 1:
-        halves = np.array([half_width(one) for one in found])
+        halves = np.array([half_width(of_epoch) for of_epoch in estimates])
         axes.fill_between(epochs, means - halves, means + halves, color=shape.colour, alpha=0.18, linewidth=0)
 
 
 def _mean_line(axes: Axes, repeats: list[Repeat], label: str) -> None:
-    means = [100 * one.mean for one in per_epoch(repeats, lambda row: row["accuracy"])]
+    means = [100 * of_epoch.mean for of_epoch in per_epoch(repeats, lambda row: row["accuracy"])]
     axes.plot(range(1, len(means) + 1), means, color=GREY, linewidth=0.6, label=label, zorder=1)
 
 

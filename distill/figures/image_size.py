@@ -66,12 +66,12 @@ def _one_student(study: StudyRuns, student: str) -> Drawing:
 
 def _draw_series(axes: Axes, panel: Panel, technique: str, runs: list[Repeat], shape: Look, steps_aside: float) -> None:
     sizes = sorted({run.size_px for run in runs})
-    found = [over_seeds([run for run in runs if run.size_px == size], panel[1]) for size in sizes]
-    several = any(one.half_width is not None for one in found)
+    estimates = [over_seeds([run for run in runs if run.size_px == size], panel[1]) for size in sizes]
+    several = any(of_size.half_width is not None for of_size in estimates)
     axes.errorbar(
         [size * DODGE**steps_aside for size in sizes],
-        [one.mean for one in found],
-        yerr=[half_width(one) for one in found] if several else None,
+        [of_size.mean for of_size in estimates],
+        yerr=[half_width(of_size) for of_size in estimates] if several else None,
         color=shape.colour,
         marker=shape.marker,
         linestyle=shape.line,

@@ -162,8 +162,8 @@ def read_study(folder: Path) -> StudyRuns:
             "what is finished)."
         )
     file = StudyFile.read(folder)
-    found = [(cell, _finished(folder / cell.folder, cell.technique)) for cell in file.cells]
-    repeats = tuple(repeat for _, repeat in found if repeat is not None)
+    cells = [(cell, _finished(folder / cell.folder, cell.technique)) for cell in file.cells]
+    repeats = tuple(repeat for _, repeat in cells if repeat is not None)
     if not repeats:
         raise UsageError(
             f"no cell of {file.name} in {folder} is finished, so there is nothing to draw. "
@@ -174,7 +174,7 @@ def read_study(folder: Path) -> StudyRuns:
         folder=folder,
         baseline=file.baseline,
         repeats=repeats,
-        unfinished=tuple(f"{cell.model}, {cell.technique}, seed {cell.seed}" for cell, repeat in found if not repeat),
+        unfinished=tuple(f"{cell.model}, {cell.technique}, seed {cell.seed}" for cell, repeat in cells if not repeat),
         teacher=None if file.teacher is None else _teacher(folder / file.teacher),
     )
 

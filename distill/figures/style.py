@@ -100,9 +100,9 @@ def page(width_in: float, height_in: float) -> Figure:
     return Figure(figsize=(width_in, height_in), layout="constrained")
 
 
-def half_width(found: Estimate) -> float:
+def half_width(estimate: Estimate) -> float:
     """Of the interval; 0 for a single run, which has none."""
-    return found.half_width or 0.0
+    return estimate.half_width or 0.0
 
 
 def padded(values: Sequence[float], *, share: float = 0.06) -> tuple[float, float]:

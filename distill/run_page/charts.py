@@ -93,23 +93,23 @@ def learning_curves(rows: Sequence[dict[str, Any]], best_epoch: int) -> list[Cha
     return [Chart(chart.title, chart.caption, svg) for chart, svg in zip(charts, drawn, strict=True)]
 
 
-def reliability_diagram(found: Reliability, ece: float) -> Chart:
+def reliability_diagram(reliability: Reliability, ece: float) -> Chart:
     """How often answers of a certain confidence are right, and how many there are of each.
 
     Args:
-        found: per bin of the confidence.
+        reliability: per bin of the confidence.
         ece: expected calibration error, in [0, 1].
     """
-    bins = len(found.count)
+    bins = len(reliability.count)
     lefts = [100 * number / bins for number in range(bins)]
     with matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=(WIDTH_IN, 1.35 * HEIGHT_IN), layout="constrained")
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         upper.plot([0, 100], [0, 100], color=MUTED, linewidth=1, linestyle=LINES[1], label="as sure as it should be")
-        filled = [number for number, count in enumerate(found.count) if count]
+        filled = [number for number, count in enumerate(reliability.count) if count]
         upper.bar(
             [lefts[number] for number in filled],
-            [100 * found.accuracy[number] for number in filled],
+            [100 * reliability.accuracy[number] for number in filled],
             width=100 / bins,
             align="edge",
             color=ACCENT,
@@ -118,8 +118,8 @@ def reliability_diagram(found: Reliability, ece: float) -> Chart:
         )
         upper.set(ylabel="right (%)", xlim=(0, 100), ylim=(0, 100))
         upper.legend(loc="upper left")
-        total = sum(found.count)
-        shares = [100 * count / total for count in found.count]
+        total = sum(reliability.count)
+        shares = [100 * count / total for count in reliability.count]
         lower.bar(lefts, shares, width=100 / bins, align="edge", color=MUTED, edgecolor=SURFACE, linewidth=1)
         lower.set(xlabel="confidence (%)", ylabel="images (%)")
         for axes in (upper, lower):
