@@ -167,22 +167,22 @@ def figures(
     from distill.figures.journal import read_times
     from distill.figures.runs import read_study
 
-    found = read_study(path if path.exists() else STUDIES / path)
+    runs = read_study(path if path.exists() else STUDIES / path)
     journal = measurements or (MEASUREMENTS if MEASUREMENTS.is_file() else None)
     times = read_times(journal) if journal else ()
-    folder = out or found.folder / "figures"
-    entries, left_out = draw_study(found, times, folder)
+    folder = out or runs.folder / "figures"
+    entries, left_out = draw_study(runs, times, folder)
     rows = [(escape(entry.name), escape(entry.title)) for entry in entries]
-    terminal.console.print(terminal.table(escape(f"figures of {found.name} in {folder}"), ["figure", "shows"], rows))
+    terminal.console.print(terminal.table(escape(f"figures of {runs.name} in {folder}"), ["figure", "shows"], rows))
     for missing in left_out:
         terminal.say(escape(f"left out: {missing.name}: {missing.reason}"))
-    if found.unfinished:
-        total = len(found.unfinished) + len(found.repeats)
-        few = [*found.unfinished[:UNFINISHED_SHOWN], *(["…"] if len(found.unfinished) > UNFINISHED_SHOWN else [])]
+    if runs.unfinished:
+        total = len(runs.unfinished) + len(runs.repeats)
+        few = [*runs.unfinished[:UNFINISHED_SHOWN], *(["…"] if len(runs.unfinished) > UNFINISHED_SHOWN else [])]
         terminal.say(
-            f"[yellow]{len(found.unfinished)} of {total} cells are not finished and in no figure:[/] "
+            f"[yellow]{len(runs.unfinished)} of {total} cells are not finished and in no figure:[/] "
             f"{escape('; '.join(few))}. Go on with: "
-            f"{terminal.command('python', '-m', 'distill', 'study', found.name, '--out', found.folder)}"
+            f"{terminal.command('python', '-m', 'distill', 'study', runs.name, '--out', runs.folder)}"
         )
     if as_json:
         terminal.answer((folder / INDEX_FILE).read_text().rstrip())
@@ -276,13 +276,13 @@ def evaluate_(
     device = next(loaded.model.parameters()).device
     batches = Batches(split, batch_size=256, device=device)
     title = f"{path} on its validation images"
-    found = qualities(predict(loaded.model, batches), split, epoch=training.epoch)
-    whole = found[0]
-    if len(found) == 1:
+    by_unit = qualities(predict(loaded.model, batches), split, epoch=training.epoch)
+    whole = by_unit[0]
+    if len(by_unit) == 1:
         _show([(f"epoch {training.epoch}", whole.metrics)], title)
     else:
-        _show([(f"epoch {training.epoch}, {each.count:,} {each.unit}", each.metrics) for each in found], title)
-    for each in found:
+        _show([(f"epoch {training.epoch}, {each.count:,} {each.unit}", each.metrics) for each in by_unit], title)
+    for each in by_unit:
         if each.accuracy_interval is not None:
             low, high = (100 * bound for bound in each.accuracy_interval)
             terminal.say(
@@ -290,7 +290,7 @@ def evaluate_(
                 f"{each.patients:,} patients"
             )
     if as_json:
-        terminal.answer(json.dumps(_facts(whole) | ({"clips": _facts(found[1])} if len(found) > 1 else {})))
+        terminal.answer(json.dumps(_facts(whole) | ({"clips": _facts(by_unit[1])} if len(by_unit) > 1 else {})))
 
 
 @app.command()
@@ -361,23 +361,23 @@ def hints(
         searched = of_config(with_overrides(_load_config(teacher), assignments or []))
     options = Options(metric, clusters, images, activation, contiguous)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    found = search(searched, options, device)
+    record = search(searched, options, device)
     path = out or HINTS / f"{Path(teacher).name.removesuffix('.json')}.json"
-    write_drawing(path.parent, draw(found, path.stem))
-    found.write(path)
+    write_drawing(path.parent, draw(record, path.stem))
+    record.write(path)
     rows = [
-        (str(number), escape(listed(cluster.blocks)), escape(point), escape(found.blocks[cluster.hint - 1].place))
-        for number, (cluster, point) in enumerate(zip(found.clusters, found.points, strict=True), start=1)
+        (str(number), escape(listed(cluster.blocks)), escape(point), escape(record.blocks[cluster.hint - 1].place))
+        for number, (cluster, point) in enumerate(zip(record.clusters, record.points, strict=True), start=1)
     ]
     terminal.console.print(
-        terminal.table(escape(f"hints of {found.teacher}"), ["cluster", "blocks", "hint", "place"], rows)
+        terminal.table(escape(f"hints of {record.teacher}"), ["cluster", "blocks", "hint", "place"], rows)
     )
-    terminal.say(f"by {metric}, {activation}-activation, over {found.data.num_images:,} training images")
-    for remark in remarks(found):
+    terminal.say(f"by {metric}, {activation}-activation, over {record.data.num_images:,} training images")
+    for remark in remarks(record):
         terminal.say(escape(remark))
     terminal.say(escape(f"the picture is in {path.with_suffix('.png')} and {path.with_suffix('.svg')}"))
     if as_json:
-        terminal.answer(found.to_json())
+        terminal.answer(record.to_json())
         return
     terminal.product(
         path, terminal.command("python", "-m", "distill", "run", "RECIPE", "--set", f"method.hints={path}")
@@ -431,16 +431,16 @@ def _facts(quality: "Quality") -> dict[str, Any]:
 def _calibrate(path: Path, data: Path | None, *, as_json: bool) -> None:
     from distill.calibration import calibrate
 
-    folder, found = calibrate(path, data)
-    terminal.say(f"temperature {found.temperature:.3f}, fitted on one half of the validation images")
+    folder, scaling = calibrate(path, data)
+    terminal.say(f"temperature {scaling.temperature:.3f}, fitted on one half of the validation images")
     _show(
-        [("before", found.before), (f"logits / {found.temperature:.3f}", found.after)],
+        [("before", scaling.before), (f"logits / {scaling.temperature:.3f}", scaling.after)],
         f"{path} on its validation images",
     )
     terminal.say("measured on the other half; no patient is in both where patients are known")
     if as_json:
-        before, after = (metrics.model_dump(mode="json") for metrics in (found.before, found.after))
-        facts = {"folder": str(folder), "temperature": found.temperature, "before": before, "after": after}
+        before, after = (metrics.model_dump(mode="json") for metrics in (scaling.before, scaling.after))
+        facts = {"folder": str(folder), "temperature": scaling.temperature, "before": before, "after": after}
         terminal.answer(json.dumps(facts))
         return
     terminal.product(folder, _export_command(folder))
@@ -502,13 +502,13 @@ def _show(rows: "list[tuple[str, Metrics]]", title: str) -> None:
     cells = [
         (
             name,
-            f"{100 * found.accuracy:.2f} %",
-            f"{found.macro_f1:.3f}",
-            f"{found.ece:.3f}",
-            f"{found.entropy_nats:.3f}",
-            f"{found.loss:.3f}",
+            f"{100 * metrics.accuracy:.2f} %",
+            f"{metrics.macro_f1:.3f}",
+            f"{metrics.ece:.3f}",
+            f"{metrics.entropy_nats:.3f}",
+            f"{metrics.loss:.3f}",
         )
-        for name, found in rows
+        for name, metrics in rows
     ]
     columns = ["epoch", "accuracy", "macro F1", "ECE", "entropy (nats)", "loss"]
     terminal.console.print(terminal.table(escape(title), columns, cells))

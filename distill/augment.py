@@ -236,8 +236,8 @@ def moved(pixels: Tensor, names: Sequence[str], strengths: Sequence[float]) -> T
     )
     inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
     samples = torch.arange(batch, device=device)[:, None, None]
-    found = pixels[samples, rows.clamp_(0, height - 1), columns.clamp_(0, width - 1)]
-    return found * inside[..., None]
+    nearest = pixels[samples, rows.clamp_(0, height - 1), columns.clamp_(0, width - 1)]
+    return nearest * inside[..., None]
 
 
 def source_of(name: str, strength: float, height: int, width: int) -> list[list[float]]:

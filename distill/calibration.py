@@ -61,8 +61,8 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
         return F.cross_entropy(exact / np.exp(log_temperature), labels).item()
 
     bounds = (float(np.log(0.05)), float(np.log(20.0)))
-    found = minimize_scalar(loss, bounds=bounds, method="bounded")
-    return float(np.exp(found.x))  # pyright: ignore[reportAttributeAccessIssue]
+    minimum = minimize_scalar(loss, bounds=bounds, method="bounded")
+    return float(np.exp(minimum.x))  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def halves(split: Split, *, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -132,8 +132,8 @@ def calibrate(path: Path, data: Path | None = None) -> tuple[Path, TemperatureSc
         raise UsageError(f"{path} is calibrated already (temperature {loaded.card.temperature:.3f}).")
     split = loaded.split("validation")
     logits = predict(loaded.model, Batches(split, batch_size=256, device=torch.device("cpu")))
-    found = scale_temperature(logits, split, epoch=training.epoch)
-    loaded.model.temperature = found.temperature
+    scaling = scale_temperature(logits, split, epoch=training.epoch)
+    loaded.model.temperature = scaling.temperature
     folder = path / CALIBRATED
     checkpoint.save(
         folder,
@@ -143,7 +143,7 @@ def calibrate(path: Path, data: Path | None = None) -> tuple[Path, TemperatureSc
         preprocess=loaded.card.preprocess,
         training=training,
     )
-    return folder, found
+    return folder, scaling
 
 
 def calibrate_run(path: Path) -> Path:

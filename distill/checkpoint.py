@@ -102,7 +102,7 @@ class DataIdentity(Strict):
         """
         config = self.at(place)
         try:
-            found = config.load(split, preprocess)
+            images = config.load(split, preprocess)
         except UsageError as error:
             then = getattr(self.config, "path", None)
             if place is not None or then is None:
@@ -112,16 +112,16 @@ class DataIdentity(Strict):
                 f"{error} The run's data were in {then!r}{where}. If they lie elsewhere now, name the place: "
                 "--data FOLDER"
             ) from error
-        expected, sha256 = getattr(self, f"{split}_sha256"), found.sha256()
+        expected, sha256 = getattr(self, f"{split}_sha256"), images.sha256()
         if sha256 != expected:
             count = getattr(self, f"num_{split}")
             raise UsageError(
                 f"the {split} images of {getattr(config, 'path', config.kind)} are not those this checkpoint was "
-                f"trained with: {len(found)} images with hash {sha256[:12]}…, the card says {count} with "
+                f"trained with: {len(images)} images with hash {sha256[:12]}…, the card says {count} with "
                 f"{str(expected)[:12]}…. Accuracy measured on them would not be this model's. Put the old data back, "
                 "name their place with --data FOLDER, or train again on the new."
             )
-        return found
+        return images
 
 
 class Training(Strict):
@@ -265,10 +265,10 @@ def read_card(folder: Path) -> Card:
     weights_file = folder / WEIGHTS_FILE
     if not weights_file.is_file():
         raise UsageError(f"{folder} has a card but no {WEIGHTS_FILE}. Copy the missing file back or train again.")
-    found = sha256_of_file(weights_file)
-    if found != card.weights_sha256:
+    sha256 = sha256_of_file(weights_file)
+    if sha256 != card.weights_sha256:
         raise UsageError(
-            f"{weights_file} does not match its card: SHA-256 is {found[:12]}…, the card says "
+            f"{weights_file} does not match its card: SHA-256 is {sha256[:12]}…, the card says "
             f"{card.weights_sha256[:12]}…. The file was changed or cut off; copy it again or train again."
         )
     return card

@@ -47,13 +47,13 @@ def qualities(logits: Tensor, split: Split, *, epoch: int) -> tuple[Quality, ...
     """
     labels = torch.from_numpy(split.labels).to(logits.device)
     unit = "images" if split.clips is None else "frames"
-    found = [_quality(unit, logits, labels, split.groups, epoch)]
+    by_unit = [_quality(unit, logits, labels, split.groups, epoch)]
     if split.clips is not None:
         first, clip_of = np.unique(split.clips, return_index=True, return_inverse=True)[1:]
         groups = None if split.groups is None else split.groups[first]
         means = mean_of_clips(logits, torch.from_numpy(clip_of).to(logits.device))
-        found.append(_quality("clips", means, labels[torch.from_numpy(first).to(labels.device)], groups, epoch))
-    return tuple(found)
+        by_unit.append(_quality("clips", means, labels[torch.from_numpy(first).to(labels.device)], groups, epoch))
+    return tuple(by_unit)
 
 
 def mean_of_clips(logits: Tensor, clips: Tensor) -> Tensor:

@@ -138,8 +138,8 @@ def _by_seed(results: Sequence[Result], technique: str) -> dict[int, Training]:
 def _differences(runs: dict[str, dict[int, Training]], baseline: str) -> dict[str, Difference]:
     base = runs.get(baseline, {})
     pairs = {
-        name: [found[seed].best.accuracy - base[seed].best.accuracy for seed in sorted(found.keys() & base.keys())]
-        for name, found in runs.items()
+        name: [by_seed[seed].best.accuracy - base[seed].best.accuracy for seed in sorted(by_seed.keys() & base.keys())]
+        for name, by_seed in runs.items()
         if name != baseline
     }
     raw = {name: paired_p_value(values) for name, values in pairs.items()}

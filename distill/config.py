@@ -22,11 +22,11 @@ HINTS = "method.hints="
 """An assignment of a file, which is no setting itself."""
 
 
-class _Found:
-    """Marks what is found when a run begins and follows from its settings and files: no part of the identity."""
+class _Derived:
+    """Marks what is derived when a run begins, from its settings and files: no part of the identity."""
 
 
-FOUND = _Found()
+DERIVED = _Derived()
 
 
 class ImageSettings(Strict):
@@ -287,7 +287,7 @@ class TrainingSettings(Strict):
     schedule: Annotated[Cosine | Steps | OneCycle, Field(discriminator="kind")] = Cosine()
     augment: Augment = Augment()
     weights: Annotated[str | None, LATER] = None
-    origin: Annotated[Origin | None, FOUND] = None
+    origin: Annotated[Origin | None, DERIVED] = None
     backbone_lr_factor: Annotated[float, Field(gt=0, le=10), LATER] = 1.0
     layer_lr_decay: Annotated[float, Field(gt=0, le=1), LATER] = 1.0
     frozen: Annotated[tuple[str, ...], LATER] = ()
@@ -457,7 +457,7 @@ def _without_unused(value: object, dump: Any) -> Any:
         name: _without_unused(getattr(value, name), dump[name])
         for name, field in type(value).model_fields.items()
         if name in dump
-        and FOUND not in field.metadata
+        and DERIVED not in field.metadata
         and (LATER not in field.metadata or getattr(value, name) != field.default)
     }
 

@@ -58,15 +58,15 @@ class Contract(Strict):
             raw: object = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise UsageError(f"{source} is not valid JSON ({error}). It may be cut off; make it again.") from error
-        found = None
+        version = None
         if isinstance(raw, dict):
             old = cast("dict[str, Any]", raw)
             new = cls.upgraded(old)
-            found = new.get("schema_version")
+            version = new.get("schema_version")
             text = text if new is old else json.dumps(new)
-        if found != cls.SCHEMA_VERSION:
+        if version != cls.SCHEMA_VERSION:
             raise UsageError(
-                f"{source} has schema version {found!r}, but this version of the toolkit reads {cls.SCHEMA_VERSION} "
+                f"{source} has schema version {version!r}, but this version of the toolkit reads {cls.SCHEMA_VERSION} "
                 f"({cls.__name__}). Use the toolkit that wrote it, or make it again with this one."
             )
         try:

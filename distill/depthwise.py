@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def quicken(network: nn.Module) -> None:
+def use_fast_depthwise(network: nn.Module) -> None:
     """Let every depthwise convolution of a network use `DepthwiseConv2d`; names, weights and results stay."""
     for module in network.modules():
         if type(module) is nn.Conv2d and _is_plain_depthwise(module):

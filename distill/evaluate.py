@@ -46,8 +46,8 @@ def metrics(logits: Tensor, labels: Tensor, *, epoch: int, split: SplitName = "v
     loss = F.cross_entropy(logits, labels)
     broken = int((~torch.isfinite(logits)).any(dim=1).sum())
     if broken or not torch.isfinite(loss):
-        found = f"NaN or infinity for {broken} of {len(logits)} images" if broken else "numbers too large for a loss"
-        raise WorkFailed(f"after epoch {epoch} the network answers the {split} images with {found}.")
+        fault = f"NaN or infinity for {broken} of {len(logits)} images" if broken else "numbers too large for a loss"
+        raise WorkFailed(f"after epoch {epoch} the network answers the {split} images with {fault}.")
     probabilities = logits.softmax(dim=1)
     entropy = torch.special.entr(probabilities).sum(dim=1).mean()
     return Metrics(

@@ -82,10 +82,10 @@ class Guest(nn.Module):
     def _ask(self, images: Tensor) -> Tensor:
         missing = (self.manner.batch or self.manner.least) - len(images)
         full = torch.cat([images, images[-1:].expand(missing, -1, -1, -1)]) if missing > 0 else images
-        found = self.network(full)
+        output = self.network(full)
         for step in self.manner.place:
-            found = found[step]
-        return rows(found)[: len(images)].float()
+            output = output[step]
+        return rows(output)[: len(images)].float()
 
 
 def tried(
@@ -176,9 +176,9 @@ def order_among(own_order: tuple[str, ...], class_names: tuple[str, ...]) -> tup
     return tuple(own_order.index(name) for name in class_names)
 
 
-def rows(found: Tensor) -> Tensor:
+def rows(tensor: Tensor) -> Tensor:
     """One row per image: [B] and [B, K, 1, 1] as [B, K]."""
-    return found.unsqueeze(1) if found.ndim == 1 else found.flatten(1)
+    return tensor.unsqueeze(1) if tensor.ndim == 1 else tensor.flatten(1)
 
 
 def last_words(error: Exception) -> str:
@@ -211,10 +211,10 @@ def _manner(
     for dtype in dict.fromkeys((torch.float32, *_dtypes(network))):
         for grey in (False, True) if preprocess.channels == 1 else (False,):
             asked = (images[:, :1] if grey else images).to(dtype)
-            batch, least, found = _batch(network, asked, failures)
-            if found is None:
+            batch, least, output = _batch(network, asked, failures)
+            if output is None:
                 continue
-            place, ndim, notes = _place(found, batch or MANY, num_classes, source)
+            place, ndim, notes = _place(output, batch or MANY, num_classes, source)
             if dtype != torch.float32:
                 notes.append(f"it computes in {str(dtype).removeprefix('torch.')} and is asked so")
             if batch is not None:
@@ -239,38 +239,38 @@ def _batch(network: nn.Module, images: Tensor, failures: list[str]) -> tuple[int
 
     def answer(count: int) -> object:
         try:
-            found = network(images[torch.arange(count) % len(images)])
+            output = network(images[torch.arange(count) % len(images)])
         except Exception as error:  # a program from elsewhere may raise anything
             failures.append(f"{type(error).__name__}: {last_words(error)}")
             return None
-        return found if any(len(tensor) == count for _, tensor in _tensors(found) if tensor.ndim) else None
+        return output if any(len(tensor) == count for _, tensor in _tensors(output) if tensor.ndim) else None
 
     many = answer(MANY)
     if many is not None and answer(MANY - 3) is not None:
         return None, next((count for count in (1, 2) if answer(count) is not None), MANY - 3), many
     for count in BATCHES:
-        found = answer(count)
-        if found is not None:
-            return count, count, found
+        output = answer(count)
+        if output is not None:
+            return count, count, output
     if not failures:
         failures.append("its answer does not have one row per image")
     return None, 1, None
 
 
-def _tensors(found: object, place: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Tensor]]:
-    if isinstance(found, Tensor):
-        yield place, found
-    elif isinstance(found, Mapping):
-        for key, value in found.items():
+def _tensors(output: object, place: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Tensor]]:
+    if isinstance(output, Tensor):
+        yield place, output
+    elif isinstance(output, Mapping):
+        for key, value in output.items():
             yield from _tensors(value, (*place, key))
-    elif isinstance(found, tuple | list):
-        for position, value in enumerate(found):
+    elif isinstance(output, tuple | list):
+        for position, value in enumerate(output):
             yield from _tensors(value, (*place, position))
 
 
-def _place(found: object, count: int, num_classes: int, source: str) -> tuple[tuple[str | int, ...], int, list[str]]:
+def _place(output: object, count: int, num_classes: int, source: str) -> tuple[tuple[str | int, ...], int, list[str]]:
     """Where the logits are in what a network returns, their dimensions, and a sentence if that is not all of it."""
-    everything = list(_tensors(found))
+    everything = list(_tensors(output))
     tensors = [(place, tensor) for place, tensor in everything if tensor.ndim and len(tensor) == count]
     widths = (num_classes, 1) if num_classes == 2 else (num_classes,)
     fitting = [(place, each) for place, each in tensors if each.is_floating_point() and rows(each).shape[1] in widths]

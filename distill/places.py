@@ -81,14 +81,14 @@ class Named:
         if name not in ("stem", "pooled"):
             return None
         pooled = self.points.pooled
-        found = self.points.stem if name == "stem" else None if pooled is None else Point(pooled, pooled)
-        if found is None and name not in self.paths:
+        point = self.points.stem if name == "stem" else None if pooled is None else Point(pooled, pooled)
+        if point is None and name not in self.paths:
             raise UsageError(
                 f"a {self.kind} has no {name} that could be recognised: the stem is what goes into the first block, "
                 "pooled what goes into the first linear layer after the last one. Name a module's path instead; "
                 "python -m distill taps MODEL lists them."
             )
-        return found
+        return point
 
     def before(self, place: str) -> str:
         """Before the activation that a place lies behind; the same place if it lies behind none."""
@@ -135,5 +135,5 @@ def _places(places: Places, named: Named) -> tuple[str, ...]:
     if not isinstance(places, str):
         return tuple(named.place(place) for place in places)
     row = places.removesuffix(PRE)
-    found = stage_ends(named.network) if row == "stage-ends" else [point.post for point in named.points.blocks]
-    return tuple(named.before(place) if places.endswith(PRE) else place for place in found)
+    paths = stage_ends(named.network) if row == "stage-ends" else [point.post for point in named.points.blocks]
+    return tuple(named.before(place) if places.endswith(PRE) else place for place in paths)

@@ -53,8 +53,8 @@ class Processes:
         if self.share.number == 0:
             try:
                 result = work(*args, **kwargs)
-            except ToolError as found:
-                error = found
+            except ToolError as raised:
+                error = raised
         result, error = self.fabric.broadcast((result, error))
         if error is not None:
             raise error

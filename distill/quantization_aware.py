@@ -233,13 +233,13 @@ def operations(student: nn.Module, example: Tensor) -> tuple[Operation, ...]:
         raise UsageError(f"the network does other operations in training than in evaluation: {_FIXED}")
     if not WEIGHTED.intersection(evaluated.names):
         raise UsageError(f"the network has none of {', '.join(sorted(WEIGHTED))}: there is nothing to quantize.")
-    found: list[Operation] = []
+    sequence: list[Operation] = []
     ranges = 0
     for number, name in enumerate(evaluated.names):
         absorbed = number in evaluated.absorbed
-        found.append(Operation(name, None if absorbed else ranges))
+        sequence.append(Operation(name, None if absorbed else ranges))
         ranges += not absorbed
-    return tuple(found)
+    return tuple(sequence)
 
 
 def pinned(config: RunConfig) -> RunConfig:

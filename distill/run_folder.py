@@ -181,10 +181,10 @@ class RunFolder:
                 f"{self.best} holds a checkpoint, but {self.path} has no {CONFIG_FILE} that says of which run. "
                 "Choose another folder with --out, or --restart to replace it."
             )
-        found = self._read_state()
-        if found is None:
+        stored = self._read_state()
+        if stored is None:
             return State()
-        state, of_data, self.teacher_sha256 = found
+        state, of_data, self.teacher_sha256 = stored
         if not resume:
             raise UsageError(
                 f"{self.path} holds an unfinished run ({state.epoch} of {self.config.training.epochs} epochs). "
@@ -280,8 +280,8 @@ class RunFolder:
         if (card := self.finished()) is not None:
             assert card.training is not None
             return RunData.of_card(card)
-        found = self._read_state() if self._holds_same_config() else None
-        return None if found is None else found[1]
+        stored = self._read_state() if self._holds_same_config() else None
+        return None if stored is None else stored[1]
 
     def _read_state(self) -> tuple[State, RunData | None, str | None] | None:
         """The state, and the data and the teacher that it belongs to."""

@@ -56,13 +56,13 @@ def spans(stages: Sequence[Stage], epochs: int, *, kind: str) -> tuple[Span, ...
             f"method {kind} trains in stages ({named}), which take {need} epochs; training.epochs is {epochs}. "
             f"Set training.epochs={fixed + len(open_ended)} or other lengths of the stages."
         )
-    found: list[Span] = []
+    schedule: list[Span] = []
     first = 0
     for stage in stages:
         length = epochs - fixed if stage.epochs is None else stage.epochs
-        found.append(Span(stage, first, first + length))
+        schedule.append(Span(stage, first, first + length))
         first += length
-    return tuple(found)
+    return tuple(schedule)
 
 
 def span_of(epoch: int, phases: Sequence[Span]) -> Span:

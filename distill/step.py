@@ -114,7 +114,9 @@ def parameter_groups(objective: Objective) -> list[dict[str, Any]]:
     """What learns now: the students' parameters, and the method's as it groups them."""
     of_students = objective.fine_tuning.groups(list(objective.students.parameters()))
     groups = [*of_students, *objective.method.parameter_groups()]
-    learning = [{**group, "params": [one for one in group["params"] if one.requires_grad]} for group in groups]
+    learning = [
+        {**group, "params": [parameter for parameter in group["params"] if parameter.requires_grad]} for group in groups
+    ]
     return [group for group in learning if group["params"]]
 
 

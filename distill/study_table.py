@@ -87,7 +87,7 @@ def comma_separated(lines: Sequence[Line]) -> str:
     writer.writerow(["student", "technique", "runs", "failed", "num_parameters", *head, *times, *extra])
     for line in lines:
         estimates: list[Estimate | None] = [getattr(line, name) for name in QUANTITIES]
-        values = [value for found in estimates for value in _parts(found)]
+        values = [value for estimate in estimates for value in _parts(estimate)]
         against = line.against_baseline
         compared = [against.mean, against.pairs, against.p_value, against.verdict] if against else [None] * 4
         writer.writerow(
@@ -136,9 +136,9 @@ def _conditions(results: Sequence[Result]) -> str:
 
 
 def _narrow_cells_of(line: Line) -> tuple[str, ...]:
-    found = line.against_baseline
-    p_value = "" if found is None or found.p_value is None else f", p = {found.p_value:.3f}"
-    verdict = "" if found is None else found.verdict.replace("no difference", "not")
+    difference = line.against_baseline
+    p_value = "" if difference is None or difference.p_value is None else f", p = {difference.p_value:.3f}"
+    verdict = "" if difference is None else difference.verdict.replace("no difference", "not")
     return (
         line.technique,
         _runs(line),
@@ -147,7 +147,7 @@ def _narrow_cells_of(line: Line) -> tuple[str, ...]:
         f"{line.ece.mean:.3f}",
         _plain(line.median_batch_ms, digits=1),
         _plain(line.min_epoch_s, digits=2),
-        "–" if found is None else f"{100 * found.mean:+.2f} {verdict}{p_value}",
+        "–" if difference is None else f"{100 * difference.mean:+.2f} {verdict}{p_value}",
     )
 
 
@@ -155,24 +155,24 @@ def _runs(line: Line) -> str:
     return f"{line.accuracy.count}" + (f" (+{line.failed} failed)" if line.failed else "")
 
 
-def _parts(found: Estimate | None) -> tuple[float | None, float | None, float | None]:
-    return (None, None, None) if found is None else (found.mean, found.std, found.half_width)
+def _parts(estimate: Estimate | None) -> tuple[float | None, float | None, float | None]:
+    return (None, None, None) if estimate is None else (estimate.mean, estimate.std, estimate.half_width)
 
 
 def _plain(value: float | None, *, digits: int) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
 
 
-def _with_interval(found: Estimate | None, *, scale: float, digits: int) -> str:
-    if found is None:
+def _with_interval(estimate: Estimate | None, *, scale: float, digits: int) -> str:
+    if estimate is None:
         return "–"
-    mean = f"{scale * found.mean:.{digits}f}"
-    return mean if found.half_width is None else f"{mean} ± {scale * found.half_width:.{digits}f}"
+    mean = f"{scale * estimate.mean:.{digits}f}"
+    return mean if estimate.half_width is None else f"{mean} ± {scale * estimate.half_width:.{digits}f}"
 
 
 def _difference(line: Line) -> str:
-    found = line.against_baseline
-    if found is None:
+    difference = line.against_baseline
+    if difference is None:
         return "–"
-    p_value = "" if found.p_value is None else f", p = {found.p_value:.3f}"
-    return f"{100 * found.mean:+.2f}: {found.verdict}{p_value}"
+    p_value = "" if difference.p_value is None else f", p = {difference.p_value:.3f}"
+    return f"{100 * difference.mean:+.2f}: {difference.verdict}{p_value}"

@@ -416,8 +416,8 @@ def _from_logits(config: LogitsTeacher, class_names: tuple[str, ...]) -> Teacher
         or not np.issubdtype(table.dtype, np.floating)
         or not np.isfinite(table).all()
     ):
-        found = f"{table.dtype} {table.shape}" if isinstance(table, np.ndarray) else "several arrays"
-        raise UsageError(f"{path}: expected finite logits [N, classes] as floats, found {found}.")
+        description = f"{table.dtype} {table.shape}" if isinstance(table, np.ndarray) else "several arrays"
+        raise UsageError(f"{path}: expected finite logits [N, classes] as floats, found {description}.")
     answers = torch.from_numpy(table.astype(np.float32))
     if answers.shape[1] in (len(class_names), 1 if len(class_names) == 2 else len(class_names)):
         scale = scale_of(answers)
@@ -430,10 +430,10 @@ def _from_logits(config: LogitsTeacher, class_names: tuple[str, ...]) -> Teacher
 
 
 def _existing(path: str) -> Path:
-    found = Path(path)
-    if not found.is_file():
-        raise UsageError(f"the teacher's file {found} does not exist.")
-    return found
+    file = Path(path)
+    if not file.is_file():
+        raise UsageError(f"the teacher's file {file} does not exist.")
+    return file
 
 
 def _freeze(model: ImageClassifier) -> ImageClassifier:

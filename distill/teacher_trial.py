@@ -116,17 +116,19 @@ def judge(config: RunConfig, teacher: Teacher | None, answers: TeacherAnswers, v
     logits = _logits(answers, views, chosen)
     labels, names = views.labels[chosen], views.class_names
     predicted = logits.argmax(dim=1).numpy()
-    found = accuracy(predicted, labels, len(names))
-    told = f"teacher {teacher.source}: right for {_percent(found)} of {found.images} training images"
+    measured = accuracy(predicted, labels, len(names))
+    told = f"teacher {teacher.source}: right for {_percent(measured)} of {measured.images} training images"
     known, any_order = _other_orders(predicted, labels, names, config)
     pixels = None
-    if found.mean < found.on_the_way(DOUBTFUL):
-        pixels = _another_input(config, teacher, views, chosen, found)
+    if measured.mean < measured.on_the_way(DOUBTFUL):
+        pixels = _another_input(config, teacher, views, chosen, measured)
     # Of equally good reasons the commonest.
     reasons = [each for each in (known, pixels, any_order) if each is not None]
     reason = max(reasons, key=lambda each: round(each.accuracy.mean, 2), default=None)
-    if reason is None and not found.near_chance:
-        doubt = "" if found.shown_better_than_chance else f"; chance is {100 * found.chance:.1f} %, too few to tell"
+    if reason is None and not measured.near_chance:
+        doubt = (
+            "" if measured.shown_better_than_chance else f"; chance is {100 * measured.chance:.1f} %, too few to tell"
+        )
         say(escape(told + doubt))
         return
     why = (
@@ -134,9 +136,9 @@ def judge(config: RunConfig, teacher: Teacher | None, answers: TeacherAnswers, v
         if reason
         else _no_reason(config)
     )
-    message = f"{told} (chance is {100 * found.chance:.1f} %). {why}"
-    believable = found.shown_better_than_chance and reason in (None, pixels)
-    if config.allow_weak_teacher or found.images < FEW or believable:
+    message = f"{told} (chance is {100 * measured.chance:.1f} %). {why}"
+    believable = measured.shown_better_than_chance and reason in (None, pixels)
+    if config.allow_weak_teacher or measured.images < FEW or believable:
         say(escape(message))
         return
     raise UsageError(f"{message} To learn from it all the same, add --allow-weak-teacher.")
@@ -192,14 +194,14 @@ def _other_orders(
     predicted: NDArray[np.int64], labels: NDArray[np.int64], names: tuple[str, ...], config: RunConfig
 ) -> tuple[Reason | None, Reason | None]:
     """The best order that another library uses, and the best of all, where the answers are surely better under it."""
-    found = accuracy(predicted, labels, len(names))
+    measured = accuracy(predicted, labels, len(names))
     titles = {order: title for title, order in reversed(list(class_orders(names))) if order != names}
     position = {name: index for index, name in enumerate(names)}
 
     def best(orders: Iterable[tuple[str, ...]]) -> Reason | None:
         mapped = {order: _mapped(predicted, [position[name] for name in order]) for order in orders}
         would_be = {order: accuracy(classes, labels, len(names)) for order, classes in mapped.items()}
-        likely = [order for order, each in would_be.items() if _explains(found, each)]
+        likely = [order for order, each in would_be.items() if _explains(measured, each)]
         if not likely:
             return None
         order = max(likely, key=lambda each: would_be[each].mean)
@@ -221,8 +223,8 @@ def _order_reason(
     return Reason(words, f"If so, add --set {setting}.", would_be)
 
 
-def _explains(found: Accuracy, would_be: Accuracy) -> bool:
-    return found.surely_below(would_be) and would_be.mean >= would_be.on_the_way(PLAUSIBLE)
+def _explains(measured: Accuracy, would_be: Accuracy) -> bool:
+    return measured.surely_below(would_be) and would_be.mean >= would_be.on_the_way(PLAUSIBLE)
 
 
 def _best_assignment(
@@ -244,7 +246,7 @@ def _mapped(predicted: NDArray[np.int64], order: list[int]) -> NDArray[np.int64]
 
 
 def _another_input(
-    config: RunConfig, teacher: Teacher, views: Split, chosen: NDArray[np.int64], found: Accuracy
+    config: RunConfig, teacher: Teacher, views: Split, chosen: NDArray[np.int64], measured: Accuracy
 ) -> Reason | None:
     """The usual way to hand over pixels under which the answers are surely better, if there is one."""
     model, preprocess = teacher.model, teacher.preprocess
@@ -266,7 +268,7 @@ def _another_input(
                 logits = _asked(pixels, shown, some, preprocess.size_px)
                 would_be = accuracy(logits.argmax(dim=1).numpy(), labels, classes)
                 better = best is None or would_be.mean > best.accuracy.mean + 0.02
-                if _explains(found, would_be) and better:
+                if _explains(measured, would_be) and better:
                     best = _input_reason(way, would_be, exchanged=exchanged)
     finally:
         model.mean.copy_(ours[0])
@@ -342,5 +344,5 @@ def _natural(name: str) -> list[tuple[int, int, str]]:
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part]
 
 
-def _percent(found: Accuracy) -> str:
-    return f"{100 * found.mean:.1f} %"
+def _percent(share: Accuracy) -> str:
+    return f"{100 * share.mean:.1f} %"

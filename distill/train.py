@@ -29,7 +29,7 @@ from distill.config import (
 )
 from distill.contract import sha256_of_json
 from distill.data import Data, load_data
-from distill.depthwise import quicken
+from distill.depthwise import use_fast_depthwise
 from distill.dry_run import dry_run
 from distill.errors import UsageError, WorkFailed
 from distill.fine_tuning import fine_tuning
@@ -135,13 +135,13 @@ def train(
             batch_ms = clock.median_ms()
             seconds = time.perf_counter() - started
             rate = len(batches) * batches.batch_size / seconds
-            found = processes.first(measure, judged, validation, state.epoch + 1)
-            leader = leading(found, settings.judged_by)
+            measured = processes.first(measure, judged, validation, state.epoch + 1)
+            leader = leading(measured, settings.judged_by)
             row = {"losses": losses, **built.method.scalars(), "seconds": seconds, "images_per_s": rate}
             row |= {"median_batch_ms": batch_ms, "learning_rate": stage.learning_rate}
             row |= quantization_aware.rounded_accuracy(trained, validation)
             row |= {"stage": stage.span.stage.name, "judged": stage.span.stage.judged} if len(phases) > 1 else {}
-            advance(state, found[leader], row, settings.judged_by)
+            advance(state, measured[leader], row, settings.judged_by)
             capture(state, stage, averaged)
             processes.first(keep, folder, config, data, teacher, state, judged[leader])
             if log == "tensorboard" and processes.share.number == 0:
@@ -179,13 +179,13 @@ def with_origins(config: RunConfig) -> RunConfig:
 def _with_origin(training: TrainingSettings, model: str, image: ImageSettings) -> TrainingSettings:
     if training.weights is None:
         return training
-    found = origin(training.weights, model)
-    say(escape(f"{model} begins with {found.name} (SHA-256 {found.sha256[:12]}…)"))
+    source = origin(training.weights, model)
+    say(escape(f"{model} begins with {source.name} (SHA-256 {source.sha256[:12]}…)"))
     published = published_input(model)
     if {*image.mean, *image.std} != {*published.mean, *published.std}:
         settings = " ".join(f"--set image.{name}={list(getattr(published, name))}" for name in ("mean", "std"))
         say(escape(f"such weights usually saw other pixels than image.mean and image.std make: {settings}"))
-    return training.model_copy(update={"origin": found})
+    return training.model_copy(update={"origin": source})
 
 
 def measure(students: list[ImageClassifier], validation: Batches, epoch: int) -> list[Metrics]:
@@ -236,11 +236,11 @@ def finish(
     The network of the best epoch is asked for every validation image again, and for the test images this once.
     """
     training = record(config, data, teacher, state, finished=True)
-    found = measure(students, validation, state.epoch)
-    leader = students[leading(found, config.training.judged_by)]
+    measured = measure(students, validation, state.epoch)
+    leader = students[leading(measured, config.training.judged_by)]
     folder.save_checkpoint(folder.last, leader, data.train.class_names, training)
     if len(students) > 1:
-        for number, (student, metrics) in enumerate(zip(students, found, strict=True), start=1):
+        for number, (student, metrics) in enumerate(zip(students, measured, strict=True), start=1):
             of_member = training.model_copy(update={"last": metrics})
             folder.save_checkpoint(folder.member(number), student, data.train.class_names, of_member)
     best = checkpoint.load(folder.best).model.to(validation.device)
@@ -383,13 +383,13 @@ def train_teacher(
         say(escape(f"the teacher in {plain} is not asked: it learnt from other data ({then.changes(now)})"))
     if processes.first(RunFolder(folder, run).finished) is None:
         check_views(config, source.image or config.image)
-        rehearse(config, data, source)
+        check_method(config, data, source)
         say(escape(f"training the teacher first: {run.model} in {folder}"))
         train(run, folder, resume=True, log=log)
     return folder
 
 
-def rehearse(config: RunConfig, data: Data, source: TrainTeacher) -> None:
+def check_method(config: RunConfig, data: Data, source: TrainTeacher) -> None:
     """Build the method for untrained networks; raises UsageError before a teacher is trained for nothing."""
     students, teacher, theirs = [], None, source.image or config.image
     if config.method.needs.taps:
@@ -447,7 +447,7 @@ def build_students(config: RunConfig, count: int, num_classes: int) -> list[Imag
             set_stochastic_depth(student.network, config.training.stochastic_depth)
         student.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         if config.quantization_aware is None:
-            quicken(student)
+            use_fast_depthwise(student)
     return students
 
 
@@ -477,14 +477,14 @@ def stale(state: State, settings: TrainingSettings) -> bool:
 def advance(state: State, metrics: Metrics, row: dict[str, object], judged_by: Literal["accuracy", "macro_f1"]) -> None:
     """Take one finished epoch into the state; `state.best is state.last` if it was the best so far."""
     state.epoch += 1
-    found = {**metrics.model_dump(), **row}
+    entry = {**metrics.model_dump(), **row}
     state.last = metrics
-    if found.get("judged", True):
+    if entry.get("judged", True):
         earlier = [score(row, judged_by) for row in state.history if row.get("judged", True)]
-        improved = score(found, judged_by) > max(earlier, default=-1.0)
+        improved = score(entry, judged_by) > max(earlier, default=-1.0)
         state.best = metrics if improved else state.best
         state.stale_epochs = 0 if improved else state.stale_epochs + 1
-    state.history.append(found)
+    state.history.append(entry)
 
 
 def score(row: Mapping[str, Any], judged_by: Literal["accuracy", "macro_f1"] = "accuracy") -> float:

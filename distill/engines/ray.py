@@ -147,13 +147,13 @@ def _check_address(address: str) -> None:
 
 def _engine_for(nodes: Sequence[dict[str, Any]], options: Options) -> RayEngine:
     resources = [node["Resources"] for node in nodes if node["Alive"]]
-    most_gpus = max(found.get("GPU", 0.0) for found in resources)
+    most_gpus = max(amounts.get("GPU", 0.0) for amounts in resources)
     cpus = options.cpus_per_cell or 1
     gpus = min(1.0, most_gpus) if options.gpus_per_cell is None else options.gpus_per_cell
     if gpus > 1 and gpus != int(gpus):
         raise UsageError(f"--gpus-per-cell {gpus:g}: Ray gives out parts of one GPU or whole GPUs.")
-    if not any(found.get("CPU", 0.0) >= cpus and found.get("GPU", 0.0) >= gpus for found in resources):
-        largest = "; ".join(f"{found.get('CPU', 0):g} CPU, {found.get('GPU', 0):g} GPU" for found in resources)
+    if not any(amounts.get("CPU", 0.0) >= cpus and amounts.get("GPU", 0.0) >= gpus for amounts in resources):
+        largest = "; ".join(f"{amounts.get('CPU', 0):g} CPU, {amounts.get('GPU', 0):g} GPU" for amounts in resources)
         raise UsageError(
             f"no node can hold a cell of {cpus} CPU and {gpus:g} GPU; the nodes have: {largest}. "
             "Lower --cpus-per-cell or --gpus-per-cell."
@@ -175,14 +175,14 @@ def _check_nodes(ray: Any, study_file: Path) -> None:
     names = {node["NodeID"]: node["NodeManagerHostname"] for node in ray.nodes()}
     for node, answer in answers.items():
         try:
-            found = ray.get(answer)
+            sha256 = ray.get(answer)
         except ray.exceptions.RayError as error:
             reason = str(error).splitlines()[-1]
             raise UsageError(
                 f"node {names[node]} cannot load this toolkit ({reason}). Install it there, or keep it at "
                 f"{TOOLKIT_FOLDER} on a file system that all nodes share."
             ) from error
-        if found != sha256_of_file(study_file):
+        if sha256 != sha256_of_file(study_file):
             raise UsageError(
                 f"node {names[node]} does not see {study_file}. All nodes must share the study's folder: "
                 "choose one on a shared file system with --out."

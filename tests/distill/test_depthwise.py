@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from distill.depthwise import DepthwiseConv2d, quicken
+from distill.depthwise import DepthwiseConv2d, use_fast_depthwise
 from distill.vision.models import build
 from distill.vision.preprocess import Preprocess
 
@@ -19,7 +19,7 @@ def test_gradients_are_those_of_torch_in_float64(size: int, kernel: int, stride:
     torch.manual_seed(0)
     plain = nn.Conv2d(6, 6, kernel, stride, padding, groups=6, bias=False).double()
     quick = copy.deepcopy(plain)
-    quicken(quick)
+    use_fast_depthwise(quick)
     assert type(quick) is DepthwiseConv2d
     images = torch.randn(3, 6, size, size, dtype=torch.float64)
     gradients = []
@@ -35,7 +35,7 @@ def test_gradients_are_those_of_torch_in_float64(size: int, kernel: int, stride:
 def test_second_derivatives_exist() -> None:
     torch.manual_seed(0)
     convolution = nn.Conv2d(2, 2, 3, padding=1, groups=2, bias=False).double()
-    quicken(convolution)
+    use_fast_depthwise(convolution)
     images = torch.randn(2, 2, 2, 2, dtype=torch.float64, requires_grad=True)
     weight = convolution.weight.detach().requires_grad_()
     assert torch.autograd.gradgradcheck(
@@ -45,7 +45,7 @@ def test_second_derivatives_exist() -> None:
 
 def test_own_gradient_is_used_where_the_output_is_smaller_than_the_kernel_and_only_in_training() -> None:
     convolution = nn.Conv2d(4, 4, 5, padding=2, groups=4, bias=False)
-    quicken(convolution)
+    use_fast_depthwise(convolution)
     small, large = torch.rand(2, 4, 4, 4), torch.rand(2, 4, 5, 5)
     assert type(convolution(small).grad_fn).__name__ == "_DepthwiseConvolutionBackward"
     assert type(convolution(large).grad_fn).__name__ != "_DepthwiseConvolutionBackward"
@@ -65,7 +65,7 @@ def test_own_gradient_is_used_where_the_output_is_smaller_than_the_kernel_and_on
     ],
 )
 def test_other_convolutions_are_left_alone(convolution: nn.Conv2d) -> None:
-    quicken(convolution)
+    use_fast_depthwise(convolution)
     assert type(convolution) is nn.Conv2d
 
 
@@ -74,7 +74,7 @@ def test_a_network_keeps_its_names_and_its_answers() -> None:
     model = build("mobilenet_v3_small", num_classes=3, preprocess=preprocess).eval()
     images = torch.rand(2, 1, 32, 32)
     names, answers = list(model.state_dict()), model(images)
-    quicken(model)
+    use_fast_depthwise(model)
     assert sum(type(module) is DepthwiseConv2d for module in model.modules()) == 11
     assert list(model.state_dict()) == names
     assert torch.equal(model(images), answers)
