@@ -21,6 +21,9 @@ from distill.vision.weights import COUNTER, Fit, Weights, choose, complaint, rea
 PRETRAINED = "pretrained"
 """Names the weights of the package for this network instead of a file."""
 
+NEW_CLASSIFIER_STD = 0.01
+"""Of the weights of a classifier that is made anew; not 0, so that students of one cohort begin differently."""
+
 LICENCE_FILES = ("LICENSE*", "LICENCE*", "COPYING*")
 
 
@@ -107,7 +110,7 @@ def begin_with(network: nn.Module, weights: str, model: str) -> None:
     fit = choose(network, stored, source=path)
     classifier = _classifier(network)
     state = dict(fit.tensors)
-    remarks = [*_adapt_stem(network, state, fit), *_drop_classifier(classifier, state, fit)]
+    remarks = [*_adapt_stem(network, state, fit), *_renew_classifier(network, classifier, state, fit)]
     rest = Fit(
         place=fit.place,
         prefix=fit.prefix,
@@ -204,14 +207,24 @@ def _adapt_stem(network: nn.Module, state: dict[str, Tensor], fit: Fit) -> list[
     return [f"its first convolution takes {in_file[1]} channel(s) and was made to take {ours[1]}"]
 
 
-def _drop_classifier(classifier: str, state: dict[str, Tensor], fit: Fit) -> list[str]:
-    """Leave the classifier as it was initialised if the file has none that fits."""
+def _renew_classifier(network: nn.Module, classifier: str, state: dict[str, Tensor], fit: Fit) -> list[str]:
+    """Make the classifier anew if the file has none that fits, with weights so small that every class begins alike.
+
+    As it is initialised it would answer the features of a trained network with logits far apart: timm's for ten classes
+    begins with a loss of some 8 instead of ln 10, and what comes back from it harms the weights that were brought.
+    """
     names = [name for name in state if name.startswith(f"{classifier}.")]
     if names and not any(name in fit.other_shape for name in names):
         return []
     in_file = next((fit.other_shape[name][0][0] for name in names if name in fit.other_shape), None)
     for name in names:
         del state[name]
+    if classifier:
+        layer = network.get_submodule(classifier)
+        assert isinstance(layer, nn.Linear)
+        nn.init.normal_(layer.weight, std=NEW_CLASSIFIER_STD)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
     of = "it has no classifier of this network's" if in_file is None else f"its classifier is for {in_file} classes"
     return [f"{of}; a new one is trained"]
 

@@ -1,5 +1,6 @@
 """Weights to begin with fit the network that they are for; what must be made anew is, and is said."""
 
+import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from distill.contract import sha256_of_file
 from distill.errors import UsageError
 from distill.vision import pretrained
-from distill.vision.models import MODELS
+from distill.vision.models import MODELS, builder
 from distill.vision.pretrained import PACKAGED, Packaged, begin_with, by_order, origin
 from distill.vision.weights import Weights
 
@@ -26,6 +27,10 @@ class Small(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.fc(self.body(self.norm(self.stem(images)).relu()).mean((2, 3)))
+
+
+def build(name: str, classes: int) -> nn.Module:
+    return builder(name)(classes)
 
 
 def saved(path: Path, network: nn.Module) -> Path:
@@ -43,11 +48,22 @@ def same(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
 
 def test_the_classifier_is_made_anew_for_other_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source, network = Small(1000), Small(3)
-    before = network.fc.weight.clone()
     begin_with(network, str(saved(tmp_path / "w.pth", source)), "small")
     assert same(backbone(network), backbone(source))
-    assert torch.equal(network.fc.weight, before)
+    assert network.fc.weight.shape == (3, 8)
     assert "its classifier is for 1000 classes; a new one is trained" in capsys.readouterr().err
+
+
+def test_a_new_classifier_begins_with_a_loss_of_the_logarithm_of_the_classes(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    file = str(saved(tmp_path / "w.pth", build("timm:mobilenetv3_small_050", 1000)))
+    first, second = (build("timm:mobilenetv3_small_050", 10) for _ in range(2))
+    for network in (first, second):
+        begin_with(network, file, "timm:mobilenetv3_small_050")
+        features = 3 * torch.rand(64, network.classifier.in_features)  # as large as those of trained networks
+        loss = nn.functional.cross_entropy(network.classifier(features), torch.arange(64) % 10).item()
+        assert loss == pytest.approx(math.log(10), abs=0.35)
+    assert not torch.equal(first.classifier.weight, second.classifier.weight)
 
 
 def test_the_classifier_is_kept_for_as_many_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
