@@ -111,7 +111,7 @@ def folder_pretrained() -> RunConfig:
     """Your own pictures if they are few: as folder-kd, both networks from ImageNet weights (extra `pretrained`).
 
     EfficientNet-Lite0 learns from EfficientNet-Lite2. The statistics of batch normalisation stay those of the weights,
-    all but the classifier learns at a third of the rate.
+    all but the classifier learns at a tenth of the rate.
     """
     training = TrainingSettings(
         epochs=8,
@@ -120,7 +120,7 @@ def folder_pretrained() -> RunConfig:
         schedule=OneCycle(),
         augment=Augment(crop_padding_px=8),
         weights="pretrained",
-        backbone_lr_factor=0.3,
+        backbone_lr_factor=0.1,
         freeze_batch_norm=True,
     )
     return RunConfig(
