@@ -6,7 +6,7 @@ Its outputs are true. Its times are those of an emulator: they are labelled and 
 import json
 import subprocess
 import sys
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
@@ -25,17 +25,22 @@ KIND = "pixel_android14_arm64"
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _arm64_programs() -> None:
+@pytest.fixture(scope="module")
+def phone(adb_server, tmp_path_factory) -> Iterator[LoopbackPhone]:
+    """One for all tests, which leave it as it was: every program of its boot is emulated."""
+    phone = LoopbackPhone(tmp_path_factory.mktemp("arm64") / "phone", KIND)
     try:
-        assert LoopbackPhone(Path("unused"), KIND).image.is_dir()
+        assert phone.image.is_dir()
         native_runner()
     except (Unavailable, UsageError) as error:
         pytest.skip(f"no emulated arm64 phone: {error}")
+    adb_server.attach(phone.start())
+    yield phone
+    adb_server.detach(phone)
+    phone.stop()
 
 
-def test_everything_on_it_is_arm64(start_phone, make_bench):
-    phone = start_phone(KIND)
+def test_everything_on_it_is_arm64(phone, make_bench):
     chosen = make_bench(phone).phone
     identity = identify(chosen)
     assert chosen.must(["uname", "-m"]).strip() == "aarch64"
@@ -50,9 +55,8 @@ def test_everything_on_it_is_arm64(start_phone, make_bench):
 
 
 def test_the_ordinary_command_measures_it_and_ranks_nothing(
-    start_phone, make_artifact, executorch_program, cli_environment, tmp_path
+    phone, make_artifact, executorch_program, cli_environment, tmp_path
 ):
-    phone = start_phone(KIND)
     model_bytes, weights = executorch_program
     good = make_artifact("good", format="executorch", model_bytes=model_bytes, weights=weights)
     make_artifact("wrong", format="executorch", model_bytes=model_bytes, weights=weights + 1)
@@ -84,7 +88,7 @@ def test_the_ordinary_command_measures_it_and_ranks_nothing(
 
 
 def test_a_runner_for_another_system_is_refused_before_anything_is_pushed(
-    start_phone, make_bench, make_artifact, monkeypatch, tmp_path
+    phone, make_bench, make_artifact, monkeypatch, tmp_path
 ):
     built = native_runner()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -94,7 +98,6 @@ def test_a_runner_for_another_system_is_refused_before_anything_is_pushed(
     binary = built.read_bytes()
     assert glibc in binary
     (place / "runner").write_bytes(binary.replace(glibc, bionic.ljust(len(glibc), b"\0"), 1))
-    phone = start_phone(KIND)
     bench = make_bench(phone, instrument=NativeRunner())
     with pytest.raises(UsageError, match=r"built for a system that has /system/bin/linker64, and .* has none"):
         measure(bench, make_artifact("one", format="executorch"))
