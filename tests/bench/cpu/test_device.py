@@ -30,7 +30,7 @@ QUICK = HostLimits(
     half_width=None,
     burst_s=0.002,
 )
-TIMEOUT_S = 25
+TIMEOUT_S = 12
 MISBEHAVING = Workers((sys.executable, str(SCRIPT)), timeout_s=TIMEOUT_S, ahead=3)
 BENCH = CpuBench(limits=QUICK, launches=2, seed=5, workers=MISBEHAVING, memory_limit_bytes=600_000_000)
 REAL = CpuBench(limits=QUICK, launches=2, seed=5, workers=Workers(ahead=2))
