@@ -47,7 +47,9 @@ def test_every_int8_artifact_runs_and_says_how_it_was_calibrated(artifact, forma
     assert manifest.input.dtype == manifest.output.dtype == "float32"
 
 
-@pytest.mark.parametrize(("format", "conversion"), [("onnx", "to_onnx"), ("litert", "convert")])
+@pytest.mark.parametrize(
+    ("format", "conversion"), [("onnx", "to_onnx"), ("litert", "convert"), ("coreml", "decomposed")]
+)
 def test_what_precisions_share_is_converted_once_and_changes_no_file(
     artifact,
     checkpoint: Checkpoint,

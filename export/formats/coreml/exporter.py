@@ -16,6 +16,7 @@ from export.formats.coreml.compression import FLOAT_OPERATIONS, int8_static, int
 from export.formats.coreml.package import seal
 from export.formats.job import ExportedModel, ExportJob
 from export.graph.rewrites import drop_whole_selections
+from export.quantize.kept import Kept
 from export.quantize.ranges import CalibratorName
 from export.quantize.recipe import QuantizationRecipe, check_recipe
 
@@ -27,6 +28,8 @@ INTERPRETED = (
 )
 
 Compress = Callable[[Any, ExportJob], Any]
+
+_programs = Kept[torch.export.ExportedProgram]()
 
 
 @dataclass(frozen=True)
@@ -128,21 +131,26 @@ def recipe_of(job: ExportJob) -> QuantizationRecipe:
 
 
 def convert(job: ExportJob, conversion: Conversion) -> Any:
-    """The model as ML Program.
-
-    Goes through torch.export: coremltools 9 fails on traced channel shuffles with NumPy 2. Selections of everything,
-    which GhostNet has, would come out of the decomposition as `alias`, which coremltools does not know.
-    """
-    program = torch.export.export(job.model, (job.example,))
-    if drop_whole_selections(program.graph_module.graph):
-        program.graph_module.recompile()
+    """The model as ML Program; all precisions share the program of PyTorch's that it is made from."""
     return ct.convert(
-        program.run_decompositions({}),
+        _programs.get(job.model, job.batch, lambda: decomposed(job)),
         convert_to="mlprogram",
         minimum_deployment_target=conversion.target,
         compute_precision=conversion.compute,
         outputs=[ct.TensorType(name=OUTPUT, dtype=np.float32)],
     )
+
+
+def decomposed(job: ExportJob) -> torch.export.ExportedProgram:
+    """The model as PyTorch's own program of few operations.
+
+    It goes through torch.export: coremltools 9 fails on traced channel shuffles with NumPy 2. Selections of everything,
+    which GhostNet has, would come out of the decomposition as `alias`, which coremltools does not know.
+    """
+    program = torch.export.export(job.model, (job.example,))
+    if drop_whole_selections(program.graph_module.graph):
+        program.graph_module.recompile()
+    return program.run_decompositions({})
 
 
 def check_names(model: Any) -> None:

@@ -22,6 +22,7 @@ from export.quantize.recipe import QuantizationRecipe
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # coremltools warns of its own source when Python compiles it
+    from coremltools.converters.mil.mil import Program as UnwrittenProgram
     from coremltools.optimize.coreml import decompress_weights
     from coremltools.proto import Model_pb2
 
@@ -101,7 +102,11 @@ def types(program: Program) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", STUDENTS)
-def test_every_student_computes_what_eager_computes(name: str, job, tmp_path: Path) -> None:
+def test_every_student_computes_what_eager_computes(
+    name: str, job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # coremltools looks at its program after each of a hundred passes; here it is computed what comes out.
+    monkeypatch.setattr(UnwrittenProgram, "validate", lambda *_, **__: None)
     preprocess = Preprocess.model_validate({"size_px": SIZE, "channels": 1, "mean": (0.2,), "std": (0.25,)})
     torch.manual_seed(0)
     model = build(name, num_classes=10, preprocess=preprocess)
@@ -222,10 +227,10 @@ def test_the_model_itself_says_what_it_is_and_nothing_of_this_machine(artifact, 
         assert text not in content
 
 
-@pytest.mark.parametrize("precision", ["fp16", "int8", "palette4"])
-def test_two_exports_are_equal_to_the_byte(artifact, job, precision: str) -> None:
-    earlier, manifest = artifact("coreml", precision)
-    again = job(precision)
+def test_two_exports_are_equal_to_the_byte(artifact, job) -> None:
+    """In int8; for others see `test_exporters.py`."""
+    earlier, manifest = artifact("coreml", "int8")
+    again = job("int8")
     said = coreml.export(again)
     assert {str(name) for name in said.files} == {file.path for file in manifest.files if file.role == "model"}
     for name in said.files:
