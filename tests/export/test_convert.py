@@ -48,7 +48,8 @@ def test_every_int8_artifact_runs_and_says_how_it_was_calibrated(artifact, forma
 
 
 @pytest.mark.parametrize(
-    ("format", "conversion"), [("onnx", "to_onnx"), ("litert", "convert"), ("coreml", "decomposed")]
+    ("format", "other", "conversion"),
+    [("onnx", "int8", "to_onnx"), ("litert", "int8", "convert"), ("coreml", "fp16", "decomposed")],
 )
 def test_what_precisions_share_is_converted_once_and_changes_no_file(
     artifact,
@@ -57,13 +58,14 @@ def test_what_precisions_share_is_converted_once_and_changes_no_file(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     format: str,
+    other: str,
     conversion: str,
 ) -> None:
     module = importlib.import_module(FORMATS[format].module)
     convert_float, calls = getattr(module, conversion), []
     monkeypatch.setattr(module, conversion, lambda job: calls.append(job) or convert_float(job))
     elsewhere = checkpoints.load(checkpoint.folder)  # a model of which nothing is kept
-    for precision in ("fp32", "int8"):
+    for precision in ("fp32", other):
         _, alone = artifact(format, precision)
         found = convert(elsewhere, Target(format, precision), evidence, tmp_path / precision, allow_loss=True)
         assert found.files == alone.files
