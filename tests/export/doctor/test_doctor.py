@@ -17,6 +17,7 @@ from export.doctor.verdict import advice, conclude
 from export.doctor.words import recipe_in_words, step_line
 from export.doctor.worker import BrokeDown, Chosen
 from export.quantize.recipe import QuantizationRecipe
+from tests.conftest import MakeOnce
 from tests.export.conftest import MakeArtifact
 
 IMAGES = ("--images", 60, "--calibration-images", 40)
@@ -39,13 +40,15 @@ def unframed(text: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def examined(tmp_path_factory: pytest.TempPathFactory, checkpoint_folder: Path) -> tuple[Path, Diagnosis]:
+def examined(make_once: MakeOnce, checkpoint_folder: Path) -> tuple[Path, Diagnosis]:
     """All steps of ONNX, once."""
-    out = tmp_path_factory.mktemp("doctor") / "tiny"
-    code = run("doctor", checkpoint_folder, "--format", "onnx", "--all", *IMAGES, "--out", out)
-    found = Diagnosis.read(out / DIAGNOSIS_FILE)
-    assert code == (0 if found.formats[0].chosen else 1)
-    return out, found
+
+    def examine(folder: Path) -> None:
+        code = run("doctor", checkpoint_folder, "--format", "onnx", "--all", *IMAGES, "--out", folder / "tiny")
+        assert code == (0 if Diagnosis.read(folder / "tiny" / DIAGNOSIS_FILE).formats[0].chosen else 1)
+
+    out = make_once("doctor", examine) / "tiny"
+    return out, Diagnosis.read(out / DIAGNOSIS_FILE)
 
 
 def test_every_step_is_measured_and_kept(examined: tuple[Path, Diagnosis], checkpoint: Checkpoint) -> None:
