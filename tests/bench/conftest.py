@@ -157,7 +157,7 @@ def answering(wrong: Iterable[int], order: str = "the same images") -> dict[str,
     return {"accuracy_images": IMAGES, "answers": Answers.of(right, order)}
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_measurement() -> MakeMeasurement:
     """make_measurement(name="student", samples_ms=(…), launch_counts=(…), **fields of Measurement or Subject)
     -> Measurement; all samples belong to one launch if no counts are given."""

@@ -127,7 +127,7 @@ def test_ctrl_c_keeps_the_rows_that_are_done(make_artifact, tmp_path):
         make_artifact(name)
     journal = tmp_path / "m.jsonl"
     process = subprocess.Popen(
-        [*BENCH, "artifacts", "--out", str(journal)],
+        [*BENCH, "artifacts", "--launches", "1", "--out", str(journal)],
         cwd=tmp_path,
         env=environment(tmp_path),
         stderr=subprocess.PIPE,

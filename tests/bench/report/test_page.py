@@ -54,8 +54,9 @@ def browser() -> Iterator:
         browser.close()
 
 
-@pytest.fixture
-def report(tmp_path, make_measurement) -> Path:
+@pytest.fixture(scope="module")
+def report(tmp_path_factory, make_measurement) -> Path:
+    """Written once: a visit changes nothing."""
     taught = {"teacher_sha256": "checkpoint of resnet18"}
     steady = [1 + 0.001 * (number % 7) for number in range(120)]
 
@@ -78,8 +79,9 @@ def report(tmp_path, make_measurement) -> Path:
         row("on_a_phone", 0.01, accuracy=0.95, device=EMULATED, **taught),
     ]
     pictures = [Picture("Accuracy of each student", "Study of nine epochs.", RED_SQUARE)]
-    write_report(rows, tmp_path / "report.html", pictures)
-    return tmp_path / "report.html"
+    page = tmp_path_factory.mktemp("report") / "report.html"
+    write_report(rows, page, pictures)
+    return page
 
 
 class Visit:
