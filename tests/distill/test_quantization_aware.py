@@ -22,6 +22,7 @@ from distill.studies import short_demo
 from distill.train import check, score, train
 from distill.vision.models import ImageClassifier, build
 from distill.vision.preprocess import Preprocess
+from tests.conftest import MakeOnce
 from tests.distill.vision.one_of_each import ONE_OF_EACH
 
 PREPROCESS = Preprocess(size_px=32, resize="stretch", channels=1, mean=(0.2,), std=(0.25,))
@@ -188,11 +189,9 @@ def start_config(*more: str) -> RunConfig:
 
 
 @pytest.fixture(scope="module")
-def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run to start from."""
-    path = tmp_path_factory.mktemp("start") / "run"
-    train(start_config(), path)
-    return path
+def start(make_once: MakeOnce) -> Path:
+    """A finished run to start from. Do not write into it."""
+    return make_once("quantization-aware-start", lambda path: train(start_config(), path))
 
 
 def aware(start: Path, *more: str) -> RunConfig:

@@ -66,7 +66,7 @@ def test_the_command_runs_as_printed(at_home: Path, monkeypatch: pytest.MonkeyPa
         scratch = COMMAND.replace("folder-kd", "folder-scratch")
         assert run(monkeypatch, f"{scratch} {SMALL} --out RUN") == 0
     if "teacher.pt2" in line:
-        network = timm.create_model("resnet18", num_classes=2).eval()
+        network = timm.create_model("test_resnet", num_classes=2).eval()
         shapes = ({0: torch.export.Dim("batch", min=1, max=512)},)
         program = torch.export.export(network, (torch.rand(2, 3, 224, 224),), dynamic_shapes=shapes)
         torch.export.save(program, at_home / "teacher.pt2")

@@ -31,6 +31,7 @@ from distill.studies import short_demo
 from distill.train import train
 from distill.vision.datasets import Split
 from distill.vision.models import build
+from tests.distill.conftest import TeacherIn
 from tests.distill.methods.toy import network
 
 TINY = [
@@ -387,8 +388,9 @@ def tiny_kd(*more: str) -> RunConfig:
     ],
 )
 def test_a_run_with_taps_asks_a_teacher_with_larger_pictures_resumes_and_leaves_no_trace(
-    tmp_path: Path, changes: list[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, changes: list[str], monkeypatch: pytest.MonkeyPatch, teacher_in: TeacherIn
 ) -> None:
+    teacher_in(tmp_path, tiny_kd(*changes))
     built: list[DryRun] = []
     dry_run = training.dry_run
     monkeypatch.setattr(training, "dry_run", lambda *a, **k: built.append(dry_run(*a, **k)) or built[-1])

@@ -32,6 +32,8 @@ from distill.studies import short_demo
 from distill.teacher import Teacher
 from distill.train import advance, train
 from distill.vision import cache
+from tests.conftest import MakeOnce
+from tests.distill.conftest import TeacherIn
 
 TINY = [
     "model=torchvision:shufflenet_v2_x0_5",
@@ -59,11 +61,9 @@ def weights(run: Path, which: str = "last") -> str:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(make_once: MakeOnce) -> Path:
     """A run of `tiny_scratch()`. Do not write into it."""
-    path = tmp_path_factory.mktemp("finished") / "run"
-    train(tiny_scratch(), path)
-    return path
+    return make_once("finished", lambda path: train(tiny_scratch(), path))
 
 
 def test_a_run_learns_and_says_everything_of_itself(tmp_path: Path) -> None:
@@ -156,13 +156,14 @@ def test_every_member_of_a_cohort_is_saved_and_the_best_is_the_product(tmp_path:
     assert card.training.best.accuracy == max(row["accuracy"] for row in rows)
 
 
-def test_a_sum_of_methods_trains_and_is_recorded_by_their_names(tmp_path: Path) -> None:
+def test_a_sum_of_methods_trains_and_is_recorded_by_their_names(tmp_path: Path, teacher_in: TeacherIn) -> None:
     parts = [
         {"method": {"kind": "scratch"}, "weight": 0.5},
         {"method": {"kind": "curriculum_temperature", "alpha": 1.0, "capped_epochs": 1}},
     ]
     changes = ("training.epochs=2", "training.optimizer.lr=0.001")
     config = tiny_kd("method.kind=weighted_sum", f"method.parts={json.dumps(parts)}", *changes)
+    teacher_in(tmp_path, config)
     card = train(config, tmp_path / "run")
     assert card.training is not None
     assert card.training.method == "weighted_sum"
@@ -189,8 +190,9 @@ def test_cross_quality_needs_a_teacher_that_sees_more(tmp_path: Path) -> None:
         train(tiny_kd("method.kind=cross_quality_kd"), tmp_path / "run")
 
 
-def test_a_learned_temperature_moves_is_recorded_and_survives_a_resume(tmp_path: Path) -> None:
+def test_a_learned_temperature_moves_is_recorded_and_survives_a_resume(tmp_path: Path, teacher_in: TeacherIn) -> None:
     settings = ["method.kind=curriculum_temperature", "method.capped_epochs=1", "training.optimizer.lr=0.01"]
+    teacher_in(tmp_path, tiny_kd())
     train(tiny_kd(*settings), tmp_path / "whole")
     rows = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
     temperatures = [row["temperature"] for row in rows]
@@ -228,7 +230,10 @@ RECIPES_OF_TODAY = [
 
 
 @pytest.mark.parametrize("settings", RECIPES_OF_TODAY)
-def test_averages_clipped_gradients_and_views_resume_to_the_same_bits(tmp_path: Path, settings: list[str]) -> None:
+def test_averages_clipped_gradients_and_views_resume_to_the_same_bits(
+    tmp_path: Path, settings: list[str], teacher_in: TeacherIn
+) -> None:
+    teacher_in(tmp_path, tiny_kd())
     whole = train(tiny_kd(*settings), tmp_path / "whole")
     folder = RunFolder(tmp_path / "half", tiny_kd(*settings))
     with pytest.MonkeyPatch.context() as patch:
@@ -350,7 +355,8 @@ def test_a_calibrated_model_divides_its_logits_inside_the_graph(finished: Path, 
         calibration.calibrate(folder)
 
 
-def test_a_calibrated_teacher_teaches_other_soft_targets(tmp_path: Path) -> None:
+def test_a_calibrated_teacher_teaches_other_soft_targets(tmp_path: Path, teacher_in: TeacherIn) -> None:
+    teacher_in(tmp_path, tiny_kd())
     train(tiny_kd("training.epochs=1"), tmp_path / "plain")
     train(tiny_kd("training.epochs=1", "teacher.calibrate=true"), tmp_path / "calibrated")
     assert weights(tmp_path / "plain") != weights(tmp_path / "calibrated")
