@@ -1,6 +1,7 @@
 """Shared by all tests: folders that two test processes keep apart or share, one thread, no skips in CI, pictures."""
 
 import fcntl
+import gc
 import os
 import shutil
 import signal
@@ -32,6 +33,12 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 MAY_BE_SKIPPED_IN_CI = ("gpu", "phone")
 """Marks of tests that need what CI cannot install."""
+
+
+def pytest_collection_finish() -> None:
+    """What the test modules have imported stays: the garbage collector need not walk through it in every test."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)
