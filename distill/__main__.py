@@ -1,4 +1,4 @@
-"""python -m distill {run, report, study, figures, data, evaluate, taps, hints, list}."""
+"""python -m distill {run, report, tune, study, figures, data, evaluate, taps, hints, list}."""
 
 import json
 import shlex
@@ -23,9 +23,11 @@ RUNS = Path("out/runs")
 STUDIES = Path("out/studies")
 DATA_PAGES = Path("out/data")
 HINTS = Path("out/hints")
+SEARCHES = Path("out/tune")
 MEASUREMENTS = Path("out/measurements.jsonl")
 UNFINISHED_SHOWN = 6
 CLASSES_SHOWN = 20
+TRIALS_SHOWN = 10
 
 
 @app.command()
@@ -84,6 +86,69 @@ def report(
 
 
 @app.command()
+def tune(
+    recipe: Annotated[str, typer.Argument(help="A recipe (see list), a config.json, or a run folder.")],
+    vary: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--vary",
+            metavar="KEY=RANGE",
+            help="What to search: KEY=log:LOW:HIGH, uniform:LOW:HIGH, int:LOW:HIGH or choice:A,B; may be repeated.",
+        ),
+    ] = None,
+    trials: Annotated[int, typer.Option(min=1, help="How many settings to try, in all sessions together.")] = 30,
+    epochs_per_trial: Annotated[
+        int | None,
+        typer.Option(min=1, help="Length of a trial; steps of the rate move along.", show_default="the run's"),
+    ] = None,
+    held_back: Annotated[
+        float, typer.Option(min=0.01, max=0.9, help="Share of the training images that trials are judged on.")
+    ] = 0.2,
+    seed: Annotated[int, typer.Option(min=0, help="Of what is tried; the runs' own is --set seed=N.")] = 0,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting of every trial.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the search.", show_default="out/tune/NAME")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all trials instead of the path.")] = False,
+) -> None:
+    """Search for settings with Optuna, judged on training images held back, never on the validation images.
+
+    The same command goes on where it was stopped or killed; started several times, its trials are shared out.
+    """
+    from distill.config import with_overrides
+    from distill.figures.gallery import write_drawing
+    from distill.run_folder import CONFIG_FILE
+    from distill.tuning import picture, search, table
+    from distill.tuning.varied import parse
+
+    config = with_overrides(_load_config(recipe), assignments or [])
+    varied = parse(vary or [], config, epochs_per_trial=epochs_per_trial)
+    prepared = search.prepare(config, varied, epochs=epochs_per_trial, held_back=held_back, seed=seed)
+    name = f"{config.name}-{config.identity()[:8]}" if assignments else config.name
+    path = out or SEARCHES / name
+    ended = search.tune(prepared, path, trials)
+    table.write_tables(path, prepared, ended)
+    write_drawing(path, picture.draw(prepared, ended))
+    rows = [tuple(map(escape, row)) for row in table.rows(prepared, ended)]
+    title = (
+        f"{path}: the best {TRIALS_SHOWN} of {len(rows)} trials" if len(rows) > TRIALS_SHOWN else f"trials of {path}"
+    )
+    terminal.console.print(terminal.table(escape(title), table.head(prepared), rows[:TRIALS_SHOWN]))
+    for remark in table.remarks(prepared, ended):
+        terminal.say(escape(remark))
+    files = f"{path / table.MARKDOWN_FILE}, {path / table.CSV_FILE} and {path / picture.NAME}.png"
+    terminal.say(escape(f"all trials: {files}"))
+    if as_json:
+        best = search.best_trial(ended)
+        assert best is not None
+        facts = {"folder": str(path), "best": best.number, "trials": [asdict(trial) for trial in ended]}
+        terminal.answer(json.dumps(facts))
+        return
+    product = path / CONFIG_FILE
+    terminal.product(product, terminal.command("python", "-m", "distill", "run", product))
+
+
+@app.command()
 def study(
     name: Annotated[str, typer.Argument(metavar="STUDY", help="A study (see list).")],
     assignments: Annotated[
@@ -91,7 +156,8 @@ def study(
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Repeats of every cell.")] = 5,
     students: Annotated[
-        str | None, typer.Option(help="Networks, e.g. resnet18,timm:NAME.", show_default="the study's")
+        str | None,
+        typer.Option(help="Networks, e.g. resnet18,timm:NAME.", show_default="the study's"),
     ] = None,
     engine: Annotated[
         str, typer.Option(help="local: processes of this machine; ray: Ray tasks (extra `ray`), here or on a cluster.")

@@ -3,6 +3,7 @@
     ToolError
     ├── UsageError    the request itself cannot be served; nothing was started      exit code 2
     └── WorkFailed    work was started and could not be finished                    exit code 1
+        └── Diverged  training ran away; other settings may not                     exit code 1
 
 Every message is one paragraph: what was found, what was expected, what to do next.
 """
@@ -24,3 +25,7 @@ class WorkFailed(ToolError):
     """Work began and could not be finished: NaN loss, failed conversion, full disk."""
 
     exit_code = 1
+
+
+class Diverged(WorkFailed):
+    """The losses or the network's answers are no longer finite."""

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from distill.batches import Batches
 from distill.checkpoint import Judgement, Metrics
-from distill.errors import WorkFailed
+from distill.errors import Diverged
 from distill.lightning import classification
 from distill.vision.datasets import SplitName
 
@@ -40,14 +40,14 @@ def metrics(logits: Tensor, labels: Tensor, *, epoch: int, split: SplitName = "v
     the batch size.
 
     Raises:
-        WorkFailed: logits, or the loss computed from them, are not finite.
+        Diverged: logits, or the loss computed from them, are not finite.
     """
     classes = logits.shape[1]
     loss = F.cross_entropy(logits, labels)
     broken = int((~torch.isfinite(logits)).any(dim=1).sum())
     if broken or not torch.isfinite(loss):
         fault = f"NaN or infinity for {broken} of {len(logits)} images" if broken else "numbers too large for a loss"
-        raise WorkFailed(f"after epoch {epoch} the network answers the {split} images with {fault}.")
+        raise Diverged(f"after epoch {epoch} the network answers the {split} images with {fault}.")
     probabilities = logits.softmax(dim=1)
     entropy = torch.special.entr(probabilities).sum(dim=1).mean()
     return Metrics(

@@ -7,7 +7,7 @@ from rich.progress import Progress, TaskID
 from torch import Tensor
 
 from distill.config import RunConfig
-from distill.errors import WorkFailed
+from distill.errors import Diverged
 from distill.reduction import mean_over_processes, minimum_over_processes
 
 CUDA_STEPS_BETWEEN_READS = 20
@@ -43,12 +43,12 @@ class LossWatch:
         return (step + 1) % self.every == 0 or step + 1 == steps
 
     def check(self) -> dict[str, float]:
-        """Means so far; raises WorkFailed if a loss was not finite."""
+        """Means so far; raises Diverged if a loss was not finite."""
         means = self.means()
         step = int(minimum_over_processes(self.first_bad))
         if step != NEVER:
             parts = ", ".join(f"{name} = {value:g}" for name, value in means.items())
-            raise WorkFailed(
+            raise Diverged(
                 f"the loss is no longer finite since step {step + 1} of epoch {self.epoch + 1} "
                 f"(method {self.config.method.kind}: {parts}). Training stopped at once; the state after epoch "
                 f"{self.epoch} is kept. A lower rate usually helps: "

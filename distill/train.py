@@ -6,7 +6,7 @@ with the weights of one that was not (bit for bit on the CPU). Several processes
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,7 +31,7 @@ from distill.contract import sha256_of_json
 from distill.data import Data, load_data
 from distill.depthwise import use_fast_depthwise
 from distill.dry_run import dry_run
-from distill.errors import UsageError, WorkFailed
+from distill.errors import Diverged, UsageError
 from distill.fine_tuning import fine_tuning
 from distill.hints.use import check_teacher
 from distill.loss_watch import LossWatch, Meter
@@ -58,16 +58,19 @@ def train(
     resume: bool = False,
     restart: bool = False,
     log: Literal["tensorboard"] | None = None,
+    watch: Callable[[State], None] | None = None,
 ) -> Card:
     """Run a configuration to its end and return the product's card; the product lies in `path / "best"`.
 
     A run that is finished on the data of now is not repeated. A teacher that is trained here gets its own run folder
     beside `path`. With `restart` what `path` holds stays until the new run has finished an epoch. A `log` of every
-    epoch, the teacher's too, is written into the run folder.
+    epoch, the teacher's too, is written into the run folder. `watch` is shown the state of every epoch that is kept;
+    what it raises ends the run there.
 
     Raises:
         UsageError: anything wrong with the request, found before the first step.
-        WorkFailed: the loss is not finite, or the disk is full; the state of the last finished epoch is kept.
+        Diverged: the loss is not finite; the state of the last finished epoch is kept.
+        WorkFailed: the disk is full; it is kept as well.
     """
     if log == "tensorboard":
         require_tensorboard()
@@ -147,6 +150,8 @@ def train(
             if log == "tensorboard" and processes.share.number == 0:
                 board = show_epoch(board, path, batches, state)
             say(escape(epoch_line(config, state)))
+            if watch is not None:
+                watch(state)
 
     if board is not None:
         board.close()
@@ -192,13 +197,13 @@ def measure(students: list[ImageClassifier], validation: Batches, epoch: int) ->
     """Every student's metrics on the whole validation split after an epoch (1-based).
 
     Raises:
-        WorkFailed: a student's answers are not finite; what earlier epochs left is kept.
+        Diverged: a student's answers are not finite; what earlier epochs left is kept.
     """
     try:
         return [evaluate.evaluate(student, validation, epoch=epoch) for student in students]
-    except WorkFailed as error:
+    except Diverged as error:
         kept = f"The state after epoch {epoch - 1} is kept" if epoch > 1 else "No epoch was finished"
-        raise WorkFailed(
+        raise Diverged(
             f"{error} {kept}. The weights or the statistics of batch normalisation grew beyond all bounds; a lower "
             "training.optimizer.lr usually helps, with --restart."
         ) from error
@@ -282,7 +287,7 @@ def train_epoch(
     """One pass over the training images; returns the mean of each named loss.
 
     Raises:
-        WorkFailed: a loss is not finite.
+        Diverged: a loss is not finite.
     """
     # Of dropout and whatever else draws from the global state; every process draws its own.
     torch.manual_seed((config.seed * 1_000_003 + epoch) * batches.share.count + batches.share.number)

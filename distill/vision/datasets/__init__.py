@@ -11,12 +11,16 @@ from pydantic import Field
 from distill.vision.datasets.cifar import Cifar10, Cifar100
 from distill.vision.datasets.dicom import Dicom
 from distill.vision.datasets.echo_phantom import EchoPhantom
+from distill.vision.datasets.held_back import HeldBack
 from distill.vision.datasets.image_folder import ImageFolder
 from distill.vision.datasets.split import ImageSource, Split, SplitName
 
-AnyDataset = EchoPhantom | ImageFolder | Dicom | Cifar10 | Cifar100
+AnyDataset = EchoPhantom | ImageFolder | Dicom | Cifar10 | Cifar100 | HeldBack
 
 DatasetConfig = Annotated[AnyDataset, Field(discriminator="kind")]
+
+# A part may be of any data set of this table, the ones that come after it in this file's imports included.
+HeldBack.model_rebuild(_types_namespace={"DatasetConfig": DatasetConfig})
 
 DATASETS: dict[str, type[AnyDataset]] = {config.model_fields["kind"].default: config for config in get_args(AnyDataset)}
 """Name -> settings class."""

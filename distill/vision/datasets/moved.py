@@ -4,6 +4,7 @@ from pathlib import Path
 
 from distill.errors import UsageError
 from distill.vision.datasets import DatasetConfig
+from distill.vision.datasets.held_back import HeldBack
 
 FILES = ("_csv", "_file", "_table")
 """What the names of settings end with that name one more file of a data set."""
@@ -15,6 +16,8 @@ def moved(config: DatasetConfig, place: Path) -> DatasetConfig:
     Raises:
         UsageError: the data set is not read from files.
     """
+    if isinstance(config, HeldBack):
+        return config.model_copy(update={"of": moved(config.of, place)})
     old = getattr(config, "path", None)
     if old is None:
         raise UsageError(
