@@ -17,7 +17,7 @@ from distill.errors import Diverged, UsageError, WorkFailed
 from distill.run_folder import CONFIG_FILE, METRICS_FILE, STATE_FILE, RunFolder, State
 from distill.system import started_by_torchrun
 from distill.terminal import progress, say
-from distill.train import check, rehearse, score, train
+from distill.train import check, check_method, score, train
 from distill.tuning.locks import alone
 from distill.tuning.record import Search, SearchData, on_training_images
 from distill.tuning.trials import TRIALS, Claim, Trial, Trials, require_optuna
@@ -63,7 +63,7 @@ def prepare(
     check(trial, Share())
     data = load_data(trial)
     if isinstance(source, TrainTeacher):
-        rehearse(trial, data, source)
+        check_method(trial, data, source)
     images = SearchData(
         train_sha256=data.train_sha256,
         validation_sha256=data.validation_sha256,

@@ -194,7 +194,7 @@ def test_a_trial_that_diverges_is_a_trial_and_none_is_no_result(pictures: Path, 
         ("--vary training.optimizer.lr=log:0.1:0.01", "the lower bound comes first"),
         ("--vary training.optimizer.rate=log:0.01:0.1", "unknown key"),
         ("", "nothing is varied"),
-        ("--vary training.optimizer.lr=log:0.01:0.1 --trials 0", "0 is not in the range"),
+        ("--vary training.optimizer.lr=log:0.01:0.1 --trials 0", "greater than or equal to 1 (found '0')"),
         ("--vary training.optimizer.lr=log:0.01:0.1 --set dataset.path=nowhere", "there is no such folder"),
     ],
 )
