@@ -91,4 +91,5 @@ class Chosen:
     def fingerprints(self) -> Fingerprints:
         """What each picture is recognised by."""
         whole = self.images.fingerprints()
-        return Fingerprints(*(values[self.positions] for values in (whole.digests, whole.looks, whole.flat)))
+        at = self.positions
+        return Fingerprints(whole.digests[at], whole.looks[at], whole.flat[at])
