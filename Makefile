@@ -34,8 +34,8 @@ distill: $(READY) ## train the demo's teacher and student
 	$(RUN) -m distill run demo --resume --set seed=$(SEED) --out $(OUT)/runs/demo
 
 export: distill ## convert the student to every format and the teacher to its base formats
-	$(RUN) -m export $(OUT)/runs/demo --parity-images 1200 --out $(OUT)/artifacts/demo
-	$(RUN) -m export $(OUT)/runs/demo/teacher --format eager,onnx --precision fp32 --parity-images 1200 --out $(OUT)/artifacts/demo-teacher
+	$(RUN) -m export $(OUT)/runs/demo --parity-images 2400 --out $(OUT)/artifacts/demo
+	$(RUN) -m export $(OUT)/runs/demo/teacher --format eager,onnx --precision fp32 --parity-images 2400 --out $(OUT)/artifacts/demo-teacher
 
 bench: export ## measure every artifact on this machine's CPU
 	$(RUN) -m bench $(OUT)/artifacts --device cpu --out $(OUT)/measurements.jsonl

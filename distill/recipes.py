@@ -37,7 +37,7 @@ def demo() -> RunConfig:
     """MobileNetV3-Small distilled from ResNet-18 on the embedded echo phantom, small enough for two cores."""
     return RunConfig(
         name="demo",
-        dataset=EchoPhantom(),
+        dataset=EchoPhantom(validation_patients=120),
         image=ImageSettings(size_px=64, mean=ECHO_MEAN, std=ECHO_STD),
         model="mobilenet_v3_small",
         teacher=TrainTeacher(
@@ -46,7 +46,7 @@ def demo() -> RunConfig:
         ),
         method=HintonKDConfig(temperature=4.0, alpha=0.9),
         training=TrainingSettings(
-            epochs=20,
+            epochs=24,
             batch_size=64,
             optimizer=AdamW(lr=8e-3),
             schedule=OneCycle(),

@@ -24,6 +24,7 @@ from distill.methods.scratch import ScratchConfig
 from distill.recipes import demo, echo_kd, folder_pretrained, folder_scratch
 from distill.study import Cell, Study
 from distill.system import did_you_mean
+from distill.vision.datasets import EchoPhantom
 
 ECHO_STUDENTS = ("mobilenet_v3_small", "mobilenet_v3_large", "shufflenet_v2_x1_0", "ghostnet_100")
 CROSS_QUALITY_SIZES_PX = (224, 168, 112, 56, 42, 28)
@@ -167,11 +168,11 @@ def imbalance_grid(name: str, base: RunConfig, students: Sequence[str], seeds: i
 
 
 def short_demo() -> RunConfig:
-    """The demo's data and networks with a short training of nothing but the method, for studies."""
+    """The demo's networks on the phantom as it comes, with a short training of nothing but the method, for studies."""
     run = demo()
     teacher = TrainTeacher(model="resnet18", training=TrainingSettings(epochs=8, batch_size=64))
     training = TrainingSettings(epochs=8, batch_size=64, optimizer=AdamW(lr=4e-3))
-    return run.model_copy(update={"teacher": teacher, "training": training})
+    return run.model_copy(update={"dataset": EchoPhantom(), "teacher": teacher, "training": training})
 
 
 def _cell(base: RunConfig, *, model: str, method: MethodConfig, seed: int) -> RunConfig:
