@@ -14,8 +14,8 @@ from distill.errors import UsageError, WorkFailed
 
 if TYPE_CHECKING:
     from distill.checkpoint import Card, Judgement, Metrics
-    from distill.clips import Quality
     from distill.config import RunConfig
+    from distill.evaluation.clips import Quality
 
 app = typer.Typer(help="Train small students from a large teacher.", no_args_is_help=True, add_completion=False)
 
@@ -185,12 +185,12 @@ def study(
     out: Annotated[Path | None, typer.Option(help="Study folder.", show_default="out/studies/STUDY")] = None,
 ) -> None:
     """Run a grid of runs with repeats; finished cells are kept, so the same command goes on where it was."""
-    from distill.comparison import compare
     from distill.config import with_overrides
     from distill.engines import Options
     from distill.studies import study_recipe
-    from distill.study import run_study
-    from distill.study_table import MARKDOWN_FILE, NARROW_HEAD, narrow_tables, write_tables
+    from distill.study.comparison import compare
+    from distill.study.run import run_study
+    from distill.study.table import MARKDOWN_FILE, NARROW_HEAD, narrow_tables, write_tables
 
     recipe = study_recipe(name)
     base = with_overrides(recipe.base(), assignments or [])
@@ -327,9 +327,9 @@ def evaluate_(
 ) -> None:
     """Measure a checkpoint on its validation images again: per image and, of cine loops, per frame and per clip."""
     from distill import checkpoint
-    from distill.batches import Batches
-    from distill.clips import qualities
-    from distill.evaluate import predict
+    from distill.evaluation.clips import qualities
+    from distill.evaluation.evaluate import predict
+    from distill.training.batches import Batches
 
     if calibrate:
         _calibrate(path, data, as_json=as_json)
@@ -495,7 +495,7 @@ def _facts(quality: "Quality") -> dict[str, Any]:
 
 
 def _calibrate(path: Path, data: Path | None, *, as_json: bool) -> None:
-    from distill.calibration import calibrate
+    from distill.evaluation.calibration import calibrate
 
     folder, scaling = calibrate(path, data)
     terminal.say(f"temperature {scaling.temperature:.3f}, fitted on one half of the validation images")

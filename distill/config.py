@@ -275,7 +275,7 @@ class TrainingSettings(Strict):
         clip_norm: a longer gradient (the 2-norm of all parameters' together) is shortened to this; None = never.
         weight_averaging: None = the weights of the last step are judged and kept.
         stochastic_depth: probability that an image passes the last residual block by its shortcut alone, less in
-            earlier ones; None = as the network's library has it (`distill.stochastic_depth`).
+            earlier ones; None = as the network's library has it (`distill.training.stochastic_depth`).
         early_stopping_patience: stop after so many epochs without a better one; None = never.
         precision: `auto` is bf16-mixed on a GPU and full float32 on the CPU. A processor without instructions for
             bfloat16 computes bf16-mixed too, slower than float32; that is said.
@@ -400,7 +400,8 @@ class RunConfig(Strict):
     Attributes:
         name: names the run folder; no influence on the result.
         device: `auto` takes the GPU if there is one; `cuda` demands it. How many is said when a run is started, not
-            here: `torchrun --nproc-per-node 4 -m distill run ...` divides each batch among four (`distill.processes`).
+            here: `torchrun --nproc-per-node 4 -m distill run ...` divides each batch among four
+            (`distill.training.processes`).
         model: the student (or the only network), a name of `distill.vision.models`.
         teacher: None for methods that need none.
         allow_weak_teacher: learn from a guest that is no better than chance on the training images.

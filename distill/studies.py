@@ -22,7 +22,7 @@ from distill.methods.deep_mutual_learning import DeepMutualLearningConfig
 from distill.methods.hinton_kd import HintonKDConfig
 from distill.methods.scratch import ScratchConfig
 from distill.recipes import demo, echo_kd, folder_pretrained, folder_scratch
-from distill.study import Cell, Study
+from distill.study.run import Cell, Study
 from distill.system import did_you_mean
 from distill.vision.datasets import EchoPhantom
 

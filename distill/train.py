@@ -2,7 +2,7 @@
 
 Everything random in an epoch is seeded by (seed, epoch), so a run that was killed and resumed at an epoch's start ends
 with the weights of one that was not (bit for bit on the CPU). Several processes may share the work of a run
-(`distill.processes`); every one of them goes through `train`.
+(`distill.training.processes`); every one of them goes through `train`.
 """
 
 import time
@@ -14,9 +14,7 @@ import torch
 from rich.markup import escape
 from torch import nn
 
-from distill import calibration, checkpoint, evaluate, quantization_aware, teacher_trial
-from distill import teacher as teachers
-from distill.batches import Batches, EndlessBatches, Share
+from distill import checkpoint
 from distill.checkpoint import Card, Metrics, Training
 from distill.config import (
     CheckpointTeacher,
@@ -29,26 +27,31 @@ from distill.config import (
 )
 from distill.contract import sha256_of_json
 from distill.data import Data, load_data
-from distill.depthwise import use_fast_depthwise
-from distill.dry_run import dry_run
 from distill.errors import Diverged, UsageError
-from distill.fine_tuning import fine_tuning
+from distill.evaluation import calibration, evaluate
 from distill.hints.use import check_teacher
-from distill.loss_watch import LossWatch, Meter
-from distill.processes import Processes, start_processes
 from distill.run_folder import RunData, RunFolder, State, to_cpu
-from distill.stages import Underway, span_of, spans, start
-from distill.step import Objective
-from distill.step_clock import StepClock
-from distill.stochastic_depth import set_stochastic_depth
-from distill.teacher import Teacher, TeacherAnswers
-from distill.tensorboard_log import TensorBoardLog, require_tensorboard
+from distill.teachers import teacher as teachers
+from distill.teachers import trial as teacher_trial
+from distill.teachers.teacher import Teacher, TeacherAnswers
 from distill.terminal import progress, say
+from distill.training import quantization_aware
+from distill.training.batches import Batches, EndlessBatches, Share
+from distill.training.depthwise import use_fast_depthwise
+from distill.training.dry_run import dry_run
+from distill.training.fine_tuning import fine_tuning
+from distill.training.loss_watch import LossWatch, Meter
+from distill.training.processes import Processes, start_processes
+from distill.training.stages import Underway, span_of, spans, start
+from distill.training.step import Objective
+from distill.training.step_clock import StepClock
+from distill.training.stochastic_depth import set_stochastic_depth
+from distill.training.tensorboard_log import TensorBoardLog, require_tensorboard
+from distill.training.weight_averaging import AveragedWeights
 from distill.vision.datasets import Split
 from distill.vision.models import ImageClassifier, build, published_input, try_on_two_images
 from distill.vision.preprocess import Preprocess
 from distill.vision.pretrained import begin_with, origin
-from distill.weight_averaging import AveragedWeights
 
 
 def train(

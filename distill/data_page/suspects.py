@@ -135,8 +135,8 @@ def _described(
 def _probabilities(loaded: "Checkpoint", split: Split) -> NDArray[np.float64]:
     import torch
 
-    from distill.batches import Batches
-    from distill.evaluate import predict
+    from distill.evaluation.evaluate import predict
+    from distill.training.batches import Batches
 
     logits = predict(loaded.model, Batches(split, batch_size=256, device=torch.device("cpu")))
     return logits.double().softmax(dim=1).numpy()

@@ -11,14 +11,14 @@ from matplotlib.ticker import LogLocator, NullLocator
 from numpy.typing import NDArray
 from torch import Tensor
 
-from distill.calibration import CALIBRATED, Reliability, halves, reliability
 from distill.checkpoint import CARD_FILE, Card
-from distill.comparison import Estimate, estimate
-from distill.evaluate import CALIBRATION_BINS, metrics
+from distill.evaluation.calibration import CALIBRATED, Reliability, halves, reliability
+from distill.evaluation.evaluate import CALIBRATION_BINS, metrics
 from distill.figures.gallery import Drawing, LeftOut
 from distill.figures.predictions import Answers, predictions
 from distill.figures.runs import Repeat, StudyRuns, best_technique
 from distill.figures.style import BLACK, BLUE, COLUMN_IN, GREY, PAGE_IN, VERMILLION, page
+from distill.study.comparison import Estimate, estimate
 
 MOST_CLASSES = 40
 """More do not fit on a page."""

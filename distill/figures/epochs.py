@@ -8,10 +8,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from distill.comparison import Estimate, estimate
 from distill.figures.gallery import Drawing, LeftOut
 from distill.figures.runs import Repeat, StudyRuns
 from distill.figures.style import BASELINE, BLUE, GREY, PAGE_IN, Look, half_width, look, page
+from distill.study.comparison import Estimate, estimate
 
 PANELS_A_ROW = 3
 BEST = Look(BLUE, "o", "-")

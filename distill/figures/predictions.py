@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from distill import checkpoint
-from distill.batches import Batches
 from distill.errors import WorkFailed
-from distill.evaluate import predict
+from distill.evaluation.evaluate import predict
 from distill.figures.runs import Repeat
 from distill.terminal import progress
+from distill.training.batches import Batches
 from distill.vision.cache import cached_array
 from distill.vision.datasets import Split
 

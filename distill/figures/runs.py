@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from distill.checkpoint import CARD_FILE, Card, Training, find
-from distill.comparison import Estimate, estimate
 from distill.config import RunConfig, parse
 from distill.errors import UsageError
 from distill.methods.scratch import ScratchConfig
 from distill.run_folder import METRICS_FILE
-from distill.study import STUDY_FILE, StudyFile
+from distill.study.comparison import Estimate, estimate
+from distill.study.run import STUDY_FILE, StudyFile
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-from distill.comparison import Estimate
+from distill.study.comparison import Estimate
 
 PAGE_IN = 7.0
 """Full width of a printed page."""

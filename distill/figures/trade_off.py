@@ -8,12 +8,12 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 
-from distill.comparison import Estimate, estimate
 from distill.figures.cost import Cost, Costs, Network, parameters, speed_ups
 from distill.figures.gallery import Drawing, LeftOut
 from distill.figures.journal import Time
 from distill.figures.runs import Repeat, StudyRuns, best_technique
 from distill.figures.style import GREY, LIGHT, PAGE_IN, VERMILLION, Look, half_width, look, padded, page
+from distill.study.comparison import Estimate, estimate
 
 DODGE_IN = 0.05
 """Scratch and distilled run of a network cost the same; they stand so far left and right of the true place."""

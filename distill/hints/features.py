@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distill.batches import Batches
 from distill.errors import UsageError
 from distill.hints.record import Activation
 from distill.places import Named
 from distill.taps import hooks, probe
+from distill.training.batches import Batches
 from distill.vision.datasets import Split
 from distill.vision.models import ImageClassifier
 from distill.vision.models.tap_points import Point

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from distill import checkpoint
-from distill import teacher as teachers
 from distill.config import LogitsTeacher, ProgramTeacher, RunConfig, TrainTeacher
 from distill.errors import UsageError
 from distill.hints.search import Searched
+from distill.teachers import teacher as teachers
 
 
 def of_checkpoint(path: Path, data: Path | None = None) -> Searched:

@@ -14,8 +14,8 @@ from distill.errors import UsageError
 from distill.methods.maps import POOLED, unit_length
 from distill.methods.method import Family, Method, Needs, Outputs, Samples, Setting
 from distill.methods.precision import at_least_float32, full_precision
-from distill.reduction import gathered, mean_over_processes
 from distill.taps import TapPairs
+from distill.training.reduction import gathered, mean_over_processes
 
 EPSILON = 1e-7
 

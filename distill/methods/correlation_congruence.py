@@ -14,8 +14,8 @@ from distill.contract import Strict
 from distill.methods.maps import POOLED, unit_length
 from distill.methods.method import Family, Method, Needs, Outputs, Samples, Setting
 from distill.methods.precision import at_least_float32, full_precision
-from distill.reduction import gathered
 from distill.taps import TapPairs
+from distill.training.reduction import gathered
 
 
 class CorrelationCongruenceConfig(Strict):

@@ -10,7 +10,7 @@ from torch import Tensor
 from distill.contract import Strict
 from distill.methods.method import Family, Method, Needs, Outputs, Samples, Setting, Temperature
 from distill.methods.precision import at_least_float32
-from distill.reduction import gathered
+from distill.training.reduction import gathered
 
 LEAST_SPREAD = 0.3
 """Of the student's values, as a share of the teacher's; by no less they are divided."""

@@ -13,8 +13,8 @@ from distill.methods.labels import label_loss
 from distill.taps import PlacePairs, TapPairs
 
 if TYPE_CHECKING:  # both know the settings of a run, which know every method
-    from distill.batches import Batch
-    from distill.step import Step
+    from distill.training.batches import Batch
+    from distill.training.step import Step
 
 HIGHEST_TEMPERATURE = 100.0
 """Above it T^2 times a divergence in float32 says little: rounding alone makes it T^2 * 1e-7."""
@@ -189,7 +189,7 @@ class Method(nn.Module):
     """Base of every method: named losses from what student (or students) and teacher say.
 
     Whatever a method trains is its registered child, so it moves, saves and resumes with it. What it remembers of a
-    batch, such as a bank of embeddings, it takes from the whole batch (`distill.reduction.gathered`).
+    batch, such as a bank of embeddings, it takes from the whole batch (`distill.training.reduction.gathered`).
     """
 
     def __init__(self, config: Any) -> None:

@@ -11,8 +11,8 @@ from distill.contract import Strict
 from distill.methods.maps import POOLED
 from distill.methods.method import Family, Method, Needs, Outputs, Samples, Setting
 from distill.methods.precision import at_least_float32, full_precision
-from distill.reduction import gathered
 from distill.taps import TapPairs
+from distill.training.reduction import gathered
 
 LEAST_SQUARE = 1e-12
 

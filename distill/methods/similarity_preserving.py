@@ -12,8 +12,8 @@ from torch import Tensor
 from distill.contract import Strict
 from distill.methods.method import Family, Method, Needs, Outputs, Samples, Setting
 from distill.methods.precision import at_least_float32, full_precision
-from distill.reduction import gathered
 from distill.taps import TapPairs
+from distill.training.reduction import gathered
 
 DEEPEST = TapPairs(student=("stage-end:-1",), teacher=("stage-end:-1",))
 

@@ -10,7 +10,7 @@ from distill.errors import UsageError
 from distill.methods.hinton_kd import soft_target_loss
 from distill.methods.method import Balance, Family, Method, Needs, Outputs, Samples, Setting, Temperature
 from distill.methods.precision import at_least_float32
-from distill.reduction import mean_over_processes
+from distill.training.reduction import mean_over_processes
 
 SOFTENING = 0.1
 """Share of the common length that is added, in squares, to a vector's own before it is divided by that."""

@@ -12,7 +12,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from distill.calibration import Reliability
+from distill.evaluation.calibration import Reliability
 
 INK, MUTED, GRID, SURFACE, ACCENT = ("#000001", "#000002", "#000003", "#000004", "#000005")
 SERIES = ("#000011", "#000012", "#000013", "#000014", "#000015")

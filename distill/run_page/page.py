@@ -12,15 +12,15 @@ from PIL import Image
 from torch import Tensor
 
 from distill import checkpoint
-from distill.batches import Batches
-from distill.calibration import reliability
 from distill.checkpoint import Card, Judgement, Training
 from distill.config import RunConfig, parse
 from distill.contract import write_whole
 from distill.data_page.page import data_uri, environment, style_sheet
 from distill.errors import UsageError
-from distill.evaluate import judge, predict
+from distill.evaluation.calibration import reliability
+from distill.evaluation.evaluate import judge, predict
 from distill.run_folder import METRICS_FILE, PAGE_FILE
+from distill.training.batches import Batches
 from distill.vision.datasets import Split
 
 TEMPLATES = Path(__file__).parent

@@ -9,7 +9,6 @@ from typing import Any
 
 from rich.markup import escape
 
-from distill.batches import Share
 from distill.config import LogitsTeacher, RunConfig, TrainTeacher, differences
 from distill.contract import write_whole
 from distill.data import load_data
@@ -18,6 +17,7 @@ from distill.run_folder import CONFIG_FILE, METRICS_FILE, STATE_FILE, RunFolder,
 from distill.system import started_by_torchrun
 from distill.terminal import progress, say
 from distill.train import check, check_method, score, train
+from distill.training.batches import Share
 from distill.tuning.locks import alone
 from distill.tuning.record import Search, SearchData, on_training_images
 from distill.tuning.trials import TRIALS, Claim, Trial, Trials, require_optuna

@@ -8,19 +8,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from distill import reduction
-from distill.batches import Batch
 from distill.config import with_overrides
-from distill.dry_run import DryRun
 from distill.errors import UsageError
 from distill.methods import METHODS, AnyMethod, Outputs, Stage
 from distill.methods.scratch import Scratch, ScratchConfig
-from distill.processes import Processes, start_processes
-from distill.reduction import mean_over_processes
 from distill.run_folder import State
-from distill.stages import spans, start
-from distill.step import Objective, Step
 from distill.studies import short_demo
+from distill.training import reduction
+from distill.training.batches import Batch
+from distill.training.dry_run import DryRun
+from distill.training.processes import Processes, start_processes
+from distill.training.reduction import mean_over_processes
+from distill.training.stages import spans, start
+from distill.training.step import Objective, Step
 from distill.vision.models import ImageClassifier
 from tests.distill.methods.toy import SIZE_PX, dry, method_config, network, teacher_for
 

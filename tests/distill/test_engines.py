@@ -26,7 +26,7 @@ from distill.errors import UsageError
 from distill.recipes import from_scratch
 from distill.run_folder import METRICS_FILE
 from distill.studies import short_demo
-from distill.study import Cell
+from distill.study.run import Cell
 
 T = TypeVar("T")
 DEADLINE_S = 900
@@ -75,7 +75,7 @@ import sys
 from pathlib import Path
 from distill.config import parse
 from distill.engines import Options
-from distill.study import Cell, Study, run_study
+from distill.study.run import Cell, Study, run_study
 cells = tuple(Cell("scratch", parse(text, source="test")) for text in sys.argv[3:])
 run_study(Study("s", "scratch", cells), Path(sys.argv[1]), engine="ray", options=Options(address=sys.argv[2]))
 """

@@ -14,14 +14,13 @@ from matplotlib.figure import Figure
 from PIL import Image
 from scipy import stats
 
-from distill import checkpoint, evaluate
-from distill.batches import Batches
-from distill.calibration import calibrate, halves
+from distill import checkpoint
 from distill.checkpoint import Card, Metrics, Training
-from distill.comparison import estimate
 from distill.config import RunConfig, with_overrides
 from distill.data import Data, load_data
 from distill.errors import UsageError, WorkFailed
+from distill.evaluation import evaluate
+from distill.evaluation.calibration import calibrate, halves
 from distill.figures.draw import draw_all, draw_study
 from distill.figures.gallery import INDEX, Drawing, LeftOut
 from distill.figures.journal import read_times
@@ -31,7 +30,9 @@ from distill.figures.style import house_style
 from distill.recipes import demo_scratch
 from distill.run_folder import CONFIG_FILE, METRICS_FILE
 from distill.studies import short_demo
-from distill.study import STUDY_FILE, Cell, Study
+from distill.study.comparison import estimate
+from distill.study.run import STUDY_FILE, Cell, Study
+from distill.training.batches import Batches
 from distill.vision.models import build
 
 NETWORK = "torchvision:shufflenet_v2_x0_5"

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from distill.config import QuantizationAware
 from distill.errors import UsageError
 from distill.places import resolve
-from distill.quantization_aware import FakeQuantized
 from distill.taps import TapPairs, Taps, probe
+from distill.training.quantization_aware import FakeQuantized
 from distill.vision.models import build
 from distill.vision.preprocess import Preprocess
 from tests.distill.methods.toy import SIZE_PX, Stages, network

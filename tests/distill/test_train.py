@@ -17,20 +17,21 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
-from distill import calibration, checkpoint, evaluate, terminal
-from distill import teacher as teachers
+from distill import checkpoint, terminal
 from distill.__main__ import app
-from distill.batches import Batches
 from distill.checkpoint import Metrics
 from distill.config import CheckpointTeacher, LogitsTeacher, RunConfig, parse, with_overrides
 from distill.contract import sha256_of_file
 from distill.data import load_data
 from distill.errors import UsageError, WorkFailed
+from distill.evaluation import calibration, evaluate
 from distill.recipes import from_scratch
 from distill.run_folder import RunFolder, State
 from distill.studies import short_demo
-from distill.teacher import Teacher
+from distill.teachers import teacher as teachers
+from distill.teachers.teacher import Teacher
 from distill.train import advance, train
+from distill.training.batches import Batches
 from distill.vision import cache
 from tests.conftest import MakeOnce
 from tests.distill.conftest import TeacherIn

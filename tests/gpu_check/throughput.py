@@ -2,9 +2,9 @@
 
 import torch
 
-from distill.batches import Batch
 from distill.methods import Outputs
 from distill.methods.hinton_kd import HintonKDConfig
+from distill.training.batches import Batch
 from tests.gpu_check.finding import Finding, Table
 from tests.gpu_check.place import Place
 from tests.performance import training

@@ -10,19 +10,19 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from distill.batches import Batches
 from distill.config import SGD, TrainingSettings
 from distill.data import Data
-from distill.dry_run import dry_run
-from distill.lightning import Fabric
 from distill.methods import METHODS, AnyMethod
 from distill.methods.contrastive_representation import Negatives
 from distill.methods.hinton_kd import HintonKDConfig
 from distill.recipes import demo
 from distill.run_folder import State
-from distill.stages import spans, start
-from distill.step import Objective
-from distill.teacher import TeacherAnswers
+from distill.teachers.teacher import TeacherAnswers
+from distill.training.batches import Batches
+from distill.training.dry_run import dry_run
+from distill.training.lightning import Fabric
+from distill.training.stages import spans, start
+from distill.training.step import Objective
 from distill.vision.datasets import EchoPhantom, Split
 from distill.vision.models import build
 from distill.vision.preprocess import Preprocess

@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import torch
 
-from distill.batches import Batches
 from distill.methods import METHODS, Outputs
 from distill.methods.deep_mutual_learning import DeepMutualLearningConfig
 from distill.methods.scratch import ScratchConfig
+from distill.training.batches import Batches
 from tests.performance.side_by_side import Comparison
 from tests.performance.training import BATCH, DATA, SMALL, STEPS, Asked, nobody, our_loop
 

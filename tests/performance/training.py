@@ -15,11 +15,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from distill.batches import Batch, Batches
 from distill.config import AdamW, Augment, TrainingSettings
 from distill.methods import AnyMethod, Outputs, Setting
 from distill.methods.hinton_kd import HintonKDConfig
-from distill.step import Objective, Step, make_optimizer
+from distill.training.batches import Batch, Batches
+from distill.training.step import Objective, Step, make_optimizer
 from distill.vision.datasets import EchoPhantom, Split
 from distill.vision.models import ImageClassifier, build
 from distill.vision.preprocess import Preprocess

@@ -6,15 +6,15 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from distill.batches import Batch
 from distill.config import SGD, AdamW, Steps, TrainingSettings
 from distill.methods import Outputs, Stage
 from distill.methods.curriculum_temperature import CurriculumTemperatureConfig, reversed_gradient
 from distill.methods.hinton_kd import HintonKDConfig
 from distill.run_folder import State
-from distill.stages import Span, start
-from distill.step import Objective
 from distill.studies import short_demo
+from distill.training.batches import Batch
+from distill.training.stages import Span, start
+from distill.training.step import Objective
 from tests.distill.methods.toy import SIZE_PX, built, network, samples
 
 Draw = Callable[..., torch.Tensor]

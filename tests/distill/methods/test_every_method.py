@@ -14,7 +14,7 @@ from distill.methods.hinton_kd import HintonKDConfig, soft_target_loss
 from distill.methods.method import Family
 from distill.methods.scratch import ScratchConfig
 from distill.methods.weighted_sum import Part, WeightedSumConfig
-from distill.step import Objective, choose_trained, make_optimizer
+from distill.training.step import Objective, choose_trained, make_optimizer
 from tests.distill.methods.toy import SIZE_PX, dry, losses_of, method_config, network, samples, teacher_for
 
 LABELS = torch.arange(6) % 5

@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import nn
 
-from distill.batches import Batches
 from distill.config import (
     SGD,
     AdamW,
@@ -21,20 +20,21 @@ from distill.config import (
     WeightAveraging,
 )
 from distill.data import Data
-from distill.dry_run import dry_run
-from distill.lightning import Fabric
-from distill.loss_watch import LossWatch
 from distill.methods import METHODS
 from distill.run_folder import State
-from distill.stages import Underway, spans, start
-from distill.step import Objective
-from distill.step_clock import StepClock
 from distill.studies import short_demo
-from distill.teacher import TeacherAnswers
+from distill.teachers.teacher import TeacherAnswers
+from distill.training.batches import Batches
+from distill.training.dry_run import dry_run
+from distill.training.lightning import Fabric
+from distill.training.loss_watch import LossWatch
+from distill.training.stages import Underway, spans, start
+from distill.training.step import Objective
+from distill.training.step_clock import StepClock
+from distill.training.weight_averaging import AveragedWeights
 from distill.vision.datasets import EchoPhantom, Split
 from distill.vision.models import build
 from distill.vision.preprocess import Preprocess
-from distill.weight_averaging import AveragedWeights
 from tests.distill.methods.toy import SIZE_PX, dry, is_for_one_family, method_config, network, teacher_for
 
 

@@ -10,13 +10,13 @@ import torch.nn.functional as F
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from distill.batches import Batch
 from distill.config import SGD, AdamW, RunConfig, TrainingSettings
 from distill.methods import METHODS, Outputs
 from distill.run_folder import State
-from distill.stages import spans, start
-from distill.step import Objective
 from distill.studies import short_demo
+from distill.training.batches import Batch
+from distill.training.stages import spans, start
+from distill.training.step import Objective
 from distill.vision.models import ImageClassifier
 from distill.vision.models.tap_points import Point, TapPoints, points_of_stages
 from tests.distill.methods.toy import PREPROCESS, SIZE_PX, dry, is_for_one_family, method_config

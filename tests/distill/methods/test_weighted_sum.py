@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 import torch
 
-from distill.batches import Batch
 from distill.config import with_overrides
 from distill.errors import UsageError
 from distill.methods import AnyMethod, Needs, Outputs, Stepper
@@ -17,8 +16,9 @@ from distill.methods.scratch import Scratch, ScratchConfig
 from distill.methods.similarity_preserving import SimilarityPreservingConfig
 from distill.methods.weighted_sum import Part, WeightedSumConfig
 from distill.recipes import demo
-from distill.step import Step
 from distill.taps import TapPairs
+from distill.training.batches import Batch
+from distill.training.step import Step
 from tests.distill.methods.toy import SIZE_PX, built, dry, losses_of, network, samples
 
 Draw = Callable[..., torch.Tensor]

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from distill.data import Data
-from distill.dry_run import DryRun, dry_run
 from distill.methods import METHODS, AnyMethod, Method, Outputs, Samples, Setting
 from distill.studies import short_demo
+from distill.training.dry_run import DryRun, dry_run
 from distill.vision.datasets import Split
 from distill.vision.models import ImageClassifier
 from distill.vision.models.tap_points import Point, TapPoints, points_of_stages

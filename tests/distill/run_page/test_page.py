@@ -12,7 +12,7 @@ from distill import checkpoint, run_folder
 from distill.__main__ import app
 from distill.config import RunConfig, with_overrides
 from distill.errors import UsageError
-from distill.evaluate import confusion_matrix
+from distill.evaluation.evaluate import confusion_matrix
 from distill.recipes import folder_scratch
 from distill.run_page import page
 from distill.run_page.charts import VARIABLES, learning_curves

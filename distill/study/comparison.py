@@ -1,0 +1,198 @@
+"""What repeats allow to be said: means with intervals, and whether a technique differs from the baseline at all."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+import numpy as np
+from scipy import stats
+
+from distill.checkpoint import Training
+from distill.study.run import Result
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over seeds.
+
+    Attributes:
+        std: sample standard deviation; None for a single run.
+        half_width: of the 95 % t interval of the mean; None for a single run.
+    """
+
+    count: int
+    mean: float
+    std: float | None
+    half_width: float | None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A technique against its baseline, paired by seed.
+
+    Attributes:
+        baseline: the technique that it is compared with.
+        mean: technique - baseline, averaged over the common seeds.
+        p_value: of the paired t test, Holm-corrected over the techniques of one student that have this baseline; None
+            below two pairs.
+        verdict: "better", "worse" or "no difference shown".
+    """
+
+    baseline: str
+    mean: float
+    pairs: int
+    p_value: float | None
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Line:
+    """One student under one technique.
+
+    Attributes:
+        relative_accuracy: best accuracy as a share of the teacher's; None where no teacher's is known.
+        median_batch_ms: median over all epochs of all runs of the epoch's median; None where it was not kept.
+        min_epoch_s: the shortest epoch of all runs.
+    """
+
+    student: str
+    technique: str
+    accuracy: Estimate
+    last_accuracy: Estimate
+    macro_f1: Estimate
+    ece: Estimate
+    entropy_nats: Estimate
+    relative_accuracy: Estimate | None
+    median_batch_ms: float | None
+    min_epoch_s: float | None
+    against_baseline: Difference | None
+    num_parameters: int
+    failed: int
+
+
+def estimate(values: Sequence[float]) -> Estimate:
+    """Mean, standard deviation and t interval of independent repeats; at least one value."""
+    count, mean = len(values), float(np.mean(values))
+    if count < 2:
+        return Estimate(count, mean, None, None)
+    std = float(np.std(values, ddof=1))
+    return Estimate(count, mean, std, float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)) * std / count**0.5)
+
+
+def paired_p_value(differences: Sequence[float]) -> float | None:
+    """Two-sided paired t test of the mean difference against 0; None below two pairs."""
+    if len(differences) < 2:
+        return None
+    if np.ptp(differences) == 0:
+        return 1.0 if differences[0] == 0 else 0.0
+    return float(stats.ttest_1samp(differences, 0).pvalue)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down correction of a family of p values, in the given order, each in [0, 1]."""
+    order = np.argsort(p_values)
+    corrected = [0.0] * len(p_values)
+    largest = 0.0
+    for rank, index in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        corrected[index] = largest
+    return corrected
+
+
+def compare(results: Sequence[Result], *, baseline: str) -> list[Line]:
+    """One line per student and technique, in the study's order, with its paired difference from its baseline.
+
+    Args:
+        results: of all cells.
+        baseline: the technique that cells are compared with that name no other.
+    """
+    students = list(dict.fromkeys(result.cell.config.model for result in results))
+    lines: list[Line] = []
+    for student in students:
+        of_student = [result for result in results if result.cell.config.model == student]
+        techniques = list(dict.fromkeys(result.cell.technique for result in of_student))
+        runs = {name: _by_seed(of_student, name) for name in techniques}
+        baselines = {result.cell.technique: result.cell.baseline or baseline for result in of_student}
+        differences: dict[str, Difference] = {}
+        for base in dict.fromkeys(baselines.values()):
+            differences |= _differences(
+                {name: runs[name] for name in techniques if base in (name, baselines[name])}, base
+            )
+        for name in techniques:
+            if runs[name]:
+                repeats = [result for result in of_student if result.cell.technique == name]
+                lines.append(_line(student, name, runs[name], differences.get(name), repeats))
+    return lines
+
+
+def _by_seed(results: Sequence[Result], technique: str) -> dict[int, Training]:
+    return {
+        result.cell.config.seed: result.card.training
+        for result in results
+        if result.cell.technique == technique and result.card and result.card.training
+    }
+
+
+def _differences(runs: dict[str, dict[int, Training]], baseline: str) -> dict[str, Difference]:
+    base = runs.get(baseline, {})
+    pairs = {
+        name: [by_seed[seed].best.accuracy - base[seed].best.accuracy for seed in sorted(by_seed.keys() & base.keys())]
+        for name, by_seed in runs.items()
+        if name != baseline
+    }
+    raw = {name: paired_p_value(values) for name, values in pairs.items()}
+    tested = [name for name, p in raw.items() if p is not None]
+    corrected = dict(zip(tested, holm([p for p in raw.values() if p is not None]), strict=True))
+    return {
+        name: Difference(
+            baseline, float(np.mean(values)), len(values), corrected.get(name), _verdict(values, corrected.get(name))
+        )
+        for name, values in pairs.items()
+        if values
+    }
+
+
+def _verdict(differences: Sequence[float], p_value: float | None) -> str:
+    if p_value is None or p_value > 1 - CONFIDENCE:
+        return "no difference shown"
+    return "better" if np.mean(differences) > 0 else "worse"
+
+
+def _line(
+    student: str,
+    technique: str,
+    runs: dict[int, Training],
+    difference: Difference | None,
+    repeats: Sequence[Result],
+) -> Line:
+    def over_seeds(value: Callable[[Training], float]) -> Estimate:
+        return estimate([value(training) for training in runs.values()])
+
+    batches_ms = [value for result in repeats if result.card for value in result.times.batches_ms]
+    epochs_s = [value for result in repeats if result.card for value in result.times.epochs_s]
+    return Line(
+        student=student,
+        technique=technique,
+        accuracy=over_seeds(lambda run: run.best.accuracy),
+        last_accuracy=over_seeds(lambda run: run.last.accuracy),
+        macro_f1=over_seeds(lambda run: run.best.macro_f1),
+        ece=over_seeds(lambda run: run.best.ece),
+        entropy_nats=over_seeds(lambda run: run.best.entropy_nats),
+        relative_accuracy=_relative(repeats),
+        median_batch_ms=median(batches_ms) if batches_ms else None,
+        min_epoch_s=min(epochs_s, default=None),
+        against_baseline=difference,
+        num_parameters=next(result.card.num_parameters for result in repeats if result.card),
+        failed=sum(result.card is None for result in repeats),
+    )
+
+
+def _relative(repeats: Sequence[Result]) -> Estimate | None:
+    shares = [
+        result.card.training.best.accuracy / result.teacher_accuracy
+        for result in repeats
+        if result.card and result.card.training and result.teacher_accuracy
+    ]
+    return estimate(shares) if shares else None

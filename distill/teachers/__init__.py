@@ -1,0 +1,1 @@
+"""Teachers as people have them, and the trial before one is believed."""

@@ -1,0 +1,149 @@
+"""One step of training: the losses of a batch, and the descent on them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from distill.config import SGD, TrainingSettings
+from distill.methods import Losses, Method, Outputs, Samples, Stage
+from distill.taps import Taps
+from distill.teachers.teacher import resized
+from distill.training.batches import Batch
+from distill.training.fine_tuning import ALL_ALIKE
+from distill.training.lightning import Fabric
+
+
+class Objective(nn.Module):
+    """Students and method as one module, so that precision, devices and gradients are handled for all at once.
+
+    Attributes:
+        taps: of each student; empty where nothing is tapped.
+        losses: what is minimised instead of the method itself; of the present stage.
+        fine_tuning: which of the students' parameters learn, and how fast.
+    """
+
+    def __init__(self, students: nn.ModuleList, method: Method, taps: Sequence[Taps] = ()) -> None:
+        super().__init__()
+        self.fine_tuning = ALL_ALIKE
+        self.students = students
+        self.method = method
+        self.taps = tuple(taps)
+        self.losses: Losses | None = None
+
+    def forward(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        indices: Tensor,
+        teacher_logits: Tensor | None,
+        teacher_taps: Mapping[str, Tensor],
+        targets: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Named losses of a batch: images float32 [B, C, H, W], what is in `Samples`, the teacher's outputs.
+
+        The arguments are tensors, which Fabric knows to convert, and not the records made of them here.
+        """
+        students = tuple(self._outputs(number, images) for number in range(len(self.students)))
+        teacher = None if teacher_logits is None else Outputs(teacher_logits, teacher_taps)
+        return (self.losses or self.method)(students, teacher, Samples(labels, indices, targets))
+
+    def _outputs(self, number: int, images: Tensor) -> Outputs:
+        logits = self.students[number](images).float()
+        return Outputs(logits, self.taps[number].take()) if self.taps else Outputs(logits)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One update of the students and of whatever the method trains.
+
+    Attributes:
+        answers: what the teacher says of a batch.
+        size_px: what the students see; batches may carry larger images for the teacher.
+        clip_norm: a longer gradient is shortened to this; None = never.
+    """
+
+    fabric: Fabric
+    objective: nn.Module
+    optimizer: torch.optim.Optimizer
+    answers: Callable[[Batch], Outputs | None]
+    size_px: int
+    clip_norm: float | None = None
+
+    def __call__(self, batch: Batch) -> dict[str, Tensor]:
+        """Take the step; returns the named losses before it, detached and still on the device."""
+        return self.descend(self.losses(batch))
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """The named losses of a batch, with gradient."""
+        images = resized(batch.images, self.size_px)
+        teacher = self.answers(batch)
+        logits, taps = (None, {}) if teacher is None else (teacher.logits, dict(teacher.taps))
+        return self.objective(images, batch.labels, batch.indices, logits, taps, batch.targets)
+
+    def descend(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
+        """One step of the optimizer down the sum of these losses; returns them detached."""
+        self.optimizer.zero_grad()
+        self.fabric.backward(torch.stack(list(losses.values())).sum())
+        if self.clip_norm is not None:
+            # To ask whether the norm is finite would make a GPU wait; the loop watches the losses.
+            self.fabric.clip_gradients(
+                self.objective, self.optimizer, max_norm=self.clip_norm, error_if_nonfinite=False
+            )
+        self.optimizer.step()
+        return {name: loss.detach() for name, loss in losses.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: the state of students, method and optimizer is kept by the loop."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing to put back."""
+
+
+def choose_trained(objective: Objective, stage: Stage) -> None:
+    """Let those parameters learn that the stage trains, and no others; losses are the stage's."""
+    for name, parameter in objective.named_parameters():
+        parameter.requires_grad_(stage.trains(name) and objective.fine_tuning.learns(parameter))
+    objective.losses = stage.losses
+
+
+def parameter_groups(objective: Objective) -> list[dict[str, Any]]:
+    """What learns now: the students' parameters, and the method's as it groups them."""
+    of_students = objective.fine_tuning.groups(list(objective.students.parameters()))
+    groups = [*of_students, *objective.method.parameter_groups()]
+    learning = [
+        {**group, "params": [parameter for parameter in group["params"] if parameter.requires_grad]} for group in groups
+    ]
+    return [group for group in learning if group["params"]]
+
+
+def make_optimizer(settings: TrainingSettings, objective: Objective) -> torch.optim.Optimizer:
+    """The optimizer over everything that learns now."""
+    groups = [
+        {key: value for key, value in group.items() if key != "lr_factor"} for group in parameter_groups(objective)
+    ]
+    chosen = settings.optimizer
+    if isinstance(chosen, SGD):
+        return torch.optim.SGD(
+            groups,
+            lr=chosen.lr,
+            momentum=chosen.momentum,
+            weight_decay=chosen.weight_decay,
+            nesterov=chosen.nesterov,
+            fused=True,
+        )
+    return torch.optim.AdamW(groups, lr=chosen.lr, weight_decay=chosen.weight_decay, fused=True)
+
+
+def rate_factors(objective: Objective, stage: Stage) -> list[float]:
+    """By what the learning rate of each of the optimizer's groups is multiplied in this epoch."""
+    return [stage.lr_factor * group.get("lr_factor", 1.0) for group in parameter_groups(objective)]
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float, factors: Sequence[float]) -> None:
+    """Set every group's rate; a function of the moment alone, so nothing need be resumed."""
+    for group, factor in zip(optimizer.param_groups, factors, strict=True):
+        group["lr"] = rate * factor
