@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from distill import checkpoint
+from distill.vision.deployment import deployed
 from distill.vision.models import ImageClassifier
 from export.artifact.batch import refuse_other_batch
 from export.artifact.manifest import Manifest
@@ -42,5 +43,9 @@ def open_model(folder: Path, manifest: Manifest, *, threads: int) -> EagerRunner
 
 
 def load(folder: Path) -> ImageClassifier:
-    """Load `card.json` and `weights.safetensors` as `distill.checkpoint` does; its errors are UsageErrors."""
-    return checkpoint.load(folder).model
+    """Load `card.json` and `weights.safetensors` as `distill.checkpoint` does, in the form that is deployed.
+
+    Its errors are UsageErrors.
+    """
+    loaded = checkpoint.load(folder)
+    return deployed(loaded.model, loaded.card.preprocess.input_shape).model
