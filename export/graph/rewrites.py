@@ -174,24 +174,31 @@ def padded_pools(model: torch.nn.Module, example: torch.Tensor) -> tuple[torch.n
         The model and what was done.
     """
     program = torch.export.export(model, (example,))
-    modules = dict(model.named_modules())
-    changed = 0
+    modules = dict(model.named_modules(remove_duplicate=False))
+    uses: dict[torch.nn.MaxPool2d, list[Node]] = {}
     for node in _calls(program.graph, aten.max_pool2d.default):
-        name, source = module_of(node), node.args[0]
-        pool = modules.get(name)
-        after_relu = isinstance(source, Node) and source.target in (aten.relu.default, aten.relu_.default)
-        if not isinstance(pool, torch.nn.MaxPool2d) or not after_relu or pool.ceil_mode or not any(_pair(pool.padding)):
+        pool = modules.get(module_of(node))
+        if isinstance(pool, torch.nn.MaxPool2d):
+            uses.setdefault(pool, []).append(node)
+    changed = 0
+    for pool, nodes in uses.items():
+        # A pool may be used in several places, and then all of them must agree.
+        if pool.ceil_mode or not any(_pair(pool.padding)) or not all(_reads_relu(node) for node in nodes):
             continue
         vertical, horizontal = _pair(pool.padding)
-        model.set_submodule(
-            name,
-            torch.nn.Sequential(
-                torch.nn.ConstantPad2d((horizontal, horizontal, vertical, vertical), 0.0),
-                torch.nn.MaxPool2d(pool.kernel_size, pool.stride, 0, pool.dilation),
-            ),
+        padded = torch.nn.Sequential(
+            torch.nn.ConstantPad2d((horizontal, horizontal, vertical, vertical), 0.0),
+            torch.nn.MaxPool2d(pool.kernel_size, pool.stride, 0, pool.dilation),
         )
-        changed += 1
+        for name in [name for name, module in modules.items() if module is pool]:
+            model.set_submodule(name, padded)
+        changed += len(nodes)
     return model, ((f"{changed} × max pool after explicit zeros",) if changed else ())
+
+
+def _reads_relu(node: Node) -> bool:
+    source = node.args[0]
+    return isinstance(source, Node) and source.target in (aten.relu.default, aten.relu_.default)
 
 
 def _pair(value: int | tuple[int, int]) -> tuple[int, int]:

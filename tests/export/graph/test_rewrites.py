@@ -137,3 +137,28 @@ def test_a_dilated_and_uneven_pool_computes_the_same_bits() -> None:
         found, done = padded_pools(network, pictures)
         assert done == ("1 × max pool after explicit zeros",)
         assert torch.equal(found(pictures), expected)
+
+
+class SharesItsPool(nn.Module):
+    """One pool in two places, of which only one sees nothing below zero."""
+
+    def __init__(self, *, second_relu: bool) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(1, 4, 3), nn.Conv2d(4, 4, 3)
+        self.pool = nn.MaxPool2d(3, 2, 1)
+        self.again = self.pool
+        self.second_relu = second_relu
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.second(self.pool(self.first(images).relu()))
+        return self.again(x.relu() if self.second_relu else x - 9).mean((2, 3))
+
+
+@pytest.mark.parametrize(("second_relu", "done"), [(False, ()), (True, ("2 × max pool after explicit zeros",))])
+def test_a_pool_that_two_places_share_is_rewritten_only_if_both_agree(second_relu: bool, done: tuple[str, ...]) -> None:
+    network, pictures = SharesItsPool(second_relu=second_relu).eval(), images(2)
+    with torch.no_grad():
+        expected = network(pictures)
+        found, told = padded_pools(network, pictures)
+        assert told == done
+        assert torch.equal(found(pictures), expected)
