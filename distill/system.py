@@ -15,6 +15,10 @@ OWN_GROUPS = Path("/proc/self/cgroup")
 GROUPS = Path("/sys/fs/cgroup")
 
 
+NO_LIMIT_BYTES = 2**60
+"""Version 1 writes a number above it where there is no limit."""
+
+
 def usable_cores() -> int:
     """Logical cores that this process may keep busy; at least 1, a fraction of a core does not count."""
     if hasattr(os, "sched_getaffinity"):
@@ -31,6 +35,11 @@ def available_bytes() -> int | None:
         if line.startswith("MemAvailable:"):
             rooms.append(int(line.split()[1]) * 1024)
     return min(rooms, default=None)
+
+
+def memory_limits_bytes() -> list[int]:
+    """Limits of every control group around this process, in no order; empty without any."""
+    return [limit for limit, _ in _limits_of_groups()]
 
 
 def child_environment() -> dict[str, str]:
@@ -71,14 +80,20 @@ def _cores_of_groups() -> Iterator[float]:
 
 def _rooms_of_groups() -> Iterator[int]:
     """What each group may still have: its limit less what it holds, files aside that it read and no longer uses."""
-    for group in _groups("memory"):
-        limit, held, unused = _text(group / "memory.max"), _text(group / "memory.current"), "inactive_file"
-        if not limit:
-            limit, held = _text(group / "memory.limit_in_bytes"), _text(group / "memory.usage_in_bytes")
-            unused = "total_inactive_file"
-        if limit.strip().isdecimal() and held.strip().isdecimal():
+    for limit, group in _limits_of_groups():
+        held, unused = _text(group / "memory.current"), "inactive_file"
+        if not held:
+            held, unused = _text(group / "memory.usage_in_bytes"), "total_inactive_file"
+        if held.strip().isdecimal():
             counts = dict(line.split() for line in _text(group / "memory.stat").splitlines())
-            yield max(0, int(limit) - int(held) + int(counts.get(unused, 0)))
+            yield max(0, limit - int(held) + int(counts.get(unused, 0)))
+
+
+def _limits_of_groups() -> Iterator[tuple[int, Path]]:
+    for group in _groups("memory"):
+        limit = _text(group / "memory.max") or _text(group / "memory.limit_in_bytes")
+        if limit.strip().isdecimal() and int(limit) < NO_LIMIT_BYTES:  # "max", or a number that means none
+            yield int(limit), group
 
 
 def _groups(controller: str) -> Iterator[Path]:

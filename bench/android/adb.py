@@ -21,7 +21,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.markup import escape
+
 from distill.errors import ToolError, UsageError, WorkFailed
+from distill.terminal import say
 
 DEFAULT_PORT = 5037
 SHELL_TIMEOUT_S = 20.0
@@ -137,6 +140,10 @@ SIGNS: tuple[tuple[str, type[AdbFailed], str], ...] = (
     ),
 )
 """Words of adb or of the device, the error they mean, and the fix. The first that is found counts."""
+
+
+SHARED_SERIALS = re.compile(r"unknown|0+|(0123456789|1234567890)[A-Fa-f]*|EMULATOR.*", re.IGNORECASE)
+"""Serial numbers that many devices have: of emulators, and of boards whose maker gave none."""
 
 
 def quote(words: Sequence[str]) -> str:
@@ -257,7 +264,7 @@ class Adb:
         return Phone(self, row.serial)
 
     def usable(self) -> list["Phone"]:
-        """Every device in the state `device`.
+        """Every device in the state `device`, once even if it is connected by cable and by network.
 
         Raises:
             NoUsableDevice: there is none.
@@ -266,7 +273,7 @@ class Adb:
         if not phones:
             self._pick(None)
             raise NoUsableDevice(_none_usable(self.devices()))
-        return phones
+        return distinct(phones)
 
     def run(self, arguments: Sequence[str], *, timeout_s: float) -> Answer:
         """Run the client; the words are its arguments as they stand.
@@ -298,6 +305,9 @@ class Adb:
                     return row
             raise NoUsableDevice(f"there is no device {serial!r}. {_listed(rows)}")
         usable = [row for row in rows if row.state == "device"]
+        if len(usable) > 1:
+            serials = {phone.serial for phone in distinct([Phone(self, row.serial) for row in usable])}
+            usable = [row for row in usable if row.serial in serials]
         if len(usable) > 1:
             raise NoUsableDevice(
                 f"{len(usable)} devices are connected and one is to be measured. Choose with --serial, or take all "
@@ -334,6 +344,17 @@ class Phone:
     adb: Adb
     serial: str
     patience_s: float = SHELL_TIMEOUT_S
+
+    @property
+    def is_by_network(self) -> bool:
+        """Whether adb reaches it by network: HOST:PORT, or a name of wireless debugging."""
+        return re.search(r":\d+$|\._adb", self.serial) is not None
+
+    def own_serial(self) -> str:
+        """The phone's own serial number, by cable and by network the same; adb's name where it tells none."""
+        text = self.script("getprop ro.serialno; getprop ro.boot.serialno").stdout
+        numbers = [line.strip() for line in text.splitlines() if line.strip()]
+        return next((number for number in numbers if not SHARED_SERIALS.fullmatch(number)), self.serial)
 
     def shell(self, words: Sequence[str], *, timeout_s: float | None = None) -> Answer:
         """Run one command; any exit code is an answer. Errors as `script`."""
@@ -534,12 +555,31 @@ class Phone:
         return otherwise(f"{self.serial}: {what}. adb said: {answer.words}. {fix}")
 
 
+STATES = "|".join(("device", "host", "unknown", *FIXES))
+
+
 def _device_row(line: str) -> DeviceRow | None:
-    match = re.match(r"(\S+)\s+(no permissions|\S+)(.*)", line)
+    """A line of the list; a serial may hold blanks: "adb-… (2)._adb-tls-connect._tcp"."""
+    match = re.match(rf"(\S.*?)\s+({STATES})(?=\s|;|$)(.*)", line) or re.match(r"(\S+)\s+(\S+)(.*)", line)
     if not match:
         return None
     model = re.search(r"\bmodel:(\S+)", match.group(3))
     return DeviceRow(match.group(1), match.group(2), model.group(1) if model else "")
+
+
+def distinct(phones: Sequence[Phone]) -> list[Phone]:
+    """Each phone once, by cable if it is connected in two ways; one that does not answer stands for itself."""
+    found: dict[str, Phone] = {}
+    for phone in sorted(phones, key=lambda phone: phone.is_by_network) if len(phones) > 1 else []:
+        try:
+            own = phone.own_serial()
+        except AdbFailed:
+            own = phone.serial
+        if own in found:
+            say(f"{escape(found[own].serial)} and {escape(phone.serial)} are one phone; the former is used")
+        found.setdefault(own, phone)
+    kept = {phone.serial for phone in found.values()}
+    return [phone for phone in phones if phone.serial in kept] if found else list(phones)
 
 
 def _listed(rows: Sequence[DeviceRow]) -> str:

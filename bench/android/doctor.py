@@ -7,7 +7,7 @@ from typing import Literal
 from bench.android.adb import Adb, Phone
 from bench.android.identity import Identity, identify
 from bench.android.instruments import APP_PACKAGE, INSTRUMENTS
-from bench.android.quiet import RUNS_FOLDER, journal_path
+from bench.android.quiet import RUNS_FOLDER, journals_of
 from bench.android.state import LOW_BATTERY_PERCENT, Gate, Snapshot, snapshot, thermal_word
 from distill.errors import ToolError
 
@@ -133,7 +133,7 @@ def _result_channel(phone: Phone) -> Finding:
 
 
 def _leftovers(phone: Phone) -> Finding:
-    if journal_path(phone.serial).is_file():
+    if journals_of(phone.serial, phone.own_serial()):
         advice = f"An earlier session was cut off: python -m bench restore --serial {phone.serial}"
         return Finding("settings", "not the phone's own", "bad", advice)
     return Finding("settings", "the phone's own", "good")

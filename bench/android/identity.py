@@ -10,6 +10,35 @@ from distill.errors import UsageError
 FEATURES = ("asimddp", "i8mm", "sve", "sve2", "fphp", "bf16", "avx2", "avx512_vnni", "avx_vnni")
 """Processor features that decide whether int8 or half precision can win."""
 
+QEMU = ("ro.kernel.qemu", "ro.boot.qemu")
+TELLING = (
+    "ro.hardware",
+    "ro.boot.hardware",
+    "ro.board.platform",
+    "ro.product.board",
+    "ro.product.brand",
+    "ro.product.device",
+    "ro.product.manufacturer",
+    "ro.product.model",
+    "ro.product.name",
+)
+"""Properties by which a virtual phone gives itself away."""
+
+VIRTUAL = re.compile(
+    r"ranchu|goldfish|cuttlefish|\bcutf(_cvm)?\b|\bvsoc_|genymo(tion|bile)|vbox86|redroid|waydroid|\bemu64|"
+    r"sdk_gphone|android sdk built for|subsystem for android|bluestacks|\bnoxplayer|\bmemu\b"
+)
+"""Of the emulators of the SDK, Cuttlefish, Genymotion, redroid, Waydroid, Windows, and the players of games."""
+
+VIRTUAL_PROPERTIES = (
+    "ro.genymotion.",
+    "ro.genyd.",
+    "ro.boot.redroid",
+    "ro.waydroid.",
+    "waydroid.",
+    "ro.boot.cuttlefish",
+)
+
 SECTIONS = {
     "properties": "getprop",
     "boot": "cat /proc/sys/kernel/random/boot_id",
@@ -136,8 +165,10 @@ def _joined(properties: dict[str, str], *keys: str) -> str:
 
 
 def _is_emulated(serial: str, properties: dict[str, str]) -> bool:
-    marks = ("ro.kernel.qemu", "ro.boot.qemu")
-    return serial.startswith("emulator-") or any(properties.get(mark) == "1" for mark in marks)
+    if serial.startswith("emulator-") or any(properties.get(mark) == "1" for mark in QEMU):
+        return True
+    told = " ".join(properties.get(name, "") for name in TELLING).lower()
+    return any(name.startswith(VIRTUAL_PROPERTIES) for name in properties) or bool(VIRTUAL.search(told))
 
 
 def _number(text: str) -> int | None:

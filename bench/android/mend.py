@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from bench.android.adb import Adb
+from bench.android.adb import Adb, NoUsableDevice, Phone
 from bench.android.quiet import PhoneJournal, journal_folder, journal_path, only_session, restore
 from distill.errors import ToolError, UsageError, WorkFailed
 from distill.terminal import say
@@ -32,9 +32,9 @@ def restore_phones(adb: Adb, serial: str | None) -> list[Restored]:
     restored: list[Restored] = []
     for journal in wanted:
         try:
-            phone = adb.choose(journal.serial)
-            with only_session(journal.serial):
-                restore(phone)
+            phone = _find(adb, journal)
+            with only_session(phone.own_serial()):
+                restore(phone, journal_path(journal.serial))
         except ToolError as error:
             failures.append(str(error))
         else:
@@ -45,3 +45,15 @@ def restore_phones(adb: Adb, serial: str | None) -> list[Restored]:
     if not wanted:
         say("no phone is waiting to be restored")
     return restored
+
+
+def _find(adb: Adb, journal: PhoneJournal) -> Phone:
+    """The phone of a journal, if need be under another name than adb had for it then; errors as `Adb.choose`."""
+    try:
+        return adb.choose(journal.serial)
+    except NoUsableDevice:
+        connected = [Phone(adb, row.serial) for row in adb.devices() if row.state == "device"]
+        for phone in connected if journal.phone else []:
+            if phone.own_serial() == journal.phone:
+                return phone
+        raise

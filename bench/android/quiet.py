@@ -10,7 +10,7 @@ import re
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from bench.android.adb import Phone
 from bench.android.identity import ask_sections
@@ -53,16 +53,23 @@ class PhoneJournal(Contract):
         fixed_performance: whether we switched that mode on; Android does not tell whether it was on before.
         run_ids: launches that may have left a folder or a process.
         instrument: what measured; it knows what else it leaves.
+        phone: the phone's own serial number, which it has by cable and by network; empty in journals of version 2.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 2
+    SCHEMA_VERSION: ClassVar[int] = 3
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     serial: str
     settings: tuple[Setting, ...]
     fixed_performance: bool
     run_ids: tuple[str, ...]
     instrument: InstrumentName
+    phone: str = ""
+
+    @classmethod
+    def upgraded(cls, raw: dict[str, Any]) -> dict[str, Any]:
+        """A journal of version 2 knows only adb's name of the phone."""
+        return raw | {"schema_version": 3} if raw.get("schema_version") == 2 else raw
 
 
 def journal_folder() -> Path:
@@ -75,6 +82,14 @@ def journal_path(serial: str) -> Path:
     """The journal of one phone; any serial gives one plain file name."""
     plain = re.sub(r"[^A-Za-z0-9.-]", lambda character: f"_{ord(character.group()):x}_", serial)
     return journal_folder() / f"{plain}.json"
+
+
+def journals_of(serial: str, own_serial: str) -> list[Path]:
+    """Journals that sessions left behind which were cut off on this phone, under whatever name adb had for it then."""
+    by_name = journal_path(serial)
+    others = [path for path in sorted(journal_folder().glob("*.json")) if path != by_name]
+    same = [path for path in others if PhoneJournal.read(path).phone == own_serial]
+    return [*([by_name] if by_name.is_file() else []), *same]
 
 
 class QuietPhone:
@@ -126,17 +141,19 @@ def quieted(phone: Phone, *, instrument: InstrumentName, fixed_performance: bool
     Raises:
         UsageError: another session is measuring this phone, its screen is locked, or it has no fixed performance mode.
     """
-    with only_session(phone.serial):
+    own_serial = phone.own_serial()
+    with only_session(own_serial):
         path = journal_path(phone.serial)
-        if path.is_file():
+        for left in journals_of(phone.serial, own_serial):
             say(f"[yellow]{phone.serial}:[/] an earlier session was cut off; putting back what it had changed")
-            restore(phone)
+            restore(phone, left)
         journal = PhoneJournal(
             serial=phone.serial,
             settings=_settings_now(phone),
             fixed_performance=False,
             run_ids=(),
             instrument=instrument,
+            phone=own_serial,
         )
         journal.write(path)
         quiet = QuietPhone(phone, journal)
@@ -149,13 +166,17 @@ def quieted(phone: Phone, *, instrument: InstrumentName, fixed_performance: bool
             _restore_and_tell(phone)
 
 
-def restore(phone: Phone) -> PhoneJournal | None:
-    """Put back what the phone's journal says, and remove the journal; None if there is none.
+def restore(phone: Phone, path: Path | None = None) -> PhoneJournal | None:
+    """Put back what a journal of the phone says, and remove the journal; None if there is none.
+
+    Args:
+        phone: which.
+        path: of the journal; None for the one under adb's name of the phone.
 
     Raises:
         WorkFailed: something could not be put back; the journal stays.
     """
-    path = journal_path(phone.serial)
+    path = path or journal_path(phone.serial)
     if not path.is_file():
         return None
     journal = PhoneJournal.read(path)
@@ -239,16 +260,16 @@ def _restore_and_tell(phone: Phone) -> None:
 
 
 @contextmanager
-def only_session(serial: str) -> Generator[None]:
-    """Keep a phone to this process while the block runs; UsageError if another has it."""
-    path = journal_path(serial).with_suffix(".lock")
+def only_session(own_serial: str) -> Generator[None]:
+    """Keep a phone, by its own serial number, to this process while the block runs; UsageError if another has it."""
+    path = journal_folder() / f"{journal_path(own_serial).name}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise UsageError(
-                f"another session on this machine is measuring {serial}; two at once would disturb each other. "
+                f"another session on this machine is measuring {own_serial}; two at once would disturb each other. "
                 "Wait for it."
             ) from error
         yield

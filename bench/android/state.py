@@ -15,6 +15,13 @@ LOW_BATTERY_PERCENT = 20
 GATE_POLL_S = 5.0
 THERMAL_WORDS = ("none", "light", "moderate", "severe", "critical", "emergency", "shutdown")
 
+NO_TEMPERATURES = (6, 7, 8)
+"""Types of `android.hardware.thermal` that stand among the temperatures and are the battery's volts, amperes and
+percent (BCL_VOLTAGE, BCL_CURRENT, BCL_PERCENTAGE)."""
+
+LEAST_CELSIUS, MOST_CELSIUS = -40.0, 150.0
+"""Outside of which no phone works: a sensor that is not connected, or another unit."""
+
 SECTIONS = {
     "boot": "cat /proc/sys/kernel/random/boot_id",
     "uptime": "cat /proc/uptime",
@@ -156,5 +163,6 @@ def _hottest(thermal: str) -> float | None:
     # The cached section may be minutes old; it is read only where the phone prints no other.
     _, _, current = thermal.partition("Current temperatures from HAL:")
     section = (current or thermal).partition("Current cooling devices")[0]
-    values = [float(value) for value in re.findall(r"Temperature\{mValue=(-?[\d.]+)", section)]
-    return max(values, default=None)
+    sensors = re.findall(r"Temperature\{mValue=(-?[\d.]+(?:[eE][+-]?\d+)?), mType=(-?\d+)", section)
+    celsius = [float(value) for value, kind in sensors if int(kind) not in NO_TEMPERATURES]
+    return max((value for value in celsius if LEAST_CELSIUS < value < MOST_CELSIUS), default=None)

@@ -3,15 +3,58 @@
 import os
 import platform
 import re
+from collections import Counter
 from pathlib import Path
 
 from bench.record import Device
-from distill.system import usable_cores
+from distill.system import memory_limits_bytes, usable_cores
 
 CPU_INFO = Path("/proc/cpuinfo")
 PROCESS_STATUS = Path("/proc/self/status")
 THERMAL_ZONES = Path("/sys/class/thermal")
 CORES = Path("/sys/devices/system/cpu")
+
+
+NO_ZONE = re.compile(r"bcl|vbat|ibat|vdroop|batoilo|ocp_|volt|current|percent|charge", re.IGNORECASE)
+LEAST_CELSIUS, MOST_CELSIUS = -40.0, 150.0
+"""Outside of which no board works: a sensor that is not connected, or another unit."""
+
+BOARD = Path("/proc/device-tree/model")
+
+ARM_CORES = {
+    (0x41, 0xD03): "Cortex-A53",
+    (0x41, 0xD04): "Cortex-A35",
+    (0x41, 0xD05): "Cortex-A55",
+    (0x41, 0xD07): "Cortex-A57",
+    (0x41, 0xD08): "Cortex-A72",
+    (0x41, 0xD09): "Cortex-A73",
+    (0x41, 0xD0A): "Cortex-A75",
+    (0x41, 0xD0B): "Cortex-A76",
+    (0x41, 0xD0C): "Neoverse-N1",
+    (0x41, 0xD0D): "Cortex-A77",
+    (0x41, 0xD0E): "Cortex-A76AE",
+    (0x41, 0xD40): "Neoverse-V1",
+    (0x41, 0xD41): "Cortex-A78",
+    (0x41, 0xD42): "Cortex-A78AE",
+    (0x41, 0xD44): "Cortex-X1",
+    (0x41, 0xD46): "Cortex-A510",
+    (0x41, 0xD47): "Cortex-A710",
+    (0x41, 0xD48): "Cortex-X2",
+    (0x41, 0xD49): "Neoverse-N2",
+    (0x41, 0xD4B): "Cortex-A78C",
+    (0x41, 0xD4D): "Cortex-A715",
+    (0x41, 0xD4E): "Cortex-X3",
+    (0x41, 0xD4F): "Neoverse-V2",
+    (0x41, 0xD80): "Cortex-A520",
+    (0x41, 0xD81): "Cortex-A720",
+    (0x41, 0xD82): "Cortex-X4",
+    (0x4E, 0x003): "Denver 2",
+    (0x4E, 0x004): "Carmel",
+    (0x61, 0x022): "Icestorm (M1)",
+    (0x61, 0x023): "Firestorm (M1)",
+    (0xC0, 0xAC3): "Ampere-1",
+}
+"""By implementer and part in Arm's MIDR_EL1, as util-linux's lscpu names them."""
 
 
 def identify() -> Device:
@@ -46,10 +89,13 @@ def throttle_count() -> int | None:
 
 
 def temperature_celsius() -> float | None:
-    """The hottest thermal zone."""
-    zones = [_text(path).strip() for path in sorted(THERMAL_ZONES.glob("thermal_zone*/temp"))]
-    celsius = [int(zone) / 1000 for zone in zones if re.fullmatch(r"-?\d+", zone)]
-    return max(celsius, default=None)
+    """The hottest thermal zone that is one: some boards list the battery's volts and charge among them."""
+    zones = [
+        folder for folder in sorted(THERMAL_ZONES.glob("thermal_zone*")) if not NO_ZONE.search(_text(folder / "type"))
+    ]
+    values = [_text(zone / "temp").strip() for zone in zones]
+    celsius = [int(value) / 1000 for value in values if re.fullmatch(r"-?\d+", value)]
+    return max((value for value in celsius if LEAST_CELSIUS < value < MOST_CELSIUS), default=None)
 
 
 def memory_bytes() -> int | None:
@@ -69,8 +115,27 @@ def _status_bytes(name: str) -> int | None:
 
 
 def _processor() -> str:
-    match = re.search(r"^model name\s*:\s*(.+)$", _text(CPU_INFO), re.MULTILINE)
-    return match.group(1).strip() if match else platform.processor() or platform.machine()
+    """The processor's own name; on Arm, where it tells none, the board's with the kinds of usable cores."""
+    text = _text(CPU_INFO)
+    match = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    cores = _arm_cores(text)
+    if match and not cores:
+        return match.group(1).strip()
+    said = dict(re.findall(r"^(Model|Hardware)\s*:\s*(.+)$", text, re.MULTILINE))
+    name = (said.get("Model") or _text(BOARD) or said.get("Hardware", "")).strip("\0 \n")
+    return f"{name} ({cores})" if name and cores else name or cores or platform.processor() or platform.machine()
+
+
+def _arm_cores(text: str) -> str:
+    """The kinds of cores that this process may use, e.g. "4 × Cortex-A55 + 2 × Cortex-A76"; empty but on Arm."""
+    usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+    kinds: Counter[str] = Counter()
+    for block in re.split(r"^(?=processor\s*:)", text, flags=re.MULTILINE):
+        fields = dict(re.findall(r"^(processor|CPU implementer|CPU part)\s*:\s*(\S+)", block, re.MULTILINE))
+        if len(fields) == 3 and (usable is None or int(fields["processor"]) in usable):
+            maker, part = (int(fields[name], 16) for name in ("CPU implementer", "CPU part"))
+            kinds[ARM_CORES.get((maker, part), f"core {maker:#04x}:{part:#05x}")] += 1
+    return " + ".join(f"{count} × {kind}" for kind, count in sorted(kinds.items()))
 
 
 def _system() -> str:
@@ -82,7 +147,8 @@ def _system() -> str:
 
 
 def _memory_bytes() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    """What this process could have: the machine's memory, or less in a container."""
+    return min([os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *memory_limits_bytes()])
 
 
 def _text(path: Path) -> str:

@@ -64,6 +64,7 @@ def test_groups_of_version_1_count_where_the_container_sees_its_own_at_the_root(
     group(machine / "groups" / "memory", **held, memory__stat="inactive_file 5\ntotal_inactive_file 7")
     group(machine / "groups" / "cpu", cpu__cfs_quota_us="300000", cpu__cfs_period_us="100000")
     assert system.available_bytes() == 3 * GIB + 7
+    assert system.memory_limits_bytes() == [4 * GIB]
     assert system.usable_cores() == 3
 
 
@@ -75,6 +76,7 @@ def test_groups_without_a_limit_change_nothing(machine: Path) -> None:
     group(machine / "groups" / "cpu", cpu__cfs_quota_us="-1", cpu__cfs_period_us="100000")
     assert system.usable_cores() == 8
     assert system.available_bytes() == 16 * GIB
+    assert system.memory_limits_bytes() == []
 
 
 def test_a_group_over_its_limit_has_no_room(machine: Path) -> None:

@@ -376,6 +376,40 @@ def test_a_session_after_one_that_was_cut_off_restores_the_phones_own_settings(s
     assert_as_before(phone)
 
 
+def test_one_phone_by_cable_and_by_network_is_one_phone(start_phone, make_bench, make_artifact, adb, adb_server):
+    phone = start_phone()
+    other = f"localhost:{phone.port}"
+    adb_server.run("connect", other)
+    try:
+        wait_for("the second name", lambda: any(row.serial == other and row.state == "device" for row in adb.devices()))
+        assert [found.serial for found in adb.usable()] == [adb.choose().serial]
+        own = tuple(
+            Setting(namespace=namespace, key=key, value=phone.setting(f"{namespace}.{key}"))
+            for namespace, key, _ in QUIET
+        )
+        left = PhoneJournal(
+            serial=other,
+            settings=own,
+            fixed_performance=False,
+            run_ids=(),
+            instrument="app",
+            phone=f"LOOPBACK{phone.port}",
+        )
+        left.write(journal_path(other))
+        for namespace, key, value in QUIET:
+            (phone.files / f"data/system/settings/{namespace}.{key}").write_text(value)
+        with quieted(Phone(adb, phone.serial), instrument="app"):
+            assert not journal_path(other).exists(), "what was cut off under the other name is put back"
+            with (
+                pytest.raises(UsageError, match="another session on this machine is measuring"),
+                quieted(Phone(adb, other), instrument="app"),
+            ):
+                pass
+        assert_as_before(phone)
+    finally:
+        adb_server.run("disconnect", other)
+
+
 def test_clocks_that_a_session_left_held_are_let_go_by_restore(start_phone, make_bench):
     phone = start_phone()
     bench = make_bench(phone)

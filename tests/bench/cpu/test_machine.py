@@ -38,6 +38,58 @@ def test_the_hottest_zone_is_the_temperature(tmp_path, monkeypatch):
     assert machine.temperature_celsius() == 52.25
 
 
+def test_a_zone_that_counts_volts_or_is_not_connected_is_no_temperature(tmp_path, monkeypatch):
+    zones = (
+        ("cpu-thermal", "41500"),
+        ("vbat", "3800000"),
+        ("soc-thermal", "43000"),
+        ("bcl-warn", "99000"),
+        ("x", "-273000"),
+    )
+    for number, (kind, value) in enumerate(zones):
+        folder = tmp_path / f"thermal_zone{number}"
+        folder.mkdir()
+        (folder / "type").write_text(f"{kind}\n")
+        (folder / "temp").write_text(f"{value}\n")
+    monkeypatch.setattr(machine, "THERMAL_ZONES", tmp_path)
+    assert machine.temperature_celsius() == 43.0
+
+
+def arm(parts: list[str], board: str = "") -> str:
+    cores = "".join(
+        f"processor\t: {number}\nCPU implementer\t: 0x41\nCPU architecture: 8\nCPU part\t: {part}\n\n"
+        for number, part in enumerate(parts)
+    )
+    return cores + (f"Hardware\t: BCM2835\nModel\t\t: {board}\n" if board else "")
+
+
+@pytest.mark.parametrize(
+    ("text", "tree", "usable", "name"),
+    [
+        (arm(["0xd08"] * 4, "Raspberry Pi 4"), "", 4, "Raspberry Pi 4 (4 × Cortex-A72)"),
+        (arm(["0xd0b"] * 4, "Raspberry Pi 5"), "", 2, "Raspberry Pi 5 (2 × Cortex-A76)"),
+        (arm(["0xd05"] * 4 + ["0xd0b"] * 2), "Radxa ROCK 5B\0", 6, "Radxa ROCK 5B (4 × Cortex-A55 + 2 × Cortex-A76)"),
+        (arm(["0xd40"] * 2), "", 2, "2 × Neoverse-V1"),
+        (arm(["0xfff"]), "", 1, "1 × core 0x41:0xfff"),
+        ("processor\t: 0\nmodel name\t: Test CPU @ 3 GHz\n", "A board", 1, "Test CPU @ 3 GHz"),
+    ],
+)
+def test_an_arm_board_has_a_name_and_part_of_its_cores_is_another_device(
+    tmp_path, monkeypatch, text, tree, usable, name
+):
+    (tmp_path / "cpuinfo").write_text(text)
+    (tmp_path / "model").write_text(tree)
+    monkeypatch.setattr(machine, "CPU_INFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(machine, "BOARD", tmp_path / "model")
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(usable)))
+    assert machine.identify().name == name
+
+
+def test_a_containers_limit_is_the_memory_of_the_device(monkeypatch):
+    monkeypatch.setattr(machine, "memory_limits_bytes", lambda: [3 * 2**30, 2**29])
+    assert machine.identify().memory_bytes == 2**29
+
+
 def test_the_clock_is_that_of_the_fastest_core(tmp_path, monkeypatch):
     (tmp_path / "cpuinfo").write_text("cpu MHz\t\t: 800.0\ncpu MHz\t\t: 3200.5\n")
     monkeypatch.setattr(machine, "CPU_INFO", tmp_path / "cpuinfo")
