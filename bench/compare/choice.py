@@ -16,7 +16,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
-from bench.compare.conditions import conditions_asked
+from bench.compare.conditions import conditions_asked, in_order_of_time
 from bench.compare.speed_up import teachers_of
 from bench.record import WIDE, Measurement
 from bench.timing.intervals import Interval, Z, median_interval
@@ -291,13 +291,13 @@ def choose(rows: Iterable[Measurement], budget: Budget, *, journal: Sequence[Mea
     """Choose among rows of one device, batch and thread count.
 
     Args:
-        rows: in the order measured; of every artifact the newest valid row counts, or else the newest that is not
+        rows: in any order; of every artifact the newest valid row counts, or else the newest that is not
             wrong.
         budget: the limits.
         journal: where the teacher's accuracy is looked for beside `rows`; accuracy knows no device.
     """
-    rows = list(rows)
-    candidates, excluded, reference = candidates_among(rows, [*journal, *rows])
+    rows = in_order_of_time(rows)
+    candidates, excluded, reference = candidates_among(rows, in_order_of_time([*journal, *rows]))
     limits = budget.limits()
     fitting = [candidate for candidate in candidates if all(limit.keeps(candidate) for limit in limits)]
     ranked = _ranked(fitting)

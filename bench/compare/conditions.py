@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from bench.record import Measurement
 
@@ -86,11 +87,25 @@ def compared(base: Measurement, new: Measurement) -> list[Difference]:
 
 
 def newest(measurements: Iterable[Measurement]) -> list[Measurement]:
-    """The last measurement of every artifact under every conditions asked for, in the order first seen."""
+    """The latest measurement of every artifact under every conditions asked for, in the order first seen.
+
+    Journals are put together in any order, so their time counts; of equal times the row that stands later.
+    """
     last: dict[Hashable, Measurement] = {}
     for row in measurements:
-        last[row.subject.manifest_sha256, conditions_asked(row)] = row
+        key = (row.subject.manifest_sha256, conditions_asked(row))
+        if key not in last or _time(row) >= _time(last[key]):
+            last[key] = row
     return list(last.values())
+
+
+def in_order_of_time(measurements: Iterable[Measurement]) -> list[Measurement]:
+    """Rows of journals that were put together in any order, the oldest first; rows of one second as they stand."""
+    return sorted(measurements, key=_time)
+
+
+def _time(row: Measurement) -> datetime:
+    return datetime.fromisoformat(row.utc_time)
 
 
 def what(row: Measurement) -> str:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -92,7 +93,7 @@ def series_of(rows: Iterable[Measurement]) -> list[Series]:
         subject = row.subject
         key = (subject.name, subject.format, subject.precision, conditions_asked(row))
         groups.setdefault(key, []).append(row)
-    return [_series(sorted(group, key=lambda row: row.utc_time)) for group in groups.values()]
+    return [_series(sorted(group, key=lambda row: datetime.fromisoformat(row.utc_time))) for group in groups.values()]
 
 
 def sparkline(values: Sequence[float | None]) -> str:

@@ -214,3 +214,12 @@ def test_of_one_artifact_measured_twice_on_a_side_the_newest_counts(make_row):
     found = compare_rows([make_row(scale=9.0), make_row(seed=1)], [make_row(seed=2)])
     (pair,) = found.pairs
     assert pair.ratio.value == pytest.approx(1, rel=0.05)
+
+
+def test_the_newest_is_so_by_its_time_wherever_it_stands(make_row):
+    old = make_row(scale=9.0).model_copy(update={"utc_time": "2026-01-01T10:00:00+00:00"})
+    new = make_row(seed=1).model_copy(update={"utc_time": "2026-01-01T10:30:00+01:00"})  # half an hour before
+    newer = make_row(seed=1).model_copy(update={"utc_time": "2026-01-01T12:30:00+01:00"})
+    found = compare_rows([newer, old, new], [make_row(seed=2)])
+    (pair,) = found.pairs
+    assert pair.ratio.value == pytest.approx(1, rel=0.05)
