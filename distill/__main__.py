@@ -401,6 +401,9 @@ def hints(
     contiguous: Annotated[
         bool, typer.Option("--contiguous", help="The best division into stretches, instead of k-means.")
     ] = False,
+    position: Annotated[
+        Literal["centre", "last"], typer.Option(help="Which block of a cluster is its hint.")
+    ] = "centre",
     assignments: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Of a recipe, e.g. teacher.kind=library, dataset.path=DIR."),
@@ -415,9 +418,10 @@ def hints(
     from distill.config import with_overrides
     from distill.figures.gallery import write_drawing
     from distill.hints.guests import of_checkpoint, of_config
+    from distill.hints.options import HintSearch
     from distill.hints.picture import draw
     from distill.hints.record import listed
-    from distill.hints.search import Options, remarks, search
+    from distill.hints.search import remarks, search
 
     if Path(teacher).is_dir() and assignments:
         raise UsageError(f"{teacher} has its data and its settings; --set is for a recipe or a config.json.")
@@ -425,7 +429,14 @@ def hints(
         searched = of_checkpoint(Path(teacher), data)
     else:
         searched = of_config(with_overrides(_load_config(teacher), assignments or []))
-    options = Options(metric, clusters, images, activation, contiguous)
+    options = HintSearch(
+        metric=metric,
+        clusters=clusters,
+        images=images,
+        activation=activation,
+        contiguous=contiguous,
+        position=position,
+    )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     record = search(searched, options, device)
     path = out or HINTS / f"{Path(teacher).name.removesuffix('.json')}.json"

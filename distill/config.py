@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from distill.contract import LATER, Strict, explain, sha256_of_json
 from distill.errors import UsageError
+from distill.hints.options import HintSearch
 from distill.hints.use import with_hints
 from distill.methods import MethodConfig
 from distill.methods.scratch import ScratchConfig
@@ -406,6 +407,8 @@ class RunConfig(Strict):
         teacher: None for methods that need none.
         allow_weak_teacher: learn from a guest that is no better than chance on the training images.
         quantization_aware: None for a run that starts from random weights and computes in float.
+        hints: the teacher is searched when it is there, and the method reads it at the hint points found, which the
+            card then names; None = where `method.taps` says.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
@@ -419,6 +422,7 @@ class RunConfig(Strict):
     method: MethodConfig
     training: TrainingSettings
     quantization_aware: Annotated[QuantizationAware | None, LATER] = None
+    hints: Annotated[HintSearch | None, LATER] = None
 
     @property
     def preprocess(self) -> Preprocess:
@@ -501,6 +505,11 @@ def with_overrides(config: RunConfig, assignments: Iterable[str]) -> RunConfig:
 
 
 def _with_hints(config: RunConfig, file: str) -> RunConfig:
+    if config.hints is not None:
+        raise UsageError(
+            f"--set {HINTS}{file}: this run searches its teacher for hints itself. Take those of the file alone with "
+            "--set hints=null, or leave the file out."
+        )
     return config.model_copy(update={"method": with_hints(config.method, Path(file))})
 
 

@@ -1,5 +1,5 @@
-"""A run on disk: `config.json`, `metrics.jsonl`, the checkpoints `best/` and `last/`, the state to resume from, and
-`report.html`, the page of a finished one.
+"""A run on disk: `config.json`, `metrics.jsonl`, the checkpoints `best/` and `last/`, the state to resume from,
+`hints.json` if it has searched its teacher, and `report.html`, the page of a finished one.
 
 A run belongs to its data: what is there is gone on with, or called finished, only for the pictures, labels and class
 names that it was begun with. A run that replaces another moves it aside when it has something to keep of its own, and
@@ -23,6 +23,7 @@ from distill.config import RunConfig, differences, parse
 from distill.contract import Strict, write_whole
 from distill.data import Data
 from distill.errors import UsageError, WorkFailed
+from distill.hints.record import Hints
 from distill.methods.method import WHOLE
 
 if TYPE_CHECKING:  # a study looks into its runs' folders, and builds no network
@@ -32,13 +33,14 @@ CONFIG_FILE = "config.json"
 METRICS_FILE = "metrics.jsonl"
 STATE_FILE = "resume.pt"
 PAGE_FILE = "report.html"
+HINTS_FILE = "hints.json"
 
 TEACHER_LINK = "teacher"
 
 REPLACED = ".replaced"
 """Where the run that is being replaced lies until the new one has kept its first epoch."""
 
-WRITTEN = (CONFIG_FILE, METRICS_FILE, STATE_FILE, PAGE_FILE, TEACHER_LINK, "tensorboard/events.*")
+WRITTEN = (CONFIG_FILE, METRICS_FILE, STATE_FILE, PAGE_FILE, HINTS_FILE, TEACHER_LINK, "tensorboard/events.*")
 CHECKPOINTS = ("best", "last", "calibrated", "best/calibrated", "last/calibrated", "members/*")
 """All that a run writes, and so all that `--restart` may remove: these files, and card and weights in these folders."""
 
@@ -124,6 +126,7 @@ class RunFolder:
         self.data: RunData | None = None
         self.teacher: Path | None = None
         self.teacher_sha256: str | None = None
+        self.hints: Hints | None = None
         self.replaces = False
 
     @property
@@ -203,12 +206,15 @@ class RunFolder:
             "with. Put the old data back, choose another folder with --out, or add --restart to replace it."
         )
 
-    def begin(self, teacher: Path | None, teacher_sha256: str | None, *, resumed: bool) -> None:
+    def begin(
+        self, teacher: Path | None, teacher_sha256: str | None, hints: Hints | None = None, *, resumed: bool
+    ) -> None:
         """Claim the folder for the run, whose networks are built: write its settings, unless it replaces another run.
 
         Args:
             teacher: folder of the teacher that was trained for this run; None for others.
             teacher_sha256: of the teacher's weights or file; None without a teacher.
+            hints: that the run has searched.
             resumed: an earlier session of the run has finished an epoch.
 
         Raises:
@@ -220,9 +226,14 @@ class RunFolder:
                 f"{self.path} was begun with another teacher (SHA-256 {str(self.teacher_sha256)[:12]}…, now "
                 f"{str(teacher_sha256)[:12]}…). Bring that one back, or add --restart to start over with the new one."
             )
-        self.teacher, self.teacher_sha256 = teacher, teacher_sha256
+        self.teacher, self.teacher_sha256, self.hints = teacher, teacher_sha256, hints
         if not self.replaces:
             self._write_head()
+
+    def found_hints(self) -> Hints | None:
+        """What an earlier session of the run has found in its teacher; errors as `Hints.read`."""
+        path = self.path / HINTS_FILE
+        return Hints.read(path) if path.is_file() else None
 
     def save_state(self, state: State) -> None:
         """Keep the state of a finished epoch; from here a killed run goes on, and one that was replaced is gone."""
@@ -330,6 +341,8 @@ class RunFolder:
         write_whole(self.path / CONFIG_FILE, (self.config.model_dump_json(indent=2) + "\n").encode())
         if self.teacher is not None:
             _link(self.path / TEACHER_LINK, Path("..") / self.teacher.name)
+        if self.hints is not None:
+            self.hints.write(self.path / HINTS_FILE)
 
     def _written(self, folder: Path) -> Iterator[Path]:
         """Files of a run in a folder, relative to it."""

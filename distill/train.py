@@ -29,7 +29,10 @@ from distill.contract import sha256_of_json
 from distill.data import Data, load_data
 from distill.errors import Diverged, UsageError
 from distill.evaluation import calibration, evaluate
-from distill.hints.use import check_teacher
+from distill.hints import guests
+from distill.hints.record import Hints
+from distill.hints.search import enough_blocks, remarks, search
+from distill.hints.use import at_hints, check_search, check_teacher
 from distill.run_folder import RunData, RunFolder, State, to_cpu
 from distill.teachers import teacher as teachers
 from distill.teachers import trial as teacher_trial
@@ -90,6 +93,8 @@ def train(
         say(escape(f"{path} is finished already; nothing to do (--restart trains it again)"))
         return card
     teacher, teacher_path = prepare_teacher(config, data, path, processes, log)
+    found = processes.first(find_hints, config, data, teacher, fabric.device, folder if state.epoch else None)
+    config = with_found(config, found)
     with processes.first_goes_ahead():
         answers = TeacherAnswers(config, data, teacher, fabric)
         views = teachers.training_views(config, data, teacher)
@@ -106,7 +111,8 @@ def train(
     processes.share_statistics([*students, built.method])
     objective.fine_tuning = fine_tuning(config.training, [student.network for student in students])
     phases = spans(built.method.stages(), config.training.epochs, kind=config.method.kind)
-    processes.first(folder.begin, teacher_path, None if teacher is None else teacher.sha256, resumed=state.epoch > 0)
+    teacher_sha256 = None if teacher is None else teacher.sha256
+    processes.first(folder.begin, teacher_path, teacher_sha256, found, resumed=state.epoch > 0)
     restore(state, objective, averaged)
 
     settings = config.training
@@ -342,6 +348,8 @@ def check(config: RunConfig, share: Share) -> None:
             f"method {kind} reads activations inside the teacher, which a teacher of kind {config.teacher.kind} does "
             "not show. Bring it as a checkpoint or as a library network with its weights."
         )
+    if config.hints is not None:
+        check_search(config.method, config.hints)
     if needs.one_process and share.count > 1:
         raise UsageError(f"method {kind} cannot share a batch with other processes; start it without torchrun.")
 
@@ -366,9 +374,36 @@ def prepare_teacher(
         source, channels=config.dataset.channels, class_names=data.train.class_names, pictures=data.train
     )
     check_views(config, teacher.preprocess)
-    for taps in config.method.needs.taps:
+    for taps in config.method.needs.taps if config.hints is None else ():
         check_teacher(taps, teacher.sha256, teacher.source)
     return teacher, run_path
+
+
+def find_hints(
+    config: RunConfig, data: Data, teacher: Teacher | None, device: torch.device, begun: RunFolder | None
+) -> Hints | None:
+    """What the search of the teacher finds that the run asks for; None if it asks for none.
+
+    A run that was begun goes on with what it has found then.
+    """
+    if config.hints is None:
+        return None
+    assert teacher is not None, "check has refused methods without one"
+    if begun is not None and (hints := begun.found_hints()) is not None:
+        return hints
+    searched = guests.of_teacher(config, teacher, data.train)
+    hints = search(searched, config.hints, device)
+    say(escape(f"hints in {teacher.source}: {', '.join(hints.points)}"))
+    for remark in remarks(hints):
+        say(escape(remark))
+    return hints
+
+
+def with_found(config: RunConfig, hints: Hints | None) -> RunConfig:
+    """The configuration with a method that reads the teacher at the hints found; the card records it so."""
+    if hints is None:
+        return config
+    return config.model_copy(update={"method": at_hints(config.method, hints, sha256=hints.file_sha256)})
 
 
 def train_teacher(
@@ -403,7 +438,10 @@ def check_method(config: RunConfig, data: Data, source: TrainTeacher) -> None:
     if config.method.needs.taps:
         num_classes = len(data.train.class_names)
         students = build_students(config, config.method.needs.students, num_classes)
-        teacher = build(source.model, num_classes=num_classes, preprocess=theirs.preprocess(config.dataset.channels))
+        sees = theirs.preprocess(config.dataset.channels)
+        teacher = build(source.model, num_classes=num_classes, preprocess=sees)
+        if config.hints is not None:
+            enough_blocks(teacher, sees, config.hints, source.model)
     built = dry_run(config, data, students, teacher, teacher_px=theirs.size_px)
     spans(built.method.stages(), config.training.epochs, kind=config.method.kind)
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill.errors import UsageError
+from distill.hints.options import Position
 
 Matrix = NDArray[np.float64]
 
@@ -30,14 +31,16 @@ class Clustering:
 
     Attributes:
         clusters: of each, its blocks in ascending order.
+        position: of a hint in its cluster.
     """
 
     clusters: tuple[tuple[int, ...], ...]
+    position: Position = "centre"
 
     @property
     def hints(self) -> tuple[int, ...]:
-        """The centre of each cluster: its middle block, the lower of two."""
-        return tuple(centre(members) for members in self.clusters)
+        """The centre of each cluster, its middle block, the lower of two; or its last."""
+        return tuple(placed(members, self.position) for members in self.clusters)
 
     def cluster_of(self) -> tuple[int, ...]:
         """For each block the number of its cluster."""
@@ -154,7 +157,7 @@ def near_ties(similarity: Matrix, clustering: Clustering, *, contiguous: bool = 
                 sorted({*members, block} if number == other else {*members} - {block})
                 for number, members in enumerate(clustering.clusters)
             ]
-            then = in_order(moved)
+            then = in_order(moved, clustering.position)
             if then.hints != clustering.hints and not (contiguous and then.scattered()):
                 ties.append(NearTie(block, own, other, max(margin, 0.0), then.hints))
     return tuple(sorted(ties, key=lambda tie: tie.margin))
@@ -180,9 +183,15 @@ def centre(members: Sequence[int]) -> int:
     return members[(len(members) - 1) // 2]
 
 
-def in_order(clusters: Sequence[Sequence[int]]) -> Clustering:
+def placed(members: Sequence[int], position: Position) -> int:
+    """The hint among blocks in ascending order."""
+    return centre(members) if position == "centre" else members[-1]
+
+
+def in_order(clusters: Sequence[Sequence[int]], position: Position = "centre") -> Clustering:
     """Clusters in the order of their hints."""
-    return Clustering(tuple(sorted((tuple(members) for members in clusters), key=centre)))
+    ordered = sorted((tuple(members) for members in clusters), key=lambda members: placed(members, position))
+    return Clustering(tuple(ordered), position)
 
 
 def _lowest(apart: Matrix) -> NDArray[np.int64]:

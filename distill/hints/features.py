@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from distill.errors import UsageError
-from distill.hints.record import Activation
+from distill.hints.options import Activation
 from distill.places import Named
 from distill.taps import hooks, probe
 from distill.training.batches import Batches

@@ -1,4 +1,4 @@
-"""Which network is searched: a checkpoint of ours, or the teacher that a run's settings bring."""
+"""Which network is searched: a checkpoint of ours, or the teacher of a run."""
 
 from pathlib import Path
 
@@ -7,6 +7,8 @@ from distill.config import LogitsTeacher, ProgramTeacher, RunConfig, TrainTeache
 from distill.errors import UsageError
 from distill.hints.search import Searched
 from distill.teachers import teacher as teachers
+from distill.teachers.teacher import Teacher
+from distill.vision.datasets import Split
 
 
 def of_checkpoint(path: Path, data: Path | None = None) -> Searched:
@@ -63,6 +65,17 @@ def of_config(config: RunConfig) -> Searched:
     teacher = teachers.load(
         source, channels=config.dataset.channels, class_names=pictures.class_names, pictures=pictures
     )
+    return of_teacher(config, teacher, pictures)
+
+
+def of_teacher(config: RunConfig, teacher: Teacher, pictures: Split) -> Searched:
+    """A teacher that shows its blocks, with the training images as it sees them.
+
+    Args:
+        config: of the run.
+        teacher: a network.
+        pictures: the training split as the student sees it.
+    """
     assert teacher.model is not None
     assert teacher.preprocess is not None
     same = teacher.preprocess == config.preprocess

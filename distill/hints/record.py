@@ -1,15 +1,15 @@
 """`hints.json`: where to take hints from a certain teacher, and how that was found."""
 
-from typing import Annotated, ClassVar, Literal, Self
+import hashlib
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from distill.contract import Contract, Strict
+from distill.hints.options import Activation, Metric, Position
 from distill.vision.datasets import DatasetConfig
 from distill.vision.preprocess import Preprocess
 
-Metric = Literal["cka", "cca", "gcd", "cka-rbf"]
-Activation = Literal["pre", "post"]
 Similarity = Annotated[float, Field(ge=-1e-6, le=1 + 1e-6)]
 BlockNumber = Annotated[int, Field(ge=1)]
 
@@ -51,7 +51,7 @@ class Cluster(Strict):
 
     Attributes:
         blocks: counted from 1.
-        hint: the middle one.
+        hint: the one that stands for them.
         contiguous: no block of another cluster lies between them.
     """
 
@@ -65,7 +65,7 @@ class Segmentation(Strict):
 
     Attributes:
         last_blocks: of each stretch.
-        hints: the middle block of each.
+        hints: the block that would stand for each.
         agreement: share of the blocks that the chosen clusters put into the cluster of the same number, in [0, 1].
     """
 
@@ -100,6 +100,7 @@ class Hints(Contract):
         metric: of `similarity`.
         clustered_by: the metric that the clusters are of; `cca` is no inner product, so `gcd` stands in for it.
         contiguous: clusters were demanded to be stretches.
+        position: of a hint in its cluster; `centre` in version 1.
         points: the hints as names of places, the first cluster's first.
         stage_ends: blocks that are the conventional hints; empty where stages do not end with a block.
         similarity: of every two blocks, six digits.
@@ -107,9 +108,9 @@ class Hints(Contract):
         version: of this toolkit.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 1
+    SCHEMA_VERSION: ClassVar[int] = 2
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     teacher: str
     teacher_sha256: str
     network: str
@@ -119,6 +120,7 @@ class Hints(Contract):
     clustered_by: Literal["cka", "gcd", "cka-rbf"]
     activation: Activation
     contiguous: bool
+    position: Position
     points: Annotated[tuple[str, ...], Field(min_length=1)]
     clusters: tuple[Cluster, ...]
     stage_ends: tuple[BlockNumber, ...]
@@ -127,6 +129,11 @@ class Hints(Contract):
     blocks: tuple[Block, ...]
     similarity: tuple[tuple[Similarity, ...], ...]
     version: str
+
+    @classmethod
+    def upgraded(cls, raw: dict[str, Any]) -> dict[str, Any]:
+        """The hints of version 1 are the centres of their clusters."""
+        return raw | {"schema_version": 2, "position": "centre"} if raw.get("schema_version") == 1 else raw
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -139,6 +146,11 @@ class Hints(Contract):
         if hints != self.points:
             raise ValueError(f"points must be the clusters' hints, {', '.join(hints)}")
         return self
+
+    @property
+    def file_sha256(self) -> str:
+        """Hex SHA-256 of the file that `write` makes of it."""
+        return hashlib.sha256((self.to_json() + "\n").encode()).hexdigest()
 
     @property
     def hints(self) -> tuple[int, ...]:

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from distill.errors import UsageError
-from distill.hints.clusters import Clustering, Matrix, kernel_k_means, near_ties, segmentation
+from distill.hints.clusters import Clustering, Matrix, in_order, kernel_k_means, near_ties, segmentation
 from distill.hints.features import Blocks, blocks_of, drawn, features
-from distill.hints.record import Activation, Block, Cluster, HintData, Hints, Metric, Segmentation, Tie, listed
+from distill.hints.options import HintSearch, Metric
+from distill.hints.record import Block, Cluster, HintData, Hints, Segmentation, Tie, listed
 from distill.hints.similarity import MOST_IMAGES_OF_RBF, Moments, gcd_and_cca, linear_cka, rbf_cka
 from distill.terminal import progress
 from distill.version import toolkit_version
@@ -41,26 +42,7 @@ class Searched:
     train: Split
 
 
-@dataclass(frozen=True)
-class Options:
-    """How to search.
-
-    Attributes:
-        metric: of similarity.
-        clusters: how many, each of which gives a hint.
-        images: of the training split, at most.
-        activation: before (`pre`) or after (`post`) the activation at each block's end.
-        contiguous: demand clusters without gaps.
-    """
-
-    metric: Metric = "cka"
-    clusters: int = 3
-    images: int = 10_000
-    activation: Activation = "post"
-    contiguous: bool = False
-
-
-def search(searched: Searched, options: Options, device: torch.device) -> Hints:
+def search(searched: Searched, options: HintSearch, device: torch.device) -> Hints:
     """Find the hint points of a teacher.
 
     Raises:
@@ -68,20 +50,16 @@ def search(searched: Searched, options: Options, device: torch.device) -> Hints:
         WorkFailed: a block gives the same for every image.
     """
     model = searched.model.to(device)
-    blocks = blocks_of(model, searched.preprocess, options.activation)
-    if options.clusters > len(blocks.names):
-        raise UsageError(
-            f"{searched.source} has {len(blocks.names)} blocks, too few for {options.clusters} clusters. Use "
-            f"--clusters {len(blocks.names)} at most."
-        )
+    blocks = enough_blocks(model, searched.preprocess, options, searched.source)
     most = min(options.images, MOST_IMAGES_OF_RBF) if options.metric == "cka-rbf" else options.images
     positions = drawn(searched.train, most, seed=SEED)
     if len(positions) < 2:
         raise UsageError(f"blocks are compared over images; found {len(positions)}, expected 2 at least.")
     batches = _shown(features(model, blocks, searched.train, positions, device), len(positions), searched.source)
     similarity, kernel = _similarities(options.metric, blocks, batches, device)
-    stretches = segmentation(kernel, options.clusters)
-    chosen = stretches if options.contiguous else kernel_k_means(kernel, options.clusters)
+    stretches = in_order(segmentation(kernel, options.clusters).clusters, options.position)
+    means = kernel_k_means(kernel, options.clusters)
+    chosen = stretches if options.contiguous else in_order(means.clusters, options.position)
     ties = near_ties(kernel, chosen, contiguous=options.contiguous)
     numbers, scattered = chosen.cluster_of(), chosen.scattered()
     return Hints(
@@ -100,6 +78,7 @@ def search(searched: Searched, options: Options, device: torch.device) -> Hints:
         clustered_by="gcd" if options.metric == "cca" else options.metric,
         activation=options.activation,
         contiguous=options.contiguous,
+        position=options.position,
         points=tuple(blocks.names[hint] for hint in chosen.hints),
         clusters=tuple(
             Cluster(blocks=_counted(members), hint=hint + 1, contiguous=number not in scattered)
@@ -124,6 +103,17 @@ def search(searched: Searched, options: Options, device: torch.device) -> Hints:
         similarity=tuple(tuple(round(float(value), 6) for value in row) for row in similarity),
         version=toolkit_version(),
     )
+
+
+def enough_blocks(model: ImageClassifier, preprocess: Preprocess, options: HintSearch, source: str) -> Blocks:
+    """The blocks of a network that is or will be searched; raises UsageError if it has none, or fewer than clusters."""
+    blocks = blocks_of(model, preprocess, options.activation)
+    if options.clusters > len(blocks.names):
+        raise UsageError(
+            f"{source} has {len(blocks.names)} blocks, too few for {options.clusters} clusters. Use "
+            f"--clusters {len(blocks.names)} at most (a run that searches itself: hints.clusters)."
+        )
+    return blocks
 
 
 def remarks(hints: Hints) -> Iterator[str]:

@@ -10,6 +10,7 @@ from distill.errors import UsageError
 from distill.hints.clusters import (
     Clustering,
     distances,
+    in_order,
     kernel_k_means,
     near_ties,
     seeds,
@@ -156,3 +157,10 @@ def test_more_clusters_than_blocks_are_refused() -> None:
     for divide in (kernel_k_means, segmentation):
         with pytest.raises(UsageError, match=r"3 clusters cannot be made of 2 blocks. Use --clusters 2"):
             divide(np.eye(2), 3)
+
+
+def test_a_hint_may_be_the_last_block_of_its_cluster() -> None:
+    scattered = [[0, 1, 6], [2, 3, 4, 5]]
+    assert (in_order(scattered).hints, in_order(scattered).clusters[0]) == ((1, 3), (0, 1, 6))
+    last = in_order(scattered, "last")
+    assert (last.hints, last.clusters[0]) == ((5, 6), (2, 3, 4, 5))

@@ -13,11 +13,14 @@ from typer.testing import CliRunner, Result
 from distill.__main__ import app
 from distill.checkpoint import Card
 from distill.config import with_overrides
+from distill.contract import sha256_of_file
 from distill.errors import UsageError
 from distill.hints.features import blocks_of, drawn, pooled, pooled_features
+from distill.hints.options import HintSearch
 from distill.hints.record import Hints, listed
 from distill.hints.search import remarks
 from distill.recipes import demo
+from distill.run_folder import State
 from distill.train import train
 from distill.vision.datasets import EchoPhantom
 from distill.vision.models import build
@@ -111,7 +114,7 @@ def test_what_is_odd_about_a_choice_is_told(found: Path) -> None:
         (lambda raw: raw["similarity"].pop(), "similarity must be 9 x 9"),
         (lambda raw: raw["clusters"][0]["blocks"].pop(), "every block of 1 to 9 must be in one cluster"),
         (lambda raw: raw["points"].reverse(), "points must be the clusters' hints"),
-        (lambda raw: raw.update(schema_version=2), "schema version 2"),
+        (lambda raw: raw.update(schema_version=3), "schema version 3"),
         (lambda raw: raw.update(more=1), "more: unknown key"),
     ],
 )
@@ -124,11 +127,18 @@ def test_hints_that_contradict_themselves_are_refused(
         Hints.from_json(json.dumps(raw), source="test")
 
 
+def test_hints_of_the_first_version_are_centres(found: Path) -> None:
+    hints = Hints.read(found / "hints.json")
+    raw = json.loads(hints.to_json()) | {"schema_version": 1}
+    assert raw.pop("position") == "centre"
+    assert Hints.from_json(json.dumps(raw), source="test") == hints
+
+
 @pytest.mark.parametrize(
     ("options", "clustered_by"),
     [
         (("--metric", "cka-rbf", "--activation", "pre"), "cka-rbf"),
-        (("--metric", "cka", "--contiguous"), "cka"),
+        (("--metric", "cka", "--contiguous", "--position", "last"), "cka"),
     ],
 )
 def test_the_options_are_followed_and_recorded(
@@ -145,6 +155,8 @@ def test_the_options_are_followed_and_recorded(
     if hints.contiguous:
         assert all(cluster.contiguous for cluster in hints.clusters)
         assert hints.segmentation.agreement == 1
+        assert hints.position == "last"
+        assert hints.hints == hints.segmentation.hints == hints.segmentation.last_blocks
 
 
 def test_too_few_images_or_blocks_are_refused(tmp_path: Path, teacher: Path) -> None:
@@ -175,6 +187,78 @@ def test_a_run_takes_its_hints_and_its_card_says_so(tmp_path: Path, found: Path,
     assert searched.exit_code == 0, searched.stderr
     of_run = Hints.read(tmp_path / "of-run.json")
     assert (len(of_run.blocks), of_run.hints, of_run.teacher_sha256) == (3, (1, 2, 3), card.weights_sha256)
+
+
+SEARCHING = ("method.kind=attention_transfer", "model=resnet8", "training.epochs=2", "device=cpu")
+
+
+def test_a_run_searches_its_hints_itself(
+    tmp_path: Path, found: Path, teacher: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the command finds in the same teacher; a run that was killed goes on with it and searches no more."""
+    config = with_overrides(demo(), [*SEARCHING, "hints.metric=cka", *guest(teacher)])
+
+    def killed(_state: State) -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        train(config, tmp_path / "run", watch=killed)
+    by_command, by_run = Hints.read(found / "hints.json"), Hints.read(tmp_path / "run" / "hints.json")
+    assert by_run == by_command
+    monkeypatch.setattr("distill.train.search", None)
+    card = train(config, tmp_path / "run", resume=True)
+    assert card.training is not None
+    method: Any = card.training.config["method"]
+    hints: Any = card.training.config["hints"]
+    assert method["taps"]["teacher"] == list(by_run.points)
+    assert method["taps"]["hints"]["sha256"] == sha256_of_file(tmp_path / "run" / "hints.json")
+    assert method["taps"]["hints"]["teacher_sha256"] == card.training.teacher_sha256
+    assert hints == HintSearch().model_dump(mode="json")
+    assert train(config, tmp_path / "run") == card
+    plain = config.model_copy(update={"hints": None})
+    assert plain.identity() != config.identity()
+    train(plain, tmp_path / "run", restart=True)
+    assert not (tmp_path / "run" / "hints.json").exists()
+
+
+def test_a_teacher_that_a_run_trains_is_searched_when_it_is_there(tmp_path: Path) -> None:
+    teacher = ["teacher.model=resnet14", "teacher.training.epochs=1", "training.epochs=1"]
+    config = with_overrides(demo(), [*SEARCHING, *DATA, "image.size_px=32", *teacher, "hints.position=last"])
+    card = train(config, tmp_path / "run")
+    (trained,) = tmp_path.glob("teacher-*")
+    hints = Hints.read(tmp_path / "run" / "hints.json")
+    assert (len(hints.blocks), hints.points[-1]) == (6, "block:6")
+    assert card.training is not None
+    assert hints.teacher_sha256 == Card.read(trained / "best" / "card.json").weights_sha256
+    assert hints.teacher_sha256 == card.training.teacher_sha256
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["method.kind=hinton_kd"], "hinton_kd cannot use hints"),
+        (["method.kind=similarity_preserving"], "it compares one place of each network"),
+        (["method.kind=activation_boundaries"], "hints.activation=pre"),
+        (["method.kind=fitnet", 'method.taps.student=["stages.0", "stages.1"]'], "hints.clusters=2"),
+        (["method.kind=fitnet", "hints.clusters=7"], "resnet14 has 6 blocks, too few for 7 clusters"),
+    ],
+)
+def test_a_search_that_cannot_be_used_is_refused_before_a_teacher_is_trained(
+    settings: list[str], message: str, tmp_path: Path
+) -> None:
+    teacher = ["teacher.model=resnet14", "teacher.training.epochs=1"]
+    small = ["model=resnet8", "image.size_px=32", "device=cpu", *DATA]
+    config = with_overrides(demo(), [*small, *teacher, "hints.metric=gcd", *settings])
+    with pytest.raises(UsageError, match=message):
+        train(config, tmp_path / "run")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_takes_hints_of_a_file_or_searches_them(found: Path) -> None:
+    settings = [*SEARCHING, "hints.metric=gcd", f"method.hints={found / 'hints.json'}"]
+    with pytest.raises(UsageError, match=r"searches its teacher for hints itself.* --set hints=null"):
+        with_overrides(demo(), settings)
+    assert with_overrides(demo(), [*settings, "hints=null"]).hints is None
 
 
 def test_hints_of_another_teacher_are_refused(tmp_path: Path, found: Path) -> None:

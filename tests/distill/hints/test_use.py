@@ -34,6 +34,7 @@ def write(folder: Path, activation: str = "post", count: int = 3) -> Path:
         clustered_by="cka",
         activation=activation,  # type: ignore[arg-type]
         contiguous=False,
+        position="centre",
         points=tuple(blocks[one[(len(one) - 1) // 2] - 1].name for one in members),
         clusters=tuple(Cluster(blocks=one, hint=one[(len(one) - 1) // 2], contiguous=True) for one in members),
         stage_ends=(),
