@@ -39,6 +39,7 @@ from distill.methods.neuron_selectivity import NeuronSelectivityConfig
 from distill.methods.overhaul_feature_distillation import OverhaulFeatureDistillationConfig
 from distill.methods.probabilistic_knowledge_transfer import ProbabilisticKnowledgeTransferConfig
 from distill.methods.relational_kd import RelationalKDConfig
+from distill.methods.review_kd import ReviewKDConfig
 from distill.methods.scratch import ScratchConfig
 from distill.methods.similarity_preserving import SimilarityPreservingConfig
 from distill.methods.spherical_kd import SphericalKDConfig
@@ -67,6 +68,7 @@ AnyMethod = (
     | NeuronSelectivityConfig
     | AttentionFeatureDistillationConfig
     | OverhaulFeatureDistillationConfig
+    | ReviewKDConfig
     | SimilarityPreservingConfig
     | CorrelationCongruenceConfig
     | RelationalKDConfig

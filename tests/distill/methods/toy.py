@@ -30,6 +30,7 @@ def method_config(kind: str) -> AnyMethod:
         "fitnet": {"weight": 10.0},
         "neuron_selectivity": {"weight": 5.0},
         "attention_feature_distillation": {"weight": 20.0},
+        "review_kd": {"weight": 0.5},
         "activation_boundaries": {"first_epochs": 1},
         "factor_transfer": {"paraphraser_epochs": 1},
         "flow_of_solution_procedure": {"first_epochs": 1},
