@@ -228,6 +228,7 @@ def figures(
     as_json: Annotated[bool, typer.Option("--json", help="Print figures.json instead of the path.")] = False,
 ) -> None:
     """Draw the papers' figures of a study, as PNG and SVG, from what is finished of it."""
+    from distill.figures.boards import write_boards
     from distill.figures.draw import draw_study
     from distill.figures.gallery import INDEX_FILE
     from distill.figures.journal import read_times
@@ -237,9 +238,12 @@ def figures(
     journal = measurements or (MEASUREMENTS if MEASUREMENTS.is_file() else None)
     times = read_times(journal) if journal else ()
     folder = out or runs.folder / "figures"
+    tables = write_boards(runs, times, folder)
     entries, left_out = draw_study(runs, times, folder)
     rows = [(escape(entry.name), escape(entry.title)) for entry in entries]
     terminal.console.print(terminal.table(escape(f"figures of {runs.name} in {folder}"), ["figure", "shows"], rows))
+    for table in tables:
+        terminal.say(escape(f"{table.title}: {folder / table.name}.md and .csv"))
     for missing in left_out:
         terminal.say(escape(f"left out: {missing.name}: {missing.reason}"))
     if runs.unfinished:

@@ -20,9 +20,12 @@ from distill.errors import UsageError
 from distill.methods.attention_feature_distillation import AttentionFeatureDistillationConfig
 from distill.methods.attention_transfer import AttentionTransferConfig
 from distill.methods.contrastive_representation import ContrastiveRepresentationConfig
+from distill.methods.fitnet import FitNetConfig
 from distill.methods.hinton_kd import HintonKDConfig
 from distill.methods.review_kd import ReviewKDConfig
 from distill.methods.scratch import ScratchConfig
+from distill.methods.spherical_kd import SphericalKDConfig
+from distill.methods.variational_information import VariationalInformationConfig
 from distill.methods.weighted_soft_labels import WeightedSoftLabelsConfig
 from distill.methods.weighted_sum import Part, WeightedSumConfig
 from distill.system import did_you_mean
@@ -216,25 +219,38 @@ def cifar_review_kd() -> RunConfig:
     )
 
 
-SumPart = HintonKDConfig | WeightedSoftLabelsConfig | AttentionTransferConfig | ContrastiveRepresentationConfig
+SoftOnly = HintonKDConfig | SphericalKDConfig
+"""In a sum with alpha = 1, without labels."""
+
+SumPart = (
+    SoftOnly
+    | WeightedSoftLabelsConfig
+    | FitNetConfig
+    | AttentionTransferConfig
+    | VariationalInformationConfig
+    | ContrastiveRepresentationConfig
+)
 
 
-def _cifar_sum(name: str, *methods: SumPart) -> RunConfig:
+def labels_counted_once(*methods: SumPart) -> WeightedSumConfig:
     """The losses of several methods as each has them alone, labels counted once.
 
     Those that count the labels share their weight of 1; what they have beside is multiplied by as much as they lose.
     """
-    counting = [method for method in methods if not isinstance(method, HintonKDConfig)]
+    counting = [method for method in methods if not isinstance(method, SoftOnly)]
     share = 1 / len(counting)
 
     def part(method: SumPart) -> Part:
-        if isinstance(method, HintonKDConfig):
+        if isinstance(method, SoftOnly):
             return Part(method=method)
         field = "alpha" if isinstance(method, WeightedSoftLabelsConfig) else "weight"
         return Part(method=method.model_copy(update={field: getattr(method, field) / share}), weight=share)
 
-    method = WeightedSumConfig(parts=tuple(part(method) for method in methods))
-    return cifar_kd().model_copy(update={"name": name, "method": method})
+    return WeightedSumConfig(parts=tuple(part(method) for method in methods))
+
+
+def _cifar_sum(name: str, *methods: SumPart) -> RunConfig:
+    return cifar_kd().model_copy(update={"name": name, "method": labels_counted_once(*methods)})
 
 
 def patient() -> RunConfig:

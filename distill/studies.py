@@ -4,6 +4,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 
+from distill.boards import (
+    STUDENTS_OF_HINTS,
+    STUDENTS_OF_PAIRS,
+    feature_grid,
+    hint_grid,
+    small_cifar,
+    small_feature_grid,
+    small_hint_grid,
+)
 from distill.config import (
     AdamW,
     RandomResizedCrop,
@@ -21,8 +30,8 @@ from distill.methods.curriculum_temperature import CurriculumTemperatureConfig
 from distill.methods.deep_mutual_learning import DeepMutualLearningConfig
 from distill.methods.hinton_kd import HintonKDConfig
 from distill.methods.scratch import ScratchConfig
-from distill.recipes import demo, echo_kd, folder_pretrained, folder_scratch
-from distill.study.run import Cell, Study
+from distill.recipes import cifar_kd, demo, echo_kd, folder_pretrained, folder_scratch
+from distill.study.run import Cell, Study, cell_run
 from distill.system import did_you_mean
 from distill.vision.datasets import EchoPhantom
 
@@ -51,7 +60,7 @@ def echo_grid(
 ) -> Study:
     """The echo-view paper's grid: students x techniques x seeds."""
     cells = [
-        Cell(technique, _cell(base, model=student, method=method, seed=seed))
+        Cell(technique, cell_run(base, model=student, method=method, seed=seed))
         for student, (technique, method), seed in product(students, echo_techniques(alphas), range(seeds))
     ]
     return Study(name, SUPERVISED, tuple(cells))
@@ -102,7 +111,7 @@ def cross_quality_grid(
             methods.append((f"CQKD τ={tau:g}", config(temperature=tau, alpha=0.5)))
         methods.append(("mutual learning m=3", DeepMutualLearningConfig(cohort=3)))
         for technique, method in methods:
-            run = _cell(base, model=student, method=method, seed=seed)
+            run = cell_run(base, model=student, method=method, seed=seed)
             teacher = run.teacher
             if isinstance(teacher, TrainTeacher):
                 teacher = teacher.model_copy(update={"image": base.image})
@@ -141,7 +150,7 @@ def pretrained_grid(name: str, base: RunConfig, students: Sequence[str], seeds: 
             ("pretrained", ScratchConfig(), {}),
             ("pretrained + KD", base.method, {}),
         ):
-            run = _cell(base, model=student, method=method, seed=seed)
+            run = cell_run(base, model=student, method=method, seed=seed)
             cells.append(
                 Cell(f"{start}{views}", run.model_copy(update={"training": training.model_copy(update=change)}))
             )
@@ -158,7 +167,7 @@ def imbalance_grid(name: str, base: RunConfig, students: Sequence[str], seeds: i
     cells = [
         Cell(
             technique,
-            _cell(base, model=student, method=base.method, seed=seed).model_copy(
+            cell_run(base, model=student, method=base.method, seed=seed).model_copy(
                 update={"training": base.training.model_copy(update={"judged_by": "macro_f1", **change})}
             ),
         )
@@ -175,11 +184,6 @@ def short_demo() -> RunConfig:
     return run.model_copy(update={"dataset": EchoPhantom(), "teacher": teacher, "training": training})
 
 
-def _cell(base: RunConfig, *, model: str, method: MethodConfig, seed: int) -> RunConfig:
-    teacher = base.teacher if method.needs.teacher != "none" else None
-    return base.model_copy(update={"model": model, "method": method, "seed": seed, "teacher": teacher})
-
-
 STUDIES: dict[str, StudyRecipe] = {
     "echo-study": StudyRecipe(echo_kd, echo_grid, ECHO_STUDENTS),
     "demo-study": StudyRecipe(short_demo, small_echo_grid, ("mobilenet_v3_small", "shufflenet_v2_x1_0")),
@@ -187,6 +191,10 @@ STUDIES: dict[str, StudyRecipe] = {
     "demo-cross-quality-study": StudyRecipe(short_demo, small_cross_quality_grid, ("mobilenet_v3_small",)),
     "imbalance-study": StudyRecipe(folder_scratch, imbalance_grid, ("mobilenet_v3_small",)),
     "pretrained-study": StudyRecipe(folder_pretrained, pretrained_grid, ("efficientnet_lite0",)),
+    "feature-study": StudyRecipe(cifar_kd, feature_grid, STUDENTS_OF_PAIRS),
+    "demo-feature-study": StudyRecipe(small_cifar, small_feature_grid, ("resnet8",)),
+    "hint-study": StudyRecipe(cifar_kd, hint_grid, STUDENTS_OF_HINTS),
+    "demo-hint-study": StudyRecipe(small_cifar, small_hint_grid, ("resnet8",)),
 }
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 
-from distill.figures.gallery import Drawing, LeftOut
+from distill.figures.gallery import Drawing, LeftOut, file_name
 from distill.figures.runs import Repeat, StudyRuns, accuracy
 from distill.figures.style import (
     BASELINE,
@@ -72,7 +72,7 @@ def _one_student(study: StudyRuns, student: str) -> Drawing:
         for technique in study.techniques(student)
     ]
     caption = f"{study.basis()} {HOW_TO_READ} " + _of_teacher(study)
-    return _dot_plot(study, f"accuracy-{student.replace(':', '-')}", f"Accuracy of {student}", caption, rows)
+    return _dot_plot(study, f"accuracy-{file_name(student)}", f"Accuracy of {student}", caption, rows)
 
 
 def _dot_plot(study: StudyRuns, name: str, title: str, caption: str, rows: list[Row]) -> Drawing:

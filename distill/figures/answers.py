@@ -14,7 +14,7 @@ from torch import Tensor
 from distill.checkpoint import CARD_FILE, Card
 from distill.evaluation.calibration import CALIBRATED, Reliability, halves, reliability
 from distill.evaluation.evaluate import CALIBRATION_BINS, metrics
-from distill.figures.gallery import Drawing, LeftOut
+from distill.figures.gallery import Drawing, LeftOut, file_name
 from distill.figures.predictions import Answers, predictions
 from distill.figures.runs import Repeat, StudyRuns, best_technique
 from distill.figures.style import BLACK, BLUE, COLUMN_IN, GREY, PAGE_IN, VERMILLION, page
@@ -46,7 +46,7 @@ def chosen_runs(study: StudyRuns, student: str) -> list[Repeat]:
 
 def confusion(study: StudyRuns, runs: Sequence[Repeat], answers: Sequence[Answers]) -> Drawing | LeftOut:
     """The confusion matrix of all seeds together, each row in percent of the images of its class."""
-    name = f"confusion-{_plain(runs[0].student)}"
+    name = f"confusion-{file_name(runs[0].student)}"
     classes = runs[0].card.class_names
     if len(classes) > MOST_CLASSES:
         return LeftOut(name, f"{len(classes)} classes do not fit on a page (at most {MOST_CLASSES})")
@@ -127,7 +127,8 @@ def reliability_diagram(study: StudyRuns, runs: Sequence[Repeat], answers: Seque
         if all(temperatures)
         else ""
     )
-    return Drawing(f"reliability-{_plain(student)}", title, f"{study.basis()} {how}{half} {_how_chosen(runs)}", figure)
+    caption = f"{study.basis()} {how}{half} {_how_chosen(runs)}"
+    return Drawing(f"reliability-{file_name(student)}", title, caption, figure)
 
 
 def panel(title: str, logits: Sequence[Tensor], labels: Sequence[Tensor]) -> Panel:
@@ -199,7 +200,3 @@ def _how_chosen(runs: Sequence[Repeat]) -> str:
 
 def _seeds(runs: Sequence[Repeat]) -> str:
     return "one seed" if len(runs) == 1 else f"{len(runs)} seeds together"
-
-
-def _plain(student: str) -> str:
-    return student.replace(":", "-")

@@ -72,7 +72,7 @@ def speed_ups(study: StudyRuns, times: Sequence[Time]) -> Costs | None:
     alike = {time.checkpoint_sha256: time for time in times if time.conditions == conditions}
     teacher = alike[study.teacher.card.weights_sha256]
     measured: dict[Network, list[Time]] = {}
-    for run in study.repeats:
+    for run in study.runs:
         if run.card.weights_sha256 in alike:
             measured.setdefault(run.network, []).append(alike[run.card.weights_sha256])
     costs: dict[Network, Cost] = {}

@@ -7,6 +7,7 @@ from distill.figures.accuracy import draw_accuracy
 from distill.figures.answers import draw_answers
 from distill.figures.epochs import draw_curriculum, draw_training_curves
 from distill.figures.gallery import Drawing, Entry, LeftOut, write_drawing, write_index
+from distill.figures.hints import draw_hints
 from distill.figures.image_size import draw_image_size
 from distill.figures.journal import Time
 from distill.figures.runs import StudyRuns
@@ -18,6 +19,7 @@ def draw_all(study: StudyRuns, times: Sequence[Time]) -> Iterator[Drawing | Left
     """Every figure, or why there is none; one at a time, for figures are large."""
     yield from draw_accuracy(study)
     yield from draw_trade_off(study, times)
+    yield from draw_hints(study)
     yield from draw_image_size(study)
     yield from draw_training_curves(study)
     yield from draw_curriculum(study)

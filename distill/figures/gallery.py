@@ -1,6 +1,7 @@
 """The folder of figures: PNG and SVG of each, and `figures.json`, which lists them."""
 
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +54,11 @@ class LeftOut:
 
 
 INDEX = TypeAdapter(tuple[Entry, ...])
+
+
+def file_name(words: str) -> str:
+    """What is left of a student's or group's name as part of a file name."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", words)
 
 
 def write_drawing(folder: Path, drawing: Drawing) -> Entry:

@@ -1,8 +1,8 @@
 """A study's finished runs, as the figures need them."""
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from distill.errors import UsageError
 from distill.methods.scratch import ScratchConfig
 from distill.run_folder import METRICS_FILE
 from distill.study.comparison import Estimate, estimate
-from distill.study.run import STUDY_FILE, StudyFile
+from distill.study.run import STUDY_FILE, StudyCell, StudyFile
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class Repeat:
 
     Attributes:
         folder: the run folder.
+        group, baseline: as in `StudyCell`.
         training: of the card, which holds the best and the last epoch's metrics.
         epochs: the rows of `metrics.jsonl`.
     """
@@ -31,11 +32,13 @@ class Repeat:
     training: Training
     config: RunConfig
     epochs: tuple[dict[str, Any], ...]
+    group: str | None = None
+    baseline: str | None = None
 
     @property
     def student(self) -> str:
-        """The network's name."""
-        return self.config.model
+        """What it is compared among: its group or its network."""
+        return self.group or self.config.model
 
     @property
     def size_px(self) -> int:
@@ -45,7 +48,7 @@ class Repeat:
     @property
     def network(self) -> tuple[str, int]:
         """What decides its speed and its bytes: the network's name and the image size."""
-        return (self.student, self.size_px)
+        return (self.config.model, self.size_px)
 
     @property
     def supervised(self) -> bool:
@@ -55,7 +58,7 @@ class Repeat:
 
 @dataclass(frozen=True)
 class TeacherRun:
-    """The one teacher of a study."""
+    """A teacher of a study."""
 
     folder: Path
     card: Card
@@ -76,6 +79,7 @@ class StudyRuns:
         repeats: finished runs, in the study's order.
         unfinished: cells that are not, in words.
         teacher: None if there is none, several, or one whose accuracy is not known.
+        teachers: by student, of those that have one and of whose teacher the accuracy is known.
     """
 
     name: str
@@ -84,10 +88,16 @@ class StudyRuns:
     repeats: tuple[Repeat, ...]
     unfinished: tuple[str, ...]
     teacher: TeacherRun | None
+    teachers: Mapping[str, TeacherRun] = field(default_factory=dict)
+
+    @property
+    def runs(self) -> list[Repeat]:
+        """Every run once, though it be a cell of several groups."""
+        return list({repeat.folder: repeat for repeat in self.repeats}.values())
 
     @property
     def students(self) -> list[str]:
-        """Networks with a finished run."""
+        """Networks, or groups, with a finished run."""
         return list(dict.fromkeys(repeat.student for repeat in self.repeats))
 
     @property
@@ -162,25 +172,38 @@ def read_study(folder: Path) -> StudyRuns:
             "what is finished)."
         )
     file = StudyFile.read(folder)
-    cells = [(cell, _finished(folder / cell.folder, cell.technique)) for cell in file.cells]
+    cells = [(cell, _finished(folder, cell)) for cell in file.cells]
     repeats = tuple(repeat for _, repeat in cells if repeat is not None)
     if not repeats:
         raise UsageError(
             f"no cell of {file.name} in {folder} is finished, so there is nothing to draw. "
             f"Go on with: python -m distill study {file.name} --out {folder}"
         )
+    waiting = [cell for cell, repeat in cells if repeat is None]
     return StudyRuns(
         name=file.name,
         folder=folder,
         baseline=file.baseline,
         repeats=repeats,
-        unfinished=tuple(f"{cell.model}, {cell.technique}, seed {cell.seed}" for cell, repeat in cells if not repeat),
+        unfinished=tuple(f"{cell.group or cell.model}, {cell.technique}, seed {cell.seed}" for cell in waiting),
         teacher=None if file.teacher is None else _teacher(folder / file.teacher),
+        teachers=_teachers(folder, file),
     )
 
 
-def _finished(run: Path, technique: str) -> Repeat | None:
+def _teachers(folder: Path, file: StudyFile) -> dict[str, TeacherRun]:
+    found: dict[str, TeacherRun] = {}
+    for student in dict.fromkeys(cell.group or cell.model for cell in file.cells):
+        folders = {cell.teacher for cell in file.cells if student == (cell.group or cell.model)} - {None}
+        teacher = _teacher(folder / str(folders.pop())) if len(folders) == 1 else None
+        if teacher is not None:
+            found[student] = teacher
+    return found
+
+
+def _finished(study: Path, cell: StudyCell) -> Repeat | None:
     """The run if it was run to its end; the weights are verified by whoever reads them."""
+    run = study / cell.folder
     if not (run / "best" / CARD_FILE).is_file():
         return None
     card = Card.read(run / "best" / CARD_FILE)
@@ -188,7 +211,8 @@ def _finished(run: Path, technique: str) -> Repeat | None:
         return None
     config = parse(json.dumps(card.training.config), source=str(run / "best" / CARD_FILE))
     rows = (run / METRICS_FILE).read_text().splitlines()
-    return Repeat(technique, run, card, card.training, config, tuple(json.loads(row) for row in rows))
+    epochs = tuple(json.loads(row) for row in rows)
+    return Repeat(cell.technique, run, card, card.training, config, epochs, cell.group, cell.baseline)
 
 
 def _teacher(folder: Path) -> TeacherRun | None:

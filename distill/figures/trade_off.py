@@ -81,7 +81,7 @@ def best_points(study: StudyRuns, costs: Costs) -> list[Point]:
     assert study.teacher is not None
     points: list[Point] = []
     for network, cost in costs.students.items():
-        runs = [run for run in study.repeats if run.network == network]
+        runs = [run for run in study.runs if run.network == network]
         for distilled in (False, True):
             of_kind = [run for run in runs if run.supervised != distilled]
             technique = best_technique(of_kind)

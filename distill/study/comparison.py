@@ -1,6 +1,6 @@
 """What repeats allow to be said: means with intervals, and whether a technique differs from the baseline at all."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -35,13 +35,15 @@ class Difference:
     Attributes:
         baseline: the technique that it is compared with.
         mean: technique - baseline, averaged over the common seeds.
-        p_value: of the paired t test, Holm-corrected over the techniques of one student that have this baseline; None
-            below two pairs.
+        half_width: of the 95 % t interval of the mean, not corrected; None for a single pair.
+        p_value: of the paired t test, Holm-corrected over the techniques of one student that have this baseline or
+            answer the same question; None below two pairs.
         verdict: "better", "worse" or "no difference shown".
     """
 
     baseline: str
     mean: float
+    half_width: float | None
     pairs: int
     p_value: float | None
     verdict: str
@@ -52,13 +54,17 @@ class Line:
     """One student under one technique.
 
     Attributes:
+        student: a network, or a group of the study.
+        family: of the method.
         relative_accuracy: best accuracy as a share of the teacher's; None where no teacher's is known.
         median_batch_ms: median over all epochs of all runs of the epoch's median; None where it was not kept.
         min_epoch_s: the shortest epoch of all runs.
+        against_baseline, last_against_baseline: differences of the best and of the last epoch's accuracy.
     """
 
     student: str
     technique: str
+    family: str
     accuracy: Estimate
     last_accuracy: Estimate
     macro_f1: Estimate
@@ -68,6 +74,7 @@ class Line:
     median_batch_ms: float | None
     min_epoch_s: float | None
     against_baseline: Difference | None
+    last_against_baseline: Difference | None
     num_parameters: int
     failed: int
 
@@ -108,23 +115,74 @@ def compare(results: Sequence[Result], *, baseline: str) -> list[Line]:
         results: of all cells.
         baseline: the technique that cells are compared with that name no other.
     """
-    students = list(dict.fromkeys(result.cell.config.model for result in results))
+    students = list(dict.fromkeys(result.cell.student for result in results))
     lines: list[Line] = []
     for student in students:
-        of_student = [result for result in results if result.cell.config.model == student]
+        of_student = [result for result in results if result.cell.student == student]
         techniques = list(dict.fromkeys(result.cell.technique for result in of_student))
         runs = {name: _by_seed(of_student, name) for name in techniques}
-        baselines = {result.cell.technique: result.cell.baseline or baseline for result in of_student}
-        differences: dict[str, Difference] = {}
-        for base in dict.fromkeys(baselines.values()):
-            differences |= _differences(
-                {name: runs[name] for name in techniques if base in (name, baselines[name])}, base
-            )
+        compared = {
+            cell.technique: (base, cell.question or base)
+            for cell in (result.cell for result in of_student)
+            if (base := cell.baseline or baseline) != cell.technique
+        }
+        best, last = (_differences(runs, compared, value) for value in (_best_accuracy, _last_accuracy))
         for name in techniques:
             if runs[name]:
                 repeats = [result for result in of_student if result.cell.technique == name]
-                lines.append(_line(student, name, runs[name], differences.get(name), repeats))
+                lines.append(_line(student, name, runs[name], (best.get(name), last.get(name)), repeats))
     return lines
+
+
+@dataclass(frozen=True)
+class Lead:
+    """The technique of a student with the highest mean accuracy, and what can be told apart from it.
+
+    Attributes:
+        alike: techniques that no difference is shown from, in the study's order.
+        behind: those that are shown to be worse.
+    """
+
+    student: str
+    technique: str
+    accuracy: Estimate
+    alike: tuple[str, ...]
+    behind: tuple[str, ...]
+
+
+def leads(results: Sequence[Result]) -> list[Lead]:
+    """For each student with several finished techniques the leading one, compared with every other by paired tests.
+
+    Holm-corrected over the others. A technique leads only with as many seeds as any has.
+    """
+    found: list[Lead] = []
+    for student in dict.fromkeys(result.cell.student for result in results):
+        of_student = [result for result in results if result.cell.student == student]
+        techniques = list(dict.fromkeys(result.cell.technique for result in of_student))
+        runs = {name: by_seed for name in techniques if (by_seed := _by_seed(of_student, name))}
+        if len(runs) < 2:
+            continue
+        most = max(map(len, runs.values()))
+        complete = {
+            name: estimate([_best_accuracy(run) for run in by_seed.values()])
+            for name, by_seed in runs.items()
+            if len(by_seed) == most
+        }
+        first = max(complete, key=lambda name: complete[name].mean)
+        others = [name for name in runs if name != first]
+        differences = _differences(runs, {name: (first, first) for name in others}, _best_accuracy)
+        behind = tuple(name for name in others if name in differences and differences[name].verdict == "worse")
+        alike = tuple(name for name in others if name not in behind)
+        found.append(Lead(student, first, complete[first], alike, behind))
+    return found
+
+
+def _best_accuracy(run: Training) -> float:
+    return run.best.accuracy
+
+
+def _last_accuracy(run: Training) -> float:
+    return run.last.accuracy
 
 
 def _by_seed(results: Sequence[Result], technique: str) -> dict[int, Training]:
@@ -135,19 +193,29 @@ def _by_seed(results: Sequence[Result], technique: str) -> dict[int, Training]:
     }
 
 
-def _differences(runs: dict[str, dict[int, Training]], baseline: str) -> dict[str, Difference]:
-    base = runs.get(baseline, {})
-    pairs = {
-        name: [by_seed[seed].best.accuracy - base[seed].best.accuracy for seed in sorted(by_seed.keys() & base.keys())]
-        for name, by_seed in runs.items()
-        if name != baseline
-    }
-    raw = {name: paired_p_value(values) for name, values in pairs.items()}
-    tested = [name for name, p in raw.items() if p is not None]
-    corrected = dict(zip(tested, holm([p for p in raw.values() if p is not None]), strict=True))
+def _differences(
+    runs: Mapping[str, dict[int, Training]],
+    compared: Mapping[str, tuple[str, str]],
+    value: Callable[[Training], float],
+) -> dict[str, Difference]:
+    """By technique; `compared` names for each its baseline and the family of tests that it is corrected in."""
+    pairs: dict[str, list[float]] = {}
+    for name, (base, _) in compared.items():
+        ours, theirs = runs[name], runs.get(base, {})
+        pairs[name] = [value(ours[seed]) - value(theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())]
+    raw = {name: p for name, values in pairs.items() if (p := paired_p_value(values)) is not None}
+    corrected: dict[str, float] = {}
+    for family in dict.fromkeys(family for _, family in compared.values()):
+        tested = [name for name in raw if compared[name][1] == family]
+        corrected |= dict(zip(tested, holm([raw[name] for name in tested]), strict=True))
     return {
         name: Difference(
-            baseline, float(np.mean(values)), len(values), corrected.get(name), _verdict(values, corrected.get(name))
+            compared[name][0],
+            float(np.mean(values)),
+            estimate(values).half_width,
+            len(values),
+            corrected.get(name),
+            _verdict(values, corrected.get(name)),
         )
         for name, values in pairs.items()
         if values
@@ -164,7 +232,7 @@ def _line(
     student: str,
     technique: str,
     runs: dict[int, Training],
-    difference: Difference | None,
+    differences: tuple[Difference | None, Difference | None],
     repeats: Sequence[Result],
 ) -> Line:
     def over_seeds(value: Callable[[Training], float]) -> Estimate:
@@ -175,15 +243,17 @@ def _line(
     return Line(
         student=student,
         technique=technique,
-        accuracy=over_seeds(lambda run: run.best.accuracy),
-        last_accuracy=over_seeds(lambda run: run.last.accuracy),
+        family=repeats[0].cell.config.method.family,
+        accuracy=over_seeds(_best_accuracy),
+        last_accuracy=over_seeds(_last_accuracy),
         macro_f1=over_seeds(lambda run: run.best.macro_f1),
         ece=over_seeds(lambda run: run.best.ece),
         entropy_nats=over_seeds(lambda run: run.best.entropy_nats),
         relative_accuracy=_relative(repeats),
         median_batch_ms=median(batches_ms) if batches_ms else None,
         min_epoch_s=min(epochs_s, default=None),
-        against_baseline=difference,
+        against_baseline=differences[0],
+        last_against_baseline=differences[1],
         num_parameters=next(result.card.num_parameters for result in repeats if result.card),
         failed=sum(result.card is None for result in repeats),
     )

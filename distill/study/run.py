@@ -7,7 +7,7 @@ was, and a study that grows runs only what is new. Teachers are trained once, be
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from rich.markup import escape
 
@@ -18,6 +18,7 @@ from distill.contract import Contract, Strict, write_whole
 from distill.data import load_data
 from distill.engines import OWN_CHOICE, Ended, Engine, Options, Started, open_engine
 from distill.errors import UsageError
+from distill.methods import MethodConfig
 from distill.run_folder import CONFIG_FILE, RunData, RunFolder
 from distill.study.progress import StudyProgress
 from distill.study.times import Times, read_times
@@ -34,12 +35,17 @@ class StudyCell(Strict):
 
     Attributes:
         technique: what it is compared by; repeats share it.
-        folder: its run folder, relative to the study's folder; empty or missing until the cell has begun.
+        baseline: the technique that it is compared with; None for the study's, and in version 1.
+        group: cells of one group are compared with each other; None for those of one network, and in version 1.
+        folder: its run folder, relative to the study's folder; empty or missing until the cell has begun. Cells of
+            several groups may share one.
         teacher: its teacher's run or checkpoint folder, relative to the study's folder (absolute if it lies elsewhere);
             None without a teacher and for teachers that are not ours.
     """
 
     technique: str
+    baseline: str | None
+    group: str | None
     model: str
     seed: int
     folder: str
@@ -50,16 +56,24 @@ class StudyFile(Contract):
     """What a study folder holds, for readers that do not know the recipe: `study.json`, written before the first cell.
 
     Attributes:
-        baseline: the technique that the others are compared with.
+        baseline: the technique that those are compared with that name no other.
         cells: in the order of the grid.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 1
+    SCHEMA_VERSION: ClassVar[int] = 2
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     name: str
     baseline: str
     cells: tuple[StudyCell, ...]
+
+    @classmethod
+    def upgraded(cls, raw: dict[str, Any]) -> dict[str, Any]:
+        """Of version 1 every cell is compared with the study's baseline, among those of its network."""
+        if raw.get("schema_version") != 1:
+            return raw
+        cells = [{"baseline": None, "group": None} | cell for cell in raw["cells"]]
+        return raw | {"schema_version": 2, "cells": cells}
 
     @property
     def teacher(self) -> str | None:
@@ -81,11 +95,22 @@ class Cell:
         technique: what it is compared by, e.g. "KD T=2 alpha=0.5"; repeats share it.
         config: the complete run.
         baseline: the technique it is compared with; None for the study's.
+        group: cells of one group are compared with each other, e.g. those of one teacher and student; None for those
+            of one network. A run may be a cell of several groups; it is run once.
+        question: comparisons that answer one question together, for which their tests are corrected; None for those
+            with the same baseline.
     """
 
     technique: str
     config: RunConfig
     baseline: str | None = None
+    group: str | None = None
+    question: str | None = None
+
+    @property
+    def student(self) -> str:
+        """What it is compared among: its group or its network."""
+        return self.group or self.config.model
 
     def folder(self, study: Path) -> Path:
         """Where the cell's run lies: named by what decides its result."""
@@ -94,7 +119,7 @@ class Cell:
     @property
     def title(self) -> str:
         """The cell in words."""
-        return f"{self.config.model}  {self.technique}  seed {self.config.seed}"
+        return f"{self.student}  {self.technique}  seed {self.config.seed}"
 
     def teacher_run(self) -> RunConfig | None:
         """The run that trains its teacher, if one has to."""
@@ -109,6 +134,12 @@ class Cell:
                 return str(Path(path).absolute())
             case _:
                 return None
+
+
+def cell_run(base: RunConfig, *, model: str, method: MethodConfig, seed: int) -> RunConfig:
+    """The base with another student, method and seed; without a teacher for methods that need none."""
+    teacher = base.teacher if method.needs.teacher != "none" else None
+    return base.model_copy(update={"model": model, "method": method, "seed": seed, "teacher": teacher})
 
 
 @dataclass(frozen=True)
@@ -131,6 +162,8 @@ class Study:
             cells=tuple(
                 StudyCell(
                     technique=cell.technique,
+                    baseline=cell.baseline,
+                    group=cell.group,
                     model=cell.config.model,
                     seed=cell.config.seed,
                     folder=str(cell.folder(path).relative_to(path)),
@@ -176,14 +209,15 @@ def run_study(study: Study, path: Path, *, engine: str = "local", options: Optio
     record.write(path / STUDY_FILE)
     folders = {cell: cell.folder(path) for cell in study.cells}
     waiting = [cell for cell in study.cells if RunFolder(folders[cell], cell.config).finished() is None]
-    done = len(study.cells) - len(waiting)
+    total = len({*folders.values()})
+    done = total - len({folders[cell] for cell in waiting})
     if waiting:
         require_same_data(study, path)
-    say(f"{study.name}: {len(study.cells)} cells, {done} of them finished before")
+    say(f"{study.name}: {total} cells, {done} of them finished before")
     failures: dict[Path, str] = {}
     if waiting:
         with open_engine(engine, path / STUDY_FILE, options) as chosen, progress(estimate_over_s=ONE_DAY_S) as display:
-            rows = StudyProgress(display, study.name, total=len(study.cells), finished=done)
+            rows = StudyProgress(display, study.name, total=total, finished=done)
             failures = train_teachers(waiting, path, chosen, rows)
             able = {folders[cell]: (cell.title, cell.config) for cell in waiting if folders[cell] not in failures}
             failures |= run_all(able, chosen, rows)

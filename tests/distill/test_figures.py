@@ -1,5 +1,7 @@
 """Figures of hand-written studies (real run folders, untrained networks, invented metrics): what the axes hold."""
 
+import csv
+import itertools
 import json
 import subprocess
 import sys
@@ -21,8 +23,10 @@ from distill.data import Data, load_data
 from distill.errors import UsageError, WorkFailed
 from distill.evaluation import evaluate
 from distill.evaluation.calibration import calibrate, halves
+from distill.figures.boards import write_boards
 from distill.figures.draw import draw_all, draw_study
 from distill.figures.gallery import INDEX, Drawing, LeftOut
+from distill.figures.hints import draw_hints
 from distill.figures.journal import read_times
 from distill.figures.predictions import kept_logits, logits_file, predictions
 from distill.figures.runs import StudyRuns, best_technique, read_study
@@ -432,6 +436,95 @@ def test_sizes_are_drawn_against_each_other(tmp_path: Path) -> None:
     assert intervals[0][:, 1] == pytest.approx([66 - half, 66 + half])
     # The fastest of four epochs: 2.6 s + the seed (0 or 1) + size / 100.
     assert seconds["scratch"][0][:, 1] == pytest.approx([2.6 + 0.5 + 0.24, 2.6 + 0.5 + 0.32])
+
+
+@pytest.fixture(scope="module")
+def of_hints(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two groups that share training from scratch; in the first AT at four places, FitNet at two."""
+    path = tmp_path_factory.mktemp("hints")
+    searched, last = ("hints.metric=gcd",), ("hints.metric=gcd", "hints.position=last")
+    systems: list[tuple[str, str, str, str | None, tuple[str, ...], float]] = [
+        ("one", "scratch", "scratch", None, (), 0.50),
+        ("one", "FitNet, stage ends", "fitnet", None, (), 0.60),
+        ("one", "FitNet, searched hints", "fitnet", "FitNet, stage ends", searched, 0.64),
+        ("one", "AT, last of stages", "attention_transfer", None, (), 0.60),
+        (
+            "one",
+            "AT, last of clusters",
+            "attention_transfer",
+            "AT, last of stages",
+            last,
+            0.58,
+        ),
+        ("one", "AT, centre of clusters", "attention_transfer", "AT, last of stages", searched, 0.62),
+        ("two", "scratch", "scratch", None, (), 0.50),
+    ]
+    cells: list[Cell] = []
+    for (group, technique, kind, baseline, more, _), seed in itertools.product(systems, range(2)):
+        run = config("scratch" if kind == "scratch" else "KD", NETWORK, seed)
+        run = run if kind == "scratch" else with_overrides(run, [f"method.kind={kind}", *more])
+        cells.append(Cell(technique, run, baseline, group))
+    write_study(path, cells, [system[-1] + 0.01 * seed for system in systems for seed in range(2)])
+    return path
+
+
+def test_each_system_has_a_bar_at_conventional_and_at_searched_places(of_hints: Path) -> None:
+    study = read_study(of_hints)
+    with house_style():
+        drawn = {result.name: result for result in draw_hints(study)}
+    (axes,) = figure_of(drawn, "hints").axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["FitNet"]
+    bars = [patch.get_height() for container in axes.containers for patch in getattr(container, "patches", ())]
+    assert bars == pytest.approx([60.5, 64.5])
+    half = estimate([60.0, 61.0]).half_width
+    assert half is not None
+    assert axes.get_ylim()[0] < 50.5
+    assert axes.get_ylim()[0] <= 60.5 - half
+    assert "axis does not begin at 0" in drawn["hints"].caption  # type: ignore[union-attr]
+
+
+def test_a_run_of_two_groups_counts_once_where_groups_do_not_matter(of_hints: Path) -> None:
+    study = read_study(of_hints)
+    assert (len(study.repeats), len(study.runs)) == (14, 12)
+    assert study.students == ["one", "two"]
+    assert {student: teacher.accuracy for student, teacher in study.teachers.items()} == {"one": TEACHER_ACCURACY}
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
+def test_the_papers_tables_hold_what_the_runs_say(of_hints: Path, tmp_path: Path) -> None:
+    study = read_study(of_hints)
+    written = {board.name: board for board in write_boards(study, (), tmp_path)}
+    assert set(written) == {"hint-positions", "hints-compared", "methods-compared", "compression"}
+    assert {path.name for path in tmp_path.iterdir()} == {f"{name}.{end}" for name in written for end in ("md", "csv")}
+    (pair,) = table(tmp_path / "hints-compared.csv")
+    assert (pair["student"], pair["system"]) == ("one", "FitNet")
+    names = ("scratch_mean", "conventional_mean", "searched_mean", "searched - conventional_mean")
+    assert [float(pair[name]) for name in names] == pytest.approx([0.505, 0.605, 0.645, 0.04])
+    assert pair["p"] == "0.000"
+    positions = table(tmp_path / "hint-positions.csv")
+    assert [(row["clusters by"], row["technique"].split(", ")[1]) for row in positions] == [
+        ("stages", "last of stages"),
+        ("gcd", "last of clusters"),
+        ("gcd", "centre of clusters"),
+    ]
+    methods = (tmp_path / "methods-compared.md").read_text()
+    assert "| family | technique | one | two |" in methods
+    assert f"| – | teacher | {100 * TEACHER_ACCURACY:.2f} | – |".replace("| – | teacher", "|  | teacher") in methods
+    half = estimate([0.60, 0.61]).half_width
+    assert half is not None
+    assert f"| features | FitNet, stage ends | 60.50 ± {100 * half:.2f} | – |" in methods
+    of_teacher, of_student = table(tmp_path / "compression.csv")
+    assert (of_teacher["network"], of_student["network"]) == (f"teacher {NETWORK}", "one")
+    assert (of_student["technique"], of_student["saved %"]) == ("FitNet, searched hints", "0.0")
+
+
+def test_a_study_without_hints_or_features_has_none_of_these_tables(study: StudyRuns, tmp_path: Path) -> None:
+    assert write_boards(study, (), tmp_path) == []
+    (left_out,) = draw_hints(study)
+    assert isinstance(left_out, LeftOut)
 
 
 def test_changed_validation_images_are_refused(folder: Path) -> None:

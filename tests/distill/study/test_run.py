@@ -24,7 +24,7 @@ from distill.engines.cell_process import LOG_FILE, STARTED
 from distill.errors import UsageError
 from distill.recipes import from_scratch
 from distill.studies import STUDIES, short_demo, study_recipe
-from distill.study.comparison import compare, estimate, holm, paired_p_value
+from distill.study.comparison import Difference, compare, estimate, holm, leads, paired_p_value
 from distill.study.run import STUDY_FILE, Cell, Result, Study, StudyFile, run_study
 from distill.study.table import HEAD, NARROW_HEAD, comma_separated, markdown, narrow_tables
 from distill.study.times import Times
@@ -49,13 +49,16 @@ def tiny(*more: str) -> RunConfig:
 
 
 def result(
-    technique: str, seed: int, accuracy: float | None, model: str = "resnet18", baseline: str | None = None
+    technique: str,
+    seed: int,
+    accuracy: float | None,
+    model: str = "resnet18",
+    baseline: str | None = None,
+    *,
+    group: str | None = None,
+    question: str | None = None,
 ) -> Result:
-    cell = Cell(
-        technique,
-        with_overrides(PLAIN, [f"model={model}", f"seed={seed}"]),
-        baseline,
-    )
+    cell = Cell(technique, with_overrides(PLAIN, [f"model={model}", f"seed={seed}"]), baseline, group, question)
     if accuracy is None:
         return Result(cell, None, "exit code 1")
     metrics = Metrics(epoch=1, accuracy=accuracy, macro_f1=accuracy, ece=0.1, entropy_nats=0.2, loss=0.3)
@@ -146,6 +149,76 @@ def test_a_cell_may_name_a_baseline_of_its_own() -> None:
     assert "difference in accuracy from scratch at 28 px" in markdown("sizes", lines, results)
 
 
+def test_tests_that_answer_one_question_are_corrected_together() -> None:
+    """Two systems, each against itself at other hints: as one question the p values double, alone they stay."""
+
+    def lines(question: str | None) -> dict[str, Difference]:
+        results = [
+            result(name, seed, base + 0.01 * seed + gain + 0.001 * (seed % 2), baseline=against, question=question)
+            for base, system in ((0.5, "AT"), (0.6, "FitNet"))
+            for name, gain, against in ((system, 0.0, None), (f"{system}, searched", 0.02, system))
+            for seed in range(3)
+        ]
+        found = compare(results, baseline="AT")
+        return {line.technique: line.against_baseline for line in found if line.against_baseline}
+
+    together, apart = lines("hints"), lines(None)
+    for technique in ("AT, searched", "FitNet, searched"):
+        one, two = apart[technique], together[technique]
+        assert one.p_value is not None
+        assert two.p_value == pytest.approx(min(1.0, 2 * one.p_value))
+        assert two.baseline == technique.removesuffix(", searched")
+        assert two.mean == pytest.approx(0.02)
+
+
+def test_a_difference_has_the_t_interval_of_its_pairs_for_both_epochs() -> None:
+    gains = (0.01, 0.03, 0.05)
+    results = [result("scratch", seed, 0.5 + 0.1 * seed) for seed in range(3)]
+    results += [result("kd", seed, 0.5 + 0.1 * seed + gains[seed]) for seed in range(3)]
+    *_, line = compare(results, baseline="scratch")
+    assert line.against_baseline == line.last_against_baseline
+    assert line.against_baseline is not None
+    assert line.against_baseline.half_width == pytest.approx(estimate(gains).half_width)
+    (_, row) = csv.DictReader(io.StringIO(comma_separated(compare(results, baseline="scratch"))))
+    assert float(row["last_difference_half_width_95"]) == pytest.approx(estimate(gains).half_width)
+    assert (row["family"], row["baseline"]) == ("labels", "scratch")
+
+
+def test_what_cannot_be_told_apart_from_the_best_is_said() -> None:
+    results = [
+        *(result("low", seed, 0.50 + 0.001 * seed) for seed in range(4)),
+        *(result("high", seed, 0.70 + 0.0011 * seed) for seed in range(4)),
+        *(result("as high", seed, 0.70 + 0.02 * (-1) ** seed) for seed in range(4)),
+        *(result("lucky", seed, 0.90) for seed in range(1)),
+    ]
+    (lead,) = leads(results)
+    assert (lead.technique, lead.alike, lead.behind) == ("high", ("as high", "lucky"), ("low",))
+    text = markdown("s", compare(results, baseline="low"), results)
+    assert "- resnet18: high has the highest mean, 70.17 ± " in text
+    assert "Not told apart from it: as high, lucky. Worse: low." in text
+    assert leads(results[:4]) == []
+
+
+def test_groups_are_compared_apart_and_a_run_that_two_share_is_run_once(tmp_path: Path) -> None:
+    groups = ("before", "after")
+    results = [
+        result(name, seed, accuracy + 0.01 * seed, group=group)
+        for group, accuracies in zip(groups, ((0.5, 0.6), (0.5, 0.8)), strict=True)
+        for name, accuracy in zip(("scratch", "kd"), accuracies, strict=True)
+        for seed in range(2)
+    ]
+    lines = compare(results, baseline="scratch")
+    assert [(line.student, line.technique) for line in lines] == [
+        (group, name) for group in groups for name in ("scratch", "kd")
+    ]
+    found = [line.against_baseline.mean for line in lines if line.against_baseline]
+    assert found == pytest.approx([0.1, 0.3])
+    shared = tuple(Cell("scratch", tiny(), group=group) for group in groups)
+    file = Study("s", "scratch", shared).file(tmp_path)
+    assert len({cell.folder for cell in file.cells}) == 1
+    assert [cell.group for cell in file.cells] == list(groups)
+
+
 def test_only_common_seeds_are_paired_and_failures_are_counted() -> None:
     results = [
         *(result("scratch", seed, 0.8) for seed in range(3)),
@@ -186,7 +259,7 @@ def test_what_is_not_known_is_a_dash_and_an_empty_field() -> None:
     (line,) = compare(results, baseline="scratch")
     *_, last = markdown("s", [line], results).splitlines()
     shown = dict(zip(HEAD, last.strip("| ").split(" | "), strict=True))
-    assert {shown[name] for name in ("of teacher", "batch ms", "epoch s", "against baseline")} == {"–"}
+    assert {shown[name] for name in ("of teacher", "batch ms", "epoch s", "against", "difference")} == {"–"}
     (row,) = csv.DictReader(io.StringIO(comma_separated([line])))
     assert {row[name] for name in ("relative_accuracy_mean", "median_batch_ms", "min_epoch_s")} == {""}
 
@@ -228,15 +301,19 @@ def test_a_study_says_on_disk_what_it_holds(tmp_path: Path) -> None:
 def test_the_studys_record_on_disk_has_not_changed() -> None:
     golden = Path(__file__).parent / "golden" / STUDY_FILE
     assert StudyFile.read(golden).to_json() + "\n" == golden.read_text()
+    older = StudyFile.read(golden.with_name("study-1.json"))
+    assert {(cell.group, cell.baseline) for cell in older.cells} == {(None, None)}
+    assert older.to_json() != golden.read_text()
 
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_every_study_has_distinct_cells_with_a_baseline_for_every_student(name: str) -> None:
     recipe = study_recipe(name)
     grid = recipe.grid(name, recipe.base(), recipe.students, 2)
-    assert len({cell.config.identity() for cell in grid.cells}) == len(grid.cells)
-    for student in recipe.students:
-        of_student = [cell for cell in grid.cells if cell.config.model == student]
+    assert {cell.config.model for cell in grid.cells} == {*recipe.students}
+    for student in {cell.student for cell in grid.cells}:
+        of_student = [cell for cell in grid.cells if cell.student == student]
+        assert len({cell.config.identity() for cell in of_student}) == len(of_student)
         techniques = {cell.technique for cell in of_student}
         assert {grid.baseline, *(cell.baseline or grid.baseline for cell in of_student)} <= techniques
 
