@@ -96,7 +96,9 @@ def export(
         int | None, typer.Option(min=8, max=2048, help="side of its input in pixels; by default its library's, or 224")
     ] = None,
     channels: Annotated[int | None, typer.Option(help="3, or 1 for grey (repeated to 3); by default 3")] = None,
-    resize: Annotated[str | None, typer.Option(help="stretch (by default), or crop the centre square")] = None,
+    resize: Annotated[
+        str | None, typer.Option(help="stretch, or crop the centre square; by default as its library, or stretch")
+    ] = None,
     mean: Annotated[
         str | None,
         typer.Option(help="of its input in [0, 1], e.g. 0.5,0.5,0.5; by default its library's, or ImageNet's"),
@@ -156,8 +158,22 @@ def report(results: list[Result], model: str, out: Path, *, as_json: bool) -> in
         terminal.console.print(outcomes.table(title, results))
         if (hidden := outcomes.hidden_table(results)) is not None:
             terminal.console.print(hidden)
-        terminal.product(out, f"python -m bench {out}/* --device cpu")
+        for note in outcomes.shared_notes(results):
+            terminal.say(f"[dim]of all:[/] {escape(note)}")
+        show_next_step(results, out)
     return 0 if outcomes.all_well(results) else 1
+
+
+def show_next_step(results: list[Result], out: Path) -> None:
+    """The bench for what was made; where nothing was, how to find out why."""
+    if any(result.outcome.status in ("made", "unchanged") for result in results):
+        terminal.product(out, f"python -m bench {out}/* --device cpu")
+        return
+    log = results[0].outcome.task.log
+    terminal.say(
+        f"[bold]next:[/] nothing was made, so there is nothing to measure. Read why: {escape(str(log))}; the format "
+        "eager runs whatever PyTorch runs"
+    )
 
 
 def bring(model: str, weights: Path | None, labels: Path | None, preprocess: Preprocess, name: str | None) -> Path:

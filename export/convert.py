@@ -12,17 +12,21 @@ import torch
 
 from distill.checkpoint import Checkpoint
 from distill.contract import sha256_of_file
-from distill.errors import UsageError, WorkFailed
+from distill.errors import ToolError, UsageError, WorkFailed
+from distill.vision.deployment import Deployment, deployed
 from export.artifact.manifest import ANY_BATCH, MANIFEST_FILE, ArtifactFile, Manifest, TensorSpec
 from export.artifact.runner import RUNNERS, open_runner, run_all
 from export.artifact.staging import whole_folder
 from export.formats import Target, exporter, why_not
+from export.formats.causes import in_words
 from export.formats.job import ExportedModel, ExportJob
 from export.graph.macs import count_macs
 from export.graph.provenance import shared_histories
+from export.graph.watch import reads_of_the_picture
 from export.proof import golden, parity
 from export.proof.evidence import Evidence, further
 from export.proof.limits import FLOAT_MIN_AGREEMENT
+from export.quantize.kept import Kept
 from export.quantize.recipe import QuantizationRecipe
 from export.quantize.weight_corrections import corrected
 
@@ -31,13 +35,21 @@ THREADS = 1
 them on a busy two-core machine, an eager export took 261 s instead of 12 s."""
 
 
+_deployments = Kept[Deployment]()
+
+
 class LostTooMuch(WorkFailed):
     """The artifact ran and fails its limits; `manifest` is what it would have said of itself."""
 
     def __init__(self, manifest: Manifest) -> None:
+        other = "--precision"
+        if manifest.precision == "fp32":
+            other = "--format: this toolchain computes something else"
+            if manifest.format == "executorch":
+                other += " (executorch-portable computes without XNNPACK)"
         super().__init__(
-            f"refused: {manifest.parity.reason}. It was not put in place; "
-            "try another --precision, or accept the loss with --allow-loss"
+            f"refused: {manifest.parity.reason}. It was not put in place; try another {other}, or accept the loss with "
+            "--allow-loss"
         )
         self.manifest = manifest
 
@@ -60,7 +72,8 @@ def convert(
         evidence: images to judge on, and to calibrate with if the target needs it.
         folder: the artifact's folder.
         recipe: settings of the quantizer; None = the exporter's own choice. Without effect on float precisions.
-        allow_loss: write an artifact that fails its limits all the same; its manifest says so.
+        allow_loss: write an artifact that fails its limits all the same, or one that cannot be run here although its
+            format can; its manifest says so.
         inputs_sha256: identity of all of this (`export.run.reuse`); empty if the artifact will not be looked for again.
 
     Returns:
@@ -69,17 +82,21 @@ def convert(
     Raises:
         UsageError: a pair that does not exist here.
         LostTooMuch: it fails its limits.
-        WorkFailed: full disk or unwritable folder. Any other exception is the toolchain's own.
+        WorkFailed: full disk or unwritable folder; a network that branches on its picture; an artifact that cannot be
+            proven here. Any other exception is the toolchain's own.
     """
     reason = why_not(target, has_data=evidence.calibration is not None)
     if reason is not None:
         raise UsageError(f"{target.format} cannot be exported in {target.precision}: {reason}.")
     torch.set_num_threads(THREADS)
+    form = deployment_of(checkpoint)
+    in_form = in_deployed_form(checkpoint)
     with whole_folder(folder) as staging:
-        exported = export_model(checkpoint, target, evidence, staging, recipe)
+        exported = export_model(in_form, target, evidence, staging, recipe)
         require_batch(target, exported)
-        draft = describe(checkpoint, target, exported, evidence, staging)
-        manifest = prove(draft, target, evidence, staging, partial(further, checkpoint))
+        exported = replace(exported, notes=(*exported.notes, *deployment_notes(checkpoint, form)))
+        draft = describe(in_form, target, exported, evidence, staging)
+        manifest = prove(draft, target, evidence, staging, partial(further, checkpoint), allow_unproven=allow_loss)
         manifest = manifest.model_copy(update={"inputs_sha256": inputs_sha256})
         if manifest.parity.verdict == "fail":
             if not allow_loss:
@@ -96,6 +113,39 @@ def with_temperature(checkpoint: Checkpoint, temperature: float) -> Checkpoint:
     return replace(checkpoint, card=card)
 
 
+def deployment_of(checkpoint: Checkpoint) -> Deployment:
+    """The checkpoint's model in the form that is deployed, made once for all artifacts of one process."""
+    model, shape = checkpoint.model, checkpoint.card.preprocess.input_shape
+    return _deployments.get(model, model.temperature, lambda: deployed(model, shape))
+
+
+def in_deployed_form(checkpoint: Checkpoint) -> Checkpoint:
+    """The same checkpoint with its model as it is deployed."""
+    return replace(checkpoint, model=deployment_of(checkpoint).model)
+
+
+def deployment_notes(checkpoint: Checkpoint, form: Deployment) -> tuple[str, ...]:
+    """What a user of the file has to know of its form, one sentence each."""
+    notes: list[str] = []
+    if form.folded:
+        shape = checkpoint.card.preprocess.input_shape
+        before, after = (count_macs(model, shape) for model in (checkpoint.model, form.model))
+        notes.append(
+            f"branches that only training needs are folded (reparameterised): {num_parameters(checkpoint.model):,} "
+            f"parameters became {num_parameters(form.model):,}, {before:,} multiply-accumulates {after:,}"
+        )
+    if form.num_fixed:
+        notes.append(f"weights that {form.num_fixed} layers compute from weights in every call are computed once")
+    if form.failure is not None:
+        notes.append(f"branches that only training needs could not be folded: {form.failure}")
+    return tuple(notes)
+
+
+def num_parameters(model: torch.nn.Module) -> int:
+    """Of its network, all together."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
 def export_model(
     checkpoint: Checkpoint,
     target: Target,
@@ -103,7 +153,12 @@ def export_model(
     staging: Path,
     recipe: QuantizationRecipe | None,
 ) -> ExportedModel:
-    """Let the format's exporter write the model into `staging`."""
+    """Let the format's exporter write the model into `staging`.
+
+    Raises:
+        WorkFailed: it failed, and the network branches on its picture, which no trace can follow. Any other exception
+            is the toolchain's own.
+    """
     card = checkpoint.card
     calibration = evidence.calibration if target.calibrated else None
     images = None if calibration is None else card.preprocess.to_input(calibration.images)
@@ -120,7 +175,18 @@ def export_model(
         recipe=recipe,
     )
     with warnings_to_log(), shared_histories():
-        return exporter(target.format).export(job)
+        try:
+            return exporter(target.format).export(job)
+        except ToolError:
+            raise
+        except Exception as error:
+            if places := reads_of_the_picture(model, job.example):
+                raise WorkFailed(
+                    f"the network branches on its picture, which no graph of {target.format} can follow: "
+                    f"{'; '.join(map(str, places[:3]))}. Write it without reading the value, e.g. with torch.where. "
+                    f"The toolchain said: {in_words(error)}"
+                ) from error
+            raise
 
 
 def require_batch(target: Target, exported: ExportedModel) -> None:
@@ -159,7 +225,7 @@ def describe(
         recipe=None if exported.recipe is None else dict(exported.recipe),
         files=tuple(_hashed(staging, path.as_posix(), "model") for path in exported.files),
         model=card.model,
-        num_parameters=card.num_parameters,
+        num_parameters=num_parameters(checkpoint.model),
         macs=count_macs(checkpoint.model, card.preprocess.input_shape),
         checkpoint_sha256=card.weights_sha256,
         teacher_sha256=training.teacher_sha256 if training else None,
@@ -192,23 +258,44 @@ def describe(
     )
 
 
-def prove(draft: Manifest, target: Target, evidence: Evidence, staging: Path, more: parity.Further) -> Manifest:
+def prove(
+    draft: Manifest,
+    target: Target,
+    evidence: Evidence,
+    staging: Path,
+    more: parity.Further,
+    *,
+    allow_unproven: bool = False,
+) -> Manifest:
     """Run the model against eager in the batch that was asked for, and write golden input and output.
 
     Where one image per call was asked for and the artifact takes any number, that is what is proven. `more` gives
     further images where those at hand leave the answer open.
 
     The golden output is what the artifact itself gave, or eager if it cannot run here.
+
+    Raises:
+        WorkFailed: its runtime cannot open it, and `allow_unproven` is False.
     """
     held_out, preprocess = evidence.held_out, draft.preprocess
     image, logits = preprocess.to_input(held_out.images[:1]), held_out.eager_logits[:1]
+    runner, obstacle = None, f"{draft.format} models cannot run on this machine"
     if draft.format in RUNNERS:
-        runner = open_runner(staging, draft, threads=THREADS)
+        try:
+            runner = open_runner(staging, draft, threads=THREADS)
+        except UsageError as error:
+            obstacle = f"unproven, what runs {draft.format} here cannot open it: {error}"
+            if not allow_unproven:
+                raise WorkFailed(
+                    f"it was converted and cannot be proven here: {error}. Keep it unproven with --allow-loss, or take "
+                    "another --format."
+                ) from error
+    if runner is not None:
         batch = draft.input.shape[0] if target.batch == 1 else target.batch
         verdict = parity.measure(runner, held_out, preprocess, draft.precision, batch, more)
         logits = run_all(runner, image, batch_sizes=(1 if batch == ANY_BATCH else batch,))
     else:
-        verdict = parity.not_run(f"{draft.format} models cannot run on this machine", held_out)
+        verdict = parity.not_run(obstacle, held_out)
     golden.write(staging, image, logits)
     files = (
         *draft.files,

@@ -120,9 +120,10 @@ def examine_checkpoint(
     run: Path, folder: Path, card: "Card", formats: tuple[FormatName, ...], settings: Settings, out: Path
 ) -> Diagnosis:
     """Everything from images to verdicts; figures, logs and recipes are written on the way."""
+    from export.convert import in_deployed_form
     from export.doctor.figure import draw
 
-    loaded = checkpoints.load(folder, settings.data)
+    loaded = in_deployed_form(checkpoints.load(folder, settings.data))
     parts, hold_out, reported = gather(loaded, settings)
     say_images(parts.identity, len(parts.calibration.images), len(reported.held_out.images))
     layers = rank_layers(loaded, hold_out)

@@ -13,8 +13,9 @@ from typing import ClassVar, Literal
 from distill.contract import Contract, Strict
 from export.artifact.manifest import FormatName, Parity
 from export.doctor.record import Step, Trial
+from export.formats.causes import in_words
 from export.quantize.recipe import HoldOutIdentity, QuantizationRecipe
-from export.run.child import Tell, end_with_parent, one_line, telling
+from export.run.child import Tell, end_with_parent, telling
 
 BASES: dict[FormatName, QuantizationRecipe] = {
     "executorch": QuantizationRecipe(),
@@ -125,7 +126,7 @@ def main(order_path: Path) -> int:
             work(Order.read(order_path), tell)
         except Exception as error:
             traceback.print_exc()
-            tell(BrokeDown(cause=one_line(error)))
+            tell(BrokeDown(cause=in_words(error)))
             return 1
     return 0
 

@@ -9,6 +9,7 @@ from distill.checkpoint import versions
 from distill.errors import WorkFailed
 from export.artifact.manifest import ANY_BATCH
 from export.formats.job import ExportedModel, ExportJob
+from export.graph.watch import reads_of_the_picture
 
 MODEL_FILE = "model.ptl"
 METADATA = "pocket_distill.json"
@@ -21,8 +22,15 @@ def export(job: ExportJob) -> ExportedModel:
     `pocket_distill.json`. Two exports by one process are not byte-identical: libtorch counts up the names it mangles.
 
     Raises:
-        WorkFailed: any batch size was asked for, and the network bakes its own in.
+        WorkFailed: any batch size was asked for, and the network bakes its own in; or it reads a value that it has
+            computed from the picture, which the trace would freeze.
     """
+    if reads := reads_of_the_picture(job.model, job.example):
+        places = "; ".join(map(str, reads[:3]))
+        raise WorkFailed(
+            f"the network branches on its picture, and a trace keeps one branch for all: {places}. Write it without "
+            "reading the value, e.g. with torch.where."
+        )
     with torch.no_grad():
         frozen = torch.jit.freeze(torch.jit.trace(job.model, job.example, check_trace=False))
     batch = ANY_BATCH if takes_any_batch(frozen, job) else job.batch

@@ -17,11 +17,13 @@ from distill.checkpoint import Checkpoint
 from distill.vision.models import ImageClassifier
 from distill.vision.preprocess import Preprocess
 from export.artifact.runner import Batch
+from export.proof.logits import why_not_exercised
+from export.proof.made_images import synthetic_images
+from export.proof.steadiness import PROBES, require_steady
 from export.quantize.calibration import CalibrationSet, PictureFolder, from_training
 from export.quantize.kept import Kept
 
 EAGER_BATCH = 32
-NUM_SYNTHETIC = 64
 
 _further = Kept["HeldOut | None"]()
 
@@ -39,6 +41,7 @@ class HeldOut:
         source: `held-out` from the checkpoint's data, the user's `folder`, or `synthetic`.
         seed: orders the validation images, of which these are the first; None if they are others.
         data_sha256: identity of those validation images; None if these are others.
+        num_made: the last so many are no pictures of the source, but made to exercise the network.
     """
 
     images: NDArray[np.uint8]
@@ -47,6 +50,7 @@ class HeldOut:
     source: ImagesSource
     seed: int | None = None
     data_sha256: str | None = None
+    num_made: int = 0
 
     @property
     def order_sha256(self) -> str | None:
@@ -54,6 +58,13 @@ class HeldOut:
         if self.data_sha256 is None:
             return None
         return hashlib.sha256(f"{self.data_sha256} {self.seed}".encode()).hexdigest()
+
+    def without_made(self) -> "HeldOut":
+        """Only pictures of the source: what was made to exercise the network tells nothing of a quantized one."""
+        if not self.num_made:
+            return self
+        images, logits = self.images[: -self.num_made], self.eager_logits[: -self.num_made]
+        return replace(self, images=images, eager_logits=logits, num_made=0)
 
     def followed_by(self, others: "HeldOut") -> "HeldOut":
         """These images and the next ones of the same data."""
@@ -85,6 +96,8 @@ class Evidence:
             arrays["seed"] = np.array(self.held_out.seed)
         if self.held_out.data_sha256 is not None:
             arrays["data_sha256"] = np.array(self.held_out.data_sha256)
+        if self.held_out.num_made:
+            arrays["num_made"] = np.array(self.held_out.num_made)
         if self.calibration is not None:
             arrays["calibration_images"] = self.calibration.images
             arrays["calibration_seed"] = np.array(self.calibration.seed)
@@ -103,6 +116,7 @@ class Evidence:
                 source=cast(ImagesSource, str(file["source"])),
                 seed=int(file["seed"]) if "seed" in file else None,
                 data_sha256=str(file["data_sha256"]) if "data_sha256" in file else None,
+                num_made=int(file["num_made"]) if "num_made" in file else 0,
             )
             calibration = None
             if "calibration_images" in file:
@@ -142,7 +156,7 @@ def gather(
     for_calibration, others = (), ()
     if folder is not None:
         for_calibration, others = folder.split(num_calibration, seed=seed, judge_too=card.training is None)
-    labels, source = None, cast(ImagesSource, "held-out")
+    labels, source, num_made = None, cast(ImagesSource, "held-out"), 0
     if card.training is not None:
         chosen = checkpoint.split("validation").balanced(num_parity, seed=seed)
         images, labels = np.asarray(chosen.images), chosen.labels
@@ -158,11 +172,16 @@ def gather(
         calibration = from_training(
             checkpoint.split("train"), num_calibration, seed=seed, sha256=card.training.data.train_sha256
         )
+    require_steady(checkpoint.model, images[:PROBES], card.preprocess, name=card.model)
     logits = eager_logits(checkpoint.model, card.preprocess, images, on_progress)
+    if source == "folder" and why_not_exercised(logits):
+        made = synthetic_images(card.preprocess, seed)
+        made_logits = eager_logits(checkpoint.model, card.preprocess, made, on_progress)
+        images, logits, num_made = np.concatenate([images, made]), np.concatenate([logits, made_logits]), len(made)
     order, data_sha256 = None, None
     if card.training is not None:
         order, data_sha256 = seed, card.training.data.validation_sha256
-    return Evidence(HeldOut(images, labels, logits, source, order, data_sha256), calibration)
+    return Evidence(HeldOut(images, labels, logits, source, order, data_sha256, num_made), calibration)
 
 
 def further(checkpoint: Checkpoint, held_out: HeldOut) -> HeldOut | None:
@@ -192,15 +211,6 @@ def further(checkpoint: Checkpoint, held_out: HeldOut) -> HeldOut | None:
         return HeldOut(images, chosen.labels, logits, "held-out", seed, held_out.data_sha256)
 
     return _further.get(model, (count, seed, model.temperature), gather_next)
-
-
-def synthetic_images(preprocess: Preprocess, seed: int) -> NDArray[np.uint8]:
-    """Smooth random pictures for a model without data: uint8 [64, size, size, C]."""
-    rng = np.random.default_rng(seed)
-    channels, height, width = preprocess.input_shape
-    coarse = rng.random((NUM_SYNTHETIC, channels, 8, 8), dtype=np.float32)
-    smooth = torch.nn.functional.interpolate(torch.from_numpy(coarse), (height, width), mode="bilinear")
-    return (smooth.numpy() * 255).astype(np.uint8).transpose(0, 2, 3, 1).copy()
 
 
 def eager_logits(

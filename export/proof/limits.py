@@ -6,6 +6,16 @@ from typing import Literal
 from export.artifact.manifest import PrecisionName
 
 FLOAT_MIN_AGREEMENT: dict[PrecisionName, float] = {"fp32": 1.0, "fp16": 0.999}
+"""Of the answers that are no near ties (`export.proof.logits`)."""
+
+FLOAT_MAX_DIFFERENCE: dict[PrecisionName, float] = {"fp32": 1e-3, "fp16": 0.4}
+"""How far a logit may be from eager's, as a share of the spread of eager's logits from image to image. Trained mobile
+networks differ by some 1e-5 of it in fp32 and by 0.04 in fp16; without training, which amplifies rounding, by 4e-5 and
+0.2. A toolchain that computes something else (half a pixel, a lost factor) differs by 0.02 and more."""
+
+FLOAT_ROUNDING: dict[PrecisionName, float] = {"fp32": 1e-5, "fp16": 1e-2}
+"""What rounding alone may do to a logit, as a share of the largest one, where the images hardly move the logits."""
+
 QUANTIZED_MIN_ACCURACY_KEPT = 0.99
 QUANTIZED_MIN_AGREEMENT = 0.97
 """Where there are no labels to measure accuracy with."""

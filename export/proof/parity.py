@@ -12,7 +12,8 @@ from export.artifact.manifest import ANY_BATCH, Parity, PrecisionName, Verdict
 from export.artifact.paired import FIRST_ERROR, Paired, paired_interval, share_interval
 from export.artifact.runner import Batch, Runner, run_all
 from export.proof.evidence import HeldOut
-from export.proof.limits import Limit, limit
+from export.proof.limits import FLOAT_MIN_AGREEMENT, Limit, limit
+from export.proof.logits import Closeness, closeness, why_not_exercised
 from export.proof.reliability import calibration_error, confidences
 
 DYNAMIC_SIZES = (1, 3, 8)
@@ -40,6 +41,8 @@ def measure(
     Starts with the held-out images at hand; while they leave the answer open, takes as many again.
     """
     proven_by = f"{runner.runtime} {runner.runtime_version}"
+    if precision not in FLOAT_MIN_AGREEMENT:
+        held_out = held_out.without_made()
     logits = run_held_out(runner, held_out.images, preprocess, batch)
     error = FIRST_ERROR
     while True:
@@ -62,6 +65,9 @@ def judge(
 ) -> Parity:
     """Compare logits [N, classes] with eager's; logits that are not finite fail in any precision.
 
+    Floats must have eager's logits, up to the rounding of their precision. Where agreement decides and the images do
+    not exercise the network, the verdict is open.
+
     Args:
         logits: of the artifact on the held-out images.
         held_out: those, and eager's logits.
@@ -78,12 +84,18 @@ def judge(
     difference = np.abs(logits.astype(np.float64) - eager)
     agreement = float((logits.argmax(1) == eager.argmax(1)).mean())
     accuracies = _without_labels() if labels is None else _against_labels(logits, labels, held_out, error)
-    verdict: Verdict = "pass" if agreement >= limits.at_least else "fail"
+    close = closeness(logits, eager, precision) if precision in FLOAT_MIN_AGREEMENT else None
+    unexercised = why_not_exercised(eager) if limits.judged_by == "agreement" else None
     if limits.judged_by == "accuracy":
         verdict = decide(accuracies["kept_interval"], limits.at_least)
+    else:
+        verdict = decide_by_answers(agreement, limits.at_least, close, unexercised)
+    reason = _in_words(verdict, agreement, accuracies, limits, precision, held_out)
+    reason += f"; {close.words}" if close else ""
+    reason += f"; {unexercised}, which shows little" if verdict == "open" and unexercised else ""
     return Parity(
         verdict=verdict,
-        reason=_in_words(verdict, agreement, accuracies, limits, precision, held_out),
+        reason=reason,
         judged_by=limits.judged_by,
         limit=limits.at_least,
         proven_by=proven_by,
@@ -96,6 +108,14 @@ def judge(
         eager_confidence=float(confidences(eager).mean()),
         **accuracies,
     )
+
+
+def decide_by_answers(agreement: float, at_least: float, close: Closeness | None, unexercised: str | None) -> Verdict:
+    """By agreement of answers and, in float precisions, by closeness of logits; open if the images show too little."""
+    keeps = agreement >= at_least if close is None else close.is_close and close.agreement >= at_least
+    if not keeps:
+        return "fail"
+    return "pass" if unexercised is None else "open"
 
 
 def decide(kept_interval: tuple[float, float] | None, at_least: float) -> Verdict:
@@ -162,7 +182,8 @@ def _in_words(
     precision: PrecisionName,
     held_out: HeldOut,
 ) -> str:
-    images = f"{len(held_out.images)} {IMAGES_IN_WORDS[held_out.source]}"
+    images = f"{len(held_out.images) - held_out.num_made} {IMAGES_IN_WORDS[held_out.source]}"
+    images += f" and {held_out.num_made} made ones" if held_out.num_made else ""
     if limits.judged_by == "agreement":
         return f"top-1 agreement {agreement:.2%} on {images}, {precision} needs {limits.at_least:.4g}"
     if accuracies["kept_interval"] is None:

@@ -9,8 +9,6 @@ from contextlib import contextmanager
 
 from pydantic import BaseModel
 
-from distill.errors import ToolError
-
 COLLECTED_AFTER = 100_000
 """New objects after which Python looks for garbage, instead of 700: converters make millions of nodes that live on, and
 looking through them again and again was a quarter of ExecuTorch's time. It costs some 50 MB."""
@@ -51,11 +49,3 @@ def end_with_parent() -> threading.Event:
 
     threading.Thread(target=watch, daemon=True).start()
     return begun
-
-
-def one_line(error: Exception) -> str:
-    """The cause for the person at the keyboard: our own words as they are, a toolchain's first line with its type."""
-    if isinstance(error, ToolError):
-        return str(error)
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"[:400]

@@ -14,6 +14,7 @@ from distill import terminal
 from distill.checkpoint import Card
 from distill.terminal import console
 from export.artifact.manifest import MANIFEST_FILE, Delegation, FormatName, Manifest
+from export.artifact.runner import RUNNERS
 from export.formats import Target
 from export.proof.classes import ClassRecall, recalls
 from export.quantize.calibration import PictureFolder
@@ -205,6 +206,8 @@ def ending(outcome: Outcome) -> str:
         line += f"\n          [red]fails its limits, kept by --allow-loss:[/] {escape(manifest.parity.reason)}"
     if manifest and manifest.parity.verdict == "open":
         line += f"\n          [yellow]open:[/] {escape(manifest.parity.reason)}, and there are no more images"
+    if manifest and manifest.parity.verdict == "not-run" and manifest.format in RUNNERS:
+        line += f"\n          [yellow]not proven:[/] {escape(manifest.parity.reason)}"
     falls = [each for each in recalls(manifest.parity) if each.falls] if manifest else []
     if manifest and falls:
         line += f"\n          [yellow]recall falls:[/] {escape(falls_in_words(falls, manifest.class_names))}"

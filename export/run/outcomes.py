@@ -55,6 +55,12 @@ def row(result: Result) -> list[str]:
     ]
 
 
+def shared_notes(results: Sequence[Result]) -> list[str]:
+    """What every artifact says that was made, in their order: of the network rather than of a format."""
+    notes = [result.manifest.notes for result in results if result.manifest]
+    return [note for note in notes[0] if all(note in others for others in notes)] if notes else []
+
+
 def hidden_table(results: Sequence[Result]) -> Table | None:
     """What accuracy alone does not show of the artifacts that were judged by it; None without any."""
     manifests = [result.manifest for result in results if result.manifest]

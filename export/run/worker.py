@@ -21,7 +21,8 @@ from pydantic import JsonValue
 from distill.contract import Contract, Strict
 from export.artifact.manifest import FormatName, PrecisionName
 from export.formats import FORMATS, Target
-from export.run.child import Tell, end_with_parent, one_line, telling
+from export.formats.causes import in_words
+from export.run.child import Tell, end_with_parent, telling
 
 if TYPE_CHECKING:
     from distill.checkpoint import Checkpoint
@@ -138,7 +139,7 @@ def work(order: Order, tell: Tell, wait: Callable[[], object]) -> None:
         traceback.print_exc()
         for piece in order.pieces:
             print_to(Path(piece.log), before=Path(order.log))
-            tell(Ended(precision=piece.precision, status="failed", cause=one_line(error)))
+            tell(Ended(precision=piece.precision, status="failed", cause=in_words(error)))
         return
     wait()
     for piece in order.pieces:
@@ -148,7 +149,7 @@ def work(order: Order, tell: Tell, wait: Callable[[], object]) -> None:
             ended = make(order, piece, loaded)
         except Exception as error:
             traceback.print_exc()
-            ended = Ended(precision=piece.precision, status="failed", cause=one_line(error))
+            ended = Ended(precision=piece.precision, status="failed", cause=in_words(error))
         flush()
         tell(ended)
 

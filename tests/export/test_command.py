@@ -136,6 +136,18 @@ def test_broken_converters_cost_only_themselves(
     assert not list(tmp_path.glob(".*")), "a crashed worker's unfinished folder is removed"
 
 
+def test_after_nothing_was_made_the_next_step_is_not_the_bench(
+    tmp_path: Path, checkpoint_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "WORKER_COMMAND", BROKEN_WORKER)
+    monkeypatch.setenv("PLAN_torchscript", "raise")
+    assert run(checkpoint_folder, "--format", "torchscript", "--precision", "fp32", "--out", tmp_path) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "nothing was made, so there is nothing to measure" in unframed(err)
+    assert "python -m bench" not in err
+
+
 @pytest.mark.usefixtures("no_work")
 def test_a_setting_that_would_change_nothing_is_refused(
     tmp_path: Path, checkpoint_folder: Path, pictures: Path, capsys: pytest.CaptureFixture[str]

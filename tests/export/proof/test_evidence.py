@@ -118,7 +118,10 @@ def test_without_data_the_folder_is_halved_into_calibration_and_judgement(
 ) -> None:
     pictures = PictureFolder.find(photos)
     evidence = gather(brought(checkpoint, tmp_path / "b"), num_parity=60, num_calibration=200, seed=0, folder=pictures)
-    assert (len(evidence.calibration.images), len(evidence.held_out.images)) == (6, 6)
+    judged = evidence.held_out
+    assert (len(evidence.calibration.images), len(judged.images) - judged.num_made) == (6, 6)
+    assert len(set(judged.without_made().eager_logits.argmax(1))) == 1, "noise gets one answer, so others are made"
+    assert judged.num_made == 64
     assert (evidence.held_out.source, evidence.held_out.labels) == ("folder", None)
     chosen = {image.tobytes() for image in evidence.calibration.images}
     assert not chosen & {image.tobytes() for image in evidence.held_out.images}
