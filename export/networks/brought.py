@@ -5,15 +5,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from rich.markup import escape
 
 from distill import checkpoint
 from distill.errors import UsageError
+from distill.terminal import say
 from distill.vision.factory import PREFIX
 from distill.vision.models import MODELS, ImageClassifier, build
 from distill.vision.preprocess import Preprocess
 from distill.vision.weights import fill, read_weights
 
 LIBRARIES = ("timm:", "torchvision:")
+SHOWN = 3
+"""So many names that classes share are listed."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +64,10 @@ def full_name(model: str) -> str:
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
-    """Class names, one per line.
+    """Class names, one per line. One that two classes share is kept, and said: ImageNet has cranes and cranes.
 
     Raises:
-        UsageError: no such file, not UTF-8, fewer than two names, an empty line between names, or a name twice.
+        UsageError: no such file, not UTF-8, fewer than two names, or an empty line between names.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").strip("\r\n").splitlines()
@@ -74,9 +78,13 @@ def read_labels(path: Path) -> tuple[str, ...]:
         raise UsageError(f"--labels {path}: line {names.index('') + 1} is empty; every line names one class.")
     if len(names) < 2:
         raise UsageError(f"--labels {path} has {len(names)} name(s); a classifier needs at least two.")
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise UsageError(f"--labels {path} has {', '.join(twice[:3])} more than once; names must differ.")
+    lines_of: dict[str, list[str]] = {}
+    for number, name in enumerate(names, 1):
+        lines_of.setdefault(name, []).append(str(number))
+    shared = [f"{name} (lines {', '.join(numbers)})" for name, numbers in lines_of.items() if len(numbers) > 1]
+    if shared:
+        more = f" and {len(shared) - SHOWN} more" if len(shared) > SHOWN else ""
+        say(escape(f"{path}: classes share a name: {', '.join(shared[:SHOWN])}{more}; they stay classes of their own"))
     return tuple(names)
 
 

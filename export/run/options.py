@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,7 +52,7 @@ def as_preprocess(
     values = {
         "size_px": size or published.size_px,
         "channels": channels or 3,
-        "resize": resize or "stretch",
+        "resize": resize or ("stretch" if published.crop_share is None else "crop"),
         "mean": numbers("--mean", mean) if mean else published.mean,
         "std": numbers("--std", std) if std else published.std,
     }
@@ -64,6 +65,14 @@ def as_preprocess(
     sees, deviates = (" ".join(f"{value:.4g}" for value in numbers) for numbers in (preprocess.mean, preprocess.std))
     note = f" ({', '.join(unsaid)} {whose}; --size, --mean and --std set others)" if unsaid else ""
     say(escape(f"{model} sees {preprocess.size_px} px, mean {sees}, std {deviates}{note}"))
+    if published.crop_share is not None and resize is None:
+        say(
+            escape(
+                f"it sees the centre square of a picture, resized bilinearly; published with "
+                f"{published.crop_share:.3g} of that square, {published.interpolation} "
+                "(--resize stretch takes the whole picture)"
+            )
+        )
     return preprocess
 
 
@@ -82,7 +91,7 @@ def _published(model: str, *, is_grey: bool) -> "PublishedInput":
     if not is_grey:
         return published
     mean, std = (sum(values) / len(values) for values in (published.mean, published.std))
-    return PublishedInput(published.size_px, (mean,), (std,))
+    return replace(published, mean=(mean,), std=(std,))
 
 
 def numbers(option: str, text: str) -> tuple[float, ...]:

@@ -123,11 +123,16 @@ class PublishedInput:
 
     Attributes:
         mean, std: one value per channel, or one for all; for pixels in [0, 1].
+        crop_share: side of the centre square that is cut out, as a share of the picture's shorter side; None for a
+            picture of which nothing is cut.
+        interpolation: how pictures are resized to it.
     """
 
     size_px: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    crop_share: float | None = None
+    interpolation: str = "bilinear"
 
 
 IMAGENET = PublishedInput(224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -144,12 +149,24 @@ def published_input(name: str) -> PublishedInput:
 
         published = timm.get_pretrained_cfg(inner or FROM_TIMM[name])
         if published is not None:
-            return PublishedInput(published.input_size[-1], tuple(published.mean), tuple(published.std))
+            return PublishedInput(
+                size_px=published.input_size[-1],
+                mean=tuple(published.mean),
+                std=tuple(published.std),
+                crop_share=published.crop_pct,
+                interpolation=published.interpolation,
+            )
     if library == "torchvision":
         from torchvision.models import get_model_weights
 
         transforms: Any = next(iter(get_model_weights(inner))).transforms()
-        return PublishedInput(transforms.crop_size[0], tuple(transforms.mean), tuple(transforms.std))
+        return PublishedInput(
+            size_px=transforms.crop_size[0],
+            mean=tuple(transforms.mean),
+            std=tuple(transforms.std),
+            crop_share=transforms.crop_size[0] / transforms.resize_size[0],
+            interpolation=transforms.interpolation.value,
+        )
     return IMAGENET
 
 
@@ -175,6 +192,15 @@ def _from_timm(name: str) -> Builder:
 
     if not timm.is_model(name):
         raise UsageError(f"timm has no model {name!r}{did_you_mean(name, timm.list_models())} See timm.list_models().")
+    try:
+        timm.get_pretrained_cfg(name)
+    except RuntimeError as error:
+        architecture, _, tag = name.partition(".")
+        known = timm.list_models(f"{architecture}.*", pretrained=True)
+        tags = f"It has {', '.join(known)}" if known else "It has none"
+        raise UsageError(
+            f"timm has {architecture}, but not with the tag {tag!r}. {tags}; or name it without a tag."
+        ) from error
 
     def make(num_classes: int) -> nn.Module:
         return timm.create_model(name, pretrained=False, num_classes=num_classes, in_chans=3)

@@ -117,6 +117,10 @@ def test_a_pth_of_tensors_is_read_and_one_that_would_run_code_is_not(tmp_path: P
         ("own_network:two_answers", "returns tuple; expected one tensor of logits"),
         ("own_network:fixed_size", "fails on a 3x32x32 image: .*Is --size right"),
         ("timm:resnet_of_nobody", "timm has no model"),
+        (
+            "timm:resnet18.of_nobody",
+            r"timm has resnet18, but not with the tag 'of_nobody'\. It has .*resnet18\.a1_in1k",
+        ),
         ("own_netwrok", "unknown model"),
     ],
 )
@@ -130,7 +134,6 @@ def test_a_network_that_cannot_be_used_is_refused(model: str, message: str, weig
     ("text", "message"),
     [
         ("a\nb\nc\n", r"answers one image with \[1, 4\], but .* names 3 classes"),
-        ("a\nb\nb\nc\n", "has b more than once"),
         ("a\n\nb\nc\n", "line 2 is empty"),
         ("a\n", "needs at least two"),
         ("", "line 1 is empty|needs at least two"),
@@ -140,6 +143,16 @@ def test_labels_that_do_not_fit_are_refused(text: str, message: str, weights: Pa
     labels.write_text(text)
     with pytest.raises(UsageError, match=message):
         bring("own_network:four", weights, labels)
+
+
+def test_classes_may_share_a_name_as_imagenets_do_and_it_is_said(
+    weights: Path, labels: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels.write_text("crane\nhen\njay\ncrane\n")
+    assert bring("own_network:four", weights, labels).card.class_names == ("crane", "hen", "jay", "crane")
+    assert "classes share a name: crane (lines 1, 4); they stay classes of their own" in unframed(
+        capsys.readouterr().err
+    )
 
 
 def test_labels_that_are_no_text_are_refused(weights: Path, labels: Path) -> None:

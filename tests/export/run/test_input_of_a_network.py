@@ -15,6 +15,14 @@ def test_a_librarys_network_sees_what_its_library_publishes(capsys: pytest.Captu
     assert "published" not in capsys.readouterr().err
 
 
+def test_a_librarys_network_sees_the_centre_as_its_library_shows_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert as_preprocess("timm:mobilevit_xxs", None, None, None, None, None).resize == "crop"
+    assert "published with 0.9 of that square, bicubic" in " ".join(capsys.readouterr().err.split())
+    assert as_preprocess("torchvision:resnet18", None, None, "stretch", None, None).resize == "stretch"
+    assert as_preprocess("my.module:factory", None, None, None, None, None).resize == "stretch"
+    assert "published with" not in capsys.readouterr().err
+
+
 def test_grey_pictures_are_normalised_as_the_mean_of_the_librarys_channels_is() -> None:
     grey = as_preprocess("torchvision:resnet18", 64, 1, None, None, None)
     assert grey.mean == pytest.approx(((0.485 + 0.456 + 0.406) / 3,))
