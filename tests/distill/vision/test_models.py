@@ -67,7 +67,7 @@ def test_what_is_no_classifier_is_named(monkeypatch: pytest.MonkeyPatch) -> None
 def test_every_library_says_what_its_networks_see() -> None:
     imagenet = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     assert published_input("resnet18") == PublishedInput(224, *imagenet)
-    assert published_input("torchvision:inception_v3") == PublishedInput(299, *imagenet)
-    assert published_input("timm:mobilevit_xxs") == PublishedInput(256, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-    assert published_input("timm:vit_tiny_patch16_224") == PublishedInput(224, (0.5,) * 3, (0.5,) * 3)
+    assert published_input("torchvision:inception_v3") == PublishedInput(299, *imagenet, 299 / 342)
+    assert published_input("timm:mobilevit_xxs") == PublishedInput(256, (0.0,) * 3, (1.0,) * 3, 0.9, "bicubic")
+    assert published_input("timm:vit_tiny_patch16_224") == PublishedInput(224, (0.5,) * 3, (0.5,) * 3, 0.9, "bicubic")
     assert published_input("python:own:make") == PublishedInput(224, *imagenet)
