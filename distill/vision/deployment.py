@@ -177,8 +177,15 @@ def _plain(call: _Call, source: Tensor, output: Tensor) -> nn.Module | None:
     layer: nn.Module
     if call.function is torch.conv2d:
         settings = {name: value for name, value in call.settings.items() if name != "groups"}
-        groups, kernel = call.settings.get("groups", 1), (weight.shape[2], weight.shape[3])
-        layer = nn.Conv2d(weight.shape[1] * groups, len(weight), kernel, groups=groups, bias=bias, **settings)
+        groups = call.settings.get("groups", 1)
+        layer = nn.Conv2d(
+            weight.shape[1] * groups,
+            len(weight),
+            (weight.shape[2], weight.shape[3]),
+            groups=groups,
+            bias=bias,
+            **settings,
+        )
     else:
         layer = nn.Linear(weight.shape[1], len(weight), bias=bias)
     layer.weight = nn.Parameter(weight, requires_grad=False)

@@ -1,11 +1,12 @@
 """Networks whose answer to a picture is not theirs alone are refused by name, before anything is made of them."""
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from distill.errors import UsageError
 from distill.vision.preprocess import Preprocess
-from export.artifact.runner import Batch
 from export.graph.watch import draws_of_chance
 
 PROBES = 4
@@ -15,7 +16,7 @@ TOLERANCE = 1e-3
 """Of the largest logit: batches of another size are summed in another order."""
 
 
-def require_steady(model: nn.Module, images: Batch, preprocess: Preprocess, *, name: str) -> None:
+def require_steady(model: nn.Module, images: NDArray[np.uint8], preprocess: Preprocess, *, name: str) -> None:
     """Raise UsageError if answers change from call to call, or with the other pictures of a batch.
 
     Args:
