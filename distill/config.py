@@ -12,15 +12,18 @@ from distill.errors import UsageError
 from distill.hints.options import HintSearch
 from distill.hints.use import with_hints
 from distill.methods import MethodConfig
+from distill.methods.distpro import DistProConfig
+from distill.methods.distpro_search import DistProSearchConfig
 from distill.methods.scratch import ScratchConfig
+from distill.process.use import with_process
 from distill.vision.datasets import DatasetConfig
 from distill.vision.origin import Origin
 from distill.vision.preprocess import Preprocess, ResizeRule
 
 Positive = Annotated[int, Field(ge=1)]
 
-HINTS = "method.hints="
-"""An assignment of a file, which is no setting itself."""
+HINTS, PROCESS = "method.hints=", "method.process="
+"""Assignments of files, which are no settings themselves."""
 
 
 class _Derived:
@@ -448,8 +451,49 @@ class RunConfig(Strict):
             method=ScratchConfig(),
             training=self.teacher.training,
         )
-        plain_model = teacher.model.replace(":", "-")
-        return teacher.model_copy(update={"name": f"teacher-{plain_model}-{teacher.identity()[:8]}"})
+        return teacher.model_copy(update={"name": _name_beside("teacher", teacher)})
+
+    def search_run(self) -> "RunConfig | None":
+        """The run that searches the process that this one follows; None if it follows none, or one that is there."""
+        method = self.method
+        if not isinstance(method, DistProConfig) or (settings := method.search_first) is None:
+            return None
+        teacher = self.teacher
+        if settings.teacher is not None:
+            if not isinstance(teacher, TrainTeacher):
+                raise UsageError("method.process.teacher names a network to train; that needs teacher.kind=train.")
+            teacher = teacher.model_copy(update={"model": settings.teacher})
+        search = self.model_copy(
+            update={
+                "name": "search",
+                "seed": settings.seed,
+                "model": settings.model or self.model,
+                "teacher": teacher,
+                "training": _in_quarters(self.training, settings.epochs),
+                "method": DistProSearchConfig(
+                    grid=method.grid,
+                    normalisation=method.normalisation,
+                    weight=method.weight,
+                    factors=settings.factors,
+                    held_back=settings.held_back,
+                ),
+            }
+        )
+        return search.model_copy(update={"name": _name_beside("search", search)})
+
+
+def _name_beside(what: str, run: RunConfig) -> str:
+    """Of a run that another one needs first: what it is, its network and what decides its result."""
+    return f"{what}-{run.model.replace(':', '-')}-{run.identity()[:8]}"
+
+
+def _in_quarters(training: TrainingSettings, epochs: int) -> TrainingSettings:
+    """The training of a search: a rate that falls in steps does so after each quarter."""
+    changes: dict[str, Any] = {"epochs": epochs, "early_stopping_patience": None}
+    if isinstance(training.schedule, Steps):
+        quarters = dict.fromkeys(round(epochs * part / 4) for part in (1, 2, 3))
+        changes["schedule"] = training.schedule.model_copy(update={"epochs": tuple(quarters)})
+    return training.model_copy(update=changes)
 
 
 def _without_unused(value: object, dump: Any) -> Any:
@@ -485,32 +529,41 @@ def with_overrides(config: RunConfig, assignments: Iterable[str]) -> RunConfig:
     A number in the path counts in a list from 0, as in `method.parts.1.weight=0.5`. Setting a `kind` to another value
     drops the keys that belonged to the old one, and comes before the settings of its group wherever it stands. A group
     that may be left out begins to exist with its first setting. What is for a text stays text, were it a number.
-    `student.KEY` is another name of `training.KEY`. `method.hints=FILE` comes last: it fills in where the method reads
-    the teacher (`distill.hints.use`).
+    `student.KEY` is another name of `training.KEY`. `method.hints=FILE` and `method.process=FILE` come last: the one
+    fills in where the method reads the teacher (`distill.hints.use`), the other what it follows
+    (`distill.process.use`).
 
     Raises:
         UsageError: a malformed assignment, an unknown key, or a value that is not allowed.
     """
     raw = config.model_dump(mode="json")
     assignments = list(assignments)
-    files = [each.removeprefix(HINTS) for each in assignments if each.startswith(HINTS)]
-    for assignment in _kinds_first([each for each in assignments if not each.startswith(HINTS)]):
+    files = [each for each in assignments if _names_a_file(each)]
+    for assignment in _kinds_first([each for each in assignments if not _names_a_file(each)]):
         path, equals, text = assignment.partition("=")
         path = f"training.{path.removeprefix('student.')}" if path.startswith("student.") else path
         if not equals or not path:
             raise UsageError(f"--set {assignment!r}: expected key=value, e.g. --set training.epochs=5.")
         _assign(raw, path.split("."), text, assignment)
     changed = parse(json.dumps(raw), source="--set")
-    return _with_hints(changed, files[-1]) if files else changed
+    last = {assignment.partition("=")[0]: assignment for assignment in files}
+    for assignment in last.values():
+        changed = _with_file(changed, assignment)
+    return changed
 
 
-def _with_hints(config: RunConfig, file: str) -> RunConfig:
-    if config.hints is not None:
+def _names_a_file(assignment: str) -> bool:
+    return assignment.startswith(HINTS) or (assignment.startswith(PROCESS) and not assignment.endswith("}"))
+
+
+def _with_file(config: RunConfig, assignment: str) -> RunConfig:
+    if assignment.startswith(HINTS) and config.hints is not None:
         raise UsageError(
-            f"--set {HINTS}{file}: this run searches its teacher for hints itself. Take those of the file alone with "
+            f"--set {assignment}: this run searches its teacher for hints itself. Take those of the file alone with "
             "--set hints=null, or leave the file out."
         )
-    return config.model_copy(update={"method": with_hints(config.method, Path(file))})
+    fill_in = with_hints if assignment.startswith(HINTS) else with_process
+    return config.model_copy(update={"method": fill_in(config.method, Path(assignment.partition("=")[2]))})
 
 
 def _kinds_first(assignments: list[str]) -> list[str]:
@@ -536,7 +589,7 @@ def _assign(raw: dict[str, Any], path: list[str], text: str, assignment: str) ->
     for depth, key in enumerate(parents, start=1):
         allowed = _allowed(schema, group, key)
         if isinstance(group, dict) and group.get(key) is None and _groups(allowed):
-            group[key] = {}
+            group[key] = _default(schema, group, key)
         inner = _entry(group, key)
         if not isinstance(inner, dict | list):
             known = _known(schema, group) if isinstance(group, dict) else map(str, range(len(group)))
@@ -581,6 +634,13 @@ def _allowed(schema: list[type[Strict]], group: Any, key: str) -> tuple[Any, ...
     """The types that a setting may have: classes, and None's."""
     fields = [each.model_fields[key] for each in _chosen(schema, group) if key in each.model_fields]
     return tuple(kind for field in fields for kind in _types(field.annotation))
+
+
+def _default(schema: list[type[Strict]], group: Any, key: str) -> dict[str, Any]:
+    """What a group holds before its first setting, so that it has the `kind` it has by default."""
+    fields = [each.model_fields[key] for each in _chosen(schema, group) if key in each.model_fields]
+    groups = [field.default for field in fields if isinstance(field.default, BaseModel)]
+    return groups[0].model_dump(mode="json") if groups else {}
 
 
 def _types(annotation: Any) -> Iterator[Any]:

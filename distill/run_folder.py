@@ -40,7 +40,19 @@ TEACHER_LINK = "teacher"
 REPLACED = ".replaced"
 """Where the run that is being replaced lies until the new one has kept its first epoch."""
 
-WRITTEN = (CONFIG_FILE, METRICS_FILE, STATE_FILE, PAGE_FILE, HINTS_FILE, TEACHER_LINK, "tensorboard/events.*")
+OF_METHODS = ("process.json", "process.png", "process.svg")
+"""Files that methods leave (`Method.leave`)."""
+
+WRITTEN = (
+    CONFIG_FILE,
+    METRICS_FILE,
+    STATE_FILE,
+    PAGE_FILE,
+    HINTS_FILE,
+    TEACHER_LINK,
+    "tensorboard/events.*",
+    *OF_METHODS,
+)
 CHECKPOINTS = ("best", "last", "calibrated", "best/calibrated", "last/calibrated", "members/*")
 """All that a run writes, and so all that `--restart` may remove: these files, and card and weights in these folders."""
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import torch
 from rich.markup import escape
-from torch import nn
+from torch import Tensor, nn
 
 from distill import checkpoint
 from distill.checkpoint import Card, Metrics, Training
@@ -33,6 +33,9 @@ from distill.hints import guests
 from distill.hints.record import Hints
 from distill.hints.search import enough_blocks, remarks, search
 from distill.hints.use import at_hints, check_search, check_teacher
+from distill.methods import Method
+from distill.process.record import PROCESS_FILE
+from distill.process.use import with_process
 from distill.run_folder import RunData, RunFolder, State, to_cpu
 from distill.teachers import teacher as teachers
 from distill.teachers import trial as teacher_trial
@@ -55,6 +58,9 @@ from distill.vision.datasets import Split
 from distill.vision.models import ImageClassifier, build, published_input, try_on_two_images
 from distill.vision.preprocess import Preprocess
 from distill.vision.pretrained import begin_with, origin
+
+FEWEST_IMAGES = 2
+"""On either side of a division: batch normalisation has nothing to say of one."""
 
 
 def train(
@@ -92,9 +98,13 @@ def train(
         folder.require_same_data(RunData.of_card(card), RunData.of(data))
         say(escape(f"{path} is finished already; nothing to do (--restart trains it again)"))
         return card
+    for needed in (config, config.search_run()):
+        if needed is not None:
+            divide(data.train, needed)
     teacher, teacher_path = prepare_teacher(config, data, path, processes, log)
     found = processes.first(find_hints, config, data, teacher, fabric.device, folder if state.epoch else None)
     config = with_found(config, found)
+    following = prepare_process(config, data, path, processes, log)
     with processes.first_goes_ahead():
         answers = TeacherAnswers(config, data, teacher, fabric)
         views = teachers.training_views(config, data, teacher)
@@ -105,7 +115,7 @@ def train(
     trained = quantization_aware.prepare(students, config, data.train.class_names)
     averaged = averages(config, students, fabric.device)
     judged = students if averaged is None else averaged.networks
-    built = dry_run(config, data, students, answers.model, teacher_px=answers.size_px, trained=trained)
+    built = dry_run(following, data, students, answers.model, teacher_px=answers.size_px, trained=trained)
     answers.taps = built.teacher
     objective = Objective(nn.ModuleList(trained), built.method, built.students)
     processes.share_statistics([*students, built.method])
@@ -155,7 +165,7 @@ def train(
             row |= {"stage": stage.span.stage.name, "judged": stage.span.stage.judged} if len(phases) > 1 else {}
             advance(state, measured[leader], row, settings.judged_by)
             capture(state, stage, averaged)
-            processes.first(keep, folder, config, data, teacher, state, judged[leader])
+            processes.first(keep, folder, following, data, teacher, state, judged[leader])
             if log == "tensorboard" and processes.share.number == 0:
                 board = show_epoch(board, path, batches, state)
             say(escape(epoch_line(config, state)))
@@ -164,7 +174,7 @@ def train(
 
     if board is not None:
         board.close()
-    return processes.first(finish, folder, config, data, teacher, state, judged, validation)
+    return processes.first(finish, folder, following, data, teacher, state, built.method, judged, validation)
 
 
 def with_origins(config: RunConfig) -> RunConfig:
@@ -242,10 +252,13 @@ def finish(
     data: Data,
     teacher: Teacher | None,
     state: State,
+    method: Method,
     students: list[ImageClassifier],
     validation: Batches,
 ) -> Card:
     """Save the last epoch (every member of a cohort, the best of them as `last`) and complete the product's card.
+
+    What the method leaves comes before, so that a finished run has it.
 
     The network of the best epoch is asked for every validation image again, and for the test images this once.
     """
@@ -263,6 +276,7 @@ def finish(
     if data.test is not None:
         test = Batches(data.test, batch_size=256, device=validation.device)
         judgements["test"] = evaluate.judge(evaluate.predict(best, test), test.labels, epoch=epoch, split="test")
+    method.leave(folder.path, training)
     card = folder.finish(training.model_copy(update=judgements))
     show(folder, card, data.validation, answers)
     return card
@@ -333,6 +347,8 @@ def check(config: RunConfig, share: Share) -> None:
             "a quantization-aware run is judged by the accuracy of the rounded network. "
             "Set training.judged_by=accuracy."
         )
+    if (search := config.search_run()) is not None:
+        check(search, Share())
     if isinstance(config.teacher, TrainTeacher):
         try_on_two_images(config.teacher.model, config.teacher_run().preprocess)
         share.check(config.teacher.training.batch_size, config.teacher.training.augment)
@@ -406,6 +422,26 @@ def with_found(config: RunConfig, hints: Hints | None) -> RunConfig:
     return config.model_copy(update={"method": at_hints(config.method, hints, sha256=hints.file_sha256)})
 
 
+def prepare_process(
+    config: RunConfig, data: Data, path: Path, processes: Processes, log: Literal["tensorboard"] | None
+) -> RunConfig:
+    """The run with the process that its method follows, searched beside `path` now unless it was.
+
+    Raises:
+        UsageError: it was searched on other data than there are now, or would have to be by several processes.
+    """
+    searching = config.search_run()
+    if searching is None:
+        return config
+    folder = path.parent / searching.name
+    card = processes.first(RunFolder(folder, searching).finished)
+    if card is None:
+        say(escape(f"searching the process first: {searching.model} in {folder}"))
+        card = train(searching, folder, resume=True, log=log)
+    RunFolder(folder, searching).require_same_data(RunData.of_card(card), RunData.of(data))
+    return config.model_copy(update={"method": with_process(config.method, folder / PROCESS_FILE)})
+
+
 def train_teacher(
     config: RunConfig,
     source: TrainTeacher,
@@ -471,16 +507,29 @@ def hold_back(batches: Batches, config: RunConfig) -> tuple[Batches, EndlessBatc
     Raises:
         UsageError: there are too few patients (or images) to divide.
     """
+    parts = divide(batches.split, config)
+    if parts is None:
+        return batches, None
+    held, kept = parts
+    return batches.part(kept), EndlessBatches(batches.part(held))
+
+
+def divide(split: Split, config: RunConfig) -> tuple[Tensor, Tensor] | None:
+    """Positions of the training images that are held back, and of the others; None if the method wants all.
+
+    Raises:
+        UsageError: there are too few patients (or images) to divide.
+    """
     share = config.method.needs.held_back
     if not share:
-        return batches, None
-    held, kept = (torch.from_numpy(positions) for positions in batches.split.divided(share, seed=config.seed))
-    if not len(held) or not len(kept):
+        return None
+    held, kept = (torch.from_numpy(positions) for positions in split.divided(share, seed=config.seed))
+    if min(len(held), len(kept)) < FEWEST_IMAGES:
         raise UsageError(
             f"method {config.method.kind} holds {100 * share:g} % of the training images back, but there are too few "
-            f"patients to divide {len(batches.split)} images so. Use more data."
+            f"patients to divide {len(split)} images so. Use more data."
         )
-    return batches.part(kept), EndlessBatches(batches.part(held))
+    return held, kept
 
 
 def build_students(config: RunConfig, count: int, num_classes: int) -> list[ImageClassifier]:

@@ -20,6 +20,8 @@ from distill.methods.curriculum_temperature import CurriculumTemperatureConfig
 from distill.methods.decoupled_kd import DecoupledKDConfig
 from distill.methods.deep_mutual_learning import DeepMutualLearningConfig
 from distill.methods.dist import DISTConfig
+from distill.methods.distpro import DistProConfig
+from distill.methods.distpro_search import DistProSearchConfig
 from distill.methods.factor_transfer import FactorTransferConfig
 from distill.methods.fitnet import FitNetConfig
 from distill.methods.flow_of_solution_procedure import FlowOfSolutionProcedureConfig
@@ -69,6 +71,8 @@ AnyMethod = (
     | AttentionFeatureDistillationConfig
     | OverhaulFeatureDistillationConfig
     | ReviewKDConfig
+    | DistProSearchConfig
+    | DistProConfig
     | SimilarityPreservingConfig
     | CorrelationCongruenceConfig
     | RelationalKDConfig

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 import torch
@@ -13,6 +14,7 @@ from distill.methods.labels import label_loss
 from distill.taps import PlacePairs, TapPairs
 
 if TYPE_CHECKING:  # both know the settings of a run, which know every method
+    from distill.checkpoint import Training
     from distill.training.batches import Batch
     from distill.training.step import Step
 
@@ -44,6 +46,7 @@ class Needs:
         held_back: share of the training images that no student is trained on, for the method's stepper; by patient
             where patients are known.
         one_process: the method cannot share a batch with other processes.
+        idle_parameters: in some steps some of what the method trains has no part in the losses.
         teacher_statistics: with which mean and variance the teacher's batch normalisation normalises a batch: those it
             has kept, as everywhere else, or the batch's own. It keeps what it has in either case.
     """
@@ -54,6 +57,7 @@ class Needs:
     taps: tuple[TapPairs, ...] = ()
     held_back: float = 0.0
     one_process: bool = False
+    idle_parameters: bool = False
     teacher_statistics: Literal["kept", "batch"] = "kept"
 
 
@@ -138,6 +142,12 @@ Losses = Callable[[tuple[Outputs, ...], Outputs | None, Samples], dict[str, Tens
 """Students, teacher, samples -> named losses, as `Method.forward`."""
 
 
+def label_alone(students: tuple[Outputs, ...], teacher: Outputs | None, samples: Samples) -> dict[str, Tensor]:
+    """`label`, the label loss of one student: the error on images held back, which needs no teacher."""
+    (student,) = students
+    return {"label": samples.label_loss(student.logits)}
+
+
 def everything(name: str) -> bool:
     """Of `Stage.trains`: all parameters."""
     return True
@@ -217,6 +227,16 @@ class Method(nn.Module):
     def scalars(self) -> dict[str, float]:
         """What is worth a line in `metrics.jsonl` after an epoch."""
         return {}
+
+    def leave(self, folder: Path, training: "Training") -> None:
+        """Called when the run is finished: write what came of it beside the network.
+
+        The names of the files stand in `distill.run_folder.WRITTEN`.
+
+        Args:
+            folder: of the run.
+            training: the card's record of it.
+        """
 
     def stepper(self, plain: "Step", held_back: "Iterator[Batch] | None") -> Stepper:
         """What takes the steps of a stage, for methods that search: asked once at the start of each.

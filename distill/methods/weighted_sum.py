@@ -66,6 +66,7 @@ class WeightedSumConfig(Strict):
             larger_teacher_view=any(of_part.larger_teacher_view for of_part in needs),
             taps=tuple(dict.fromkeys(taps for of_part in needs for taps in of_part.taps)),
             one_process=any(of_part.one_process for of_part in needs),
+            idle_parameters=any(of_part.idle_parameters for of_part in needs),
             teacher_statistics="batch" if any(of_part.teacher_statistics == "batch" for of_part in needs) else "kept",
         )
 

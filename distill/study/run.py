@@ -125,6 +125,10 @@ class Cell:
         """The run that trains its teacher, if one has to."""
         return self.config.teacher_run() if isinstance(self.config.teacher, TrainTeacher) else None
 
+    def search_run(self) -> RunConfig | None:
+        """The run that searches the process it follows, if one has to."""
+        return self.config.search_run()
+
     def teacher_folder(self) -> str | None:
         """Its teacher's folder, as in `StudyCell`."""
         match self.config.teacher:
@@ -219,6 +223,8 @@ def run_study(study: Study, path: Path, *, engine: str = "local", options: Optio
         with open_engine(engine, path / STUDY_FILE, options) as chosen, progress(estimate_over_s=ONE_DAY_S) as display:
             rows = StudyProgress(display, study.name, total=total, finished=done)
             failures = train_teachers(waiting, path, chosen, rows)
+            searching = [cell for cell in waiting if folders[cell] not in failures]
+            failures |= search_processes(searching, path, chosen, rows)
             able = {folders[cell]: (cell.title, cell.config) for cell in waiting if folders[cell] not in failures}
             failures |= run_all(able, chosen, rows)
     return [result(cell, path, record.teacher, failures.get(folders[cell])) for cell in study.cells]
@@ -249,17 +255,36 @@ def require_same_data(study: Study, path: Path) -> None:
 
 def train_teachers(cells: Sequence[Cell], path: Path, engine: Engine, rows: StudyProgress) -> dict[Path, str]:
     """Train each teacher once, before the cells that learn from it; returns the cells that must go without, and why."""
-    runs = {path / CELLS / run.name: run for cell in cells if (run := cell.teacher_run())}
+    runs = {cell: run for cell in cells if (run := cell.teacher_run())}
+    searches = (run.teacher_run() for cell in cells if (run := cell.search_run()) and cell in runs)
+    return _run_before("teacher", runs, path, engine, rows, also=[*searches])
+
+
+def search_processes(cells: Sequence[Cell], path: Path, engine: Engine, rows: StudyProgress) -> dict[Path, str]:
+    """Search each process once, before the cells that follow it; returns the cells that must go without, and why."""
+    return _run_before("search", {cell: run for cell in cells if (run := cell.search_run())}, path, engine, rows)
+
+
+def _run_before(
+    what: str,
+    needed: Mapping[Cell, RunConfig],
+    path: Path,
+    engine: Engine,
+    rows: StudyProgress,
+    also: Sequence[RunConfig] = (),
+) -> dict[Path, str]:
+    """Finish each run once that some cells need, and some more; returns the cells whose run failed, and why."""
+    runs = {path / CELLS / run.name: run for run in (*needed.values(), *also)}
     missing = {
-        folder: (f"teacher {run.model}", run)
+        folder: (f"{what} {run.model}", run)
         for folder, run in runs.items()
         if RunFolder(folder, run).finished() is None
     }
     failures = run_all(missing, engine, rows, counts=False)
     return {
-        cell.folder(path): f"its teacher failed: {failures[path / CELLS / run.name]}"
-        for cell in cells
-        if (run := cell.teacher_run()) and path / CELLS / run.name in failures
+        cell.folder(path): f"its {what} failed: {failures[path / CELLS / run.name]}"
+        for cell, run in needed.items()
+        if path / CELLS / run.name in failures
     }
 
 

@@ -121,7 +121,7 @@ def start_processes(config: RunConfig) -> Processes:
     if everywhere == 1:
         return Processes(Fabric(accelerator=accelerator, devices=1, precision=precision))
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    strategy = DDPStrategy(timeout=LONGEST_WAIT)
+    strategy = DDPStrategy(timeout=LONGEST_WAIT, find_unused_parameters=config.method.needs.idle_parameters)
     fabric = Fabric(
         accelerator=accelerator, devices=here, num_nodes=everywhere // here, strategy=strategy, precision=precision
     )

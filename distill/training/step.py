@@ -6,9 +6,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from distill.config import SGD, TrainingSettings
 from distill.methods import Losses, Method, Outputs, Samples, Stage
+from distill.methods.precision import at_least_float32
 from distill.taps import Taps
 from distill.teachers.teacher import resized
 from distill.training.batches import Batch
@@ -51,7 +53,7 @@ class Objective(nn.Module):
         return (self.losses or self.method)(students, teacher, Samples(labels, indices, targets))
 
     def _outputs(self, number: int, images: Tensor) -> Outputs:
-        logits = self.students[number](images).float()
+        logits = at_least_float32(self.students[number](images))
         return Outputs(logits, self.taps[number].take()) if self.taps else Outputs(logits)
 
 
@@ -78,10 +80,44 @@ class Step:
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """The named losses of a batch, with gradient."""
-        images = resized(batch.images, self.size_px)
-        teacher = self.answers(batch)
+        return self.objective(*self.arguments(batch))
+
+    def arguments(self, batch: Batch, *, ask: bool = True) -> tuple[Any, ...]:
+        """What the objective is called with for a batch; the teacher is asked unless `ask` is False."""
+        teacher = self.answers(batch) if ask else None
         logits, taps = (None, {}) if teacher is None else (teacher.logits, dict(teacher.taps))
-        return self.objective(images, batch.labels, batch.indices, logits, taps, batch.targets)
+        images = resized(batch.images, self.size_px)
+        return images, batch.labels, batch.indices, logits, taps, batch.targets
+
+    @property
+    def module(self) -> Objective:
+        """The objective itself, not as Fabric has wrapped it."""
+        module = getattr(self.objective, "module", self.objective)
+        assert isinstance(module, Objective)
+        return module
+
+    def call(
+        self, losses: Losses, arguments: tuple[Any, ...], tensors: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        """Other losses than the stage's; if given, with other weights and statistics than the objective's.
+
+        With other weights (`torch.func.functional_call`) nothing of the objective changes, and it computes in full
+        precision: half of it would round away what finite differences tell. Does not go through the other processes.
+
+        Args:
+            losses: in place of the method's.
+            arguments: of `arguments`.
+            tensors: by the objective's names; what is not named is its own.
+        """
+        objective = self.module
+        usual, objective.losses = objective.losses, losses
+        try:
+            if tensors is not None:
+                return functional_call(objective, dict(tensors), arguments)
+            with self.fabric.autocast():
+                return objective(*arguments)
+        finally:
+            objective.losses = usual
 
     def descend(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
         """One step of the optimizer down the sum of these losses; returns them detached."""

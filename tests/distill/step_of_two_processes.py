@@ -64,7 +64,7 @@ def whole_step(config: AnyMethod, teacher: ImageClassifier, batch: Batch, table:
         losses = objective(batch.images, batch.labels, batch.indices, logits, taps)
         torch.stack(list(losses.values())).sum().backward()
     with torch.no_grad():
-        for parameter in objective.parameters():
+        for parameter in (each for each in objective.parameters() if each.requires_grad):
             assert parameter.grad is not None
             parameter -= parameter.grad
     return objective, {name: loss.item() for name, loss in losses.items()}

@@ -23,6 +23,7 @@ PREPROCESS = Preprocess(size_px=SIZE_PX, channels=1, mean=(0.5,), std=(0.25,))
 def method_config(kind: str) -> AnyMethod:
     """A method's settings: the defaults, what it cannot do without, and weights for maps of four pixels."""
     parts = [{"method": {"kind": part}} for part in ("spherical_kd", "decoupled_kd", "curriculum_temperature")]
+    grid = {"pairs": "lower_to_higher", "transforms": ["two_convolutions"]}
     settings: dict[str, dict[str, Any]] = {
         "weighted_sum": {"parts": parts},
         "contrastive_representation": {"negatives": 16},
@@ -31,6 +32,8 @@ def method_config(kind: str) -> AnyMethod:
         "neuron_selectivity": {"weight": 5.0},
         "attention_feature_distillation": {"weight": 20.0},
         "review_kd": {"weight": 0.5},
+        "distpro_search": {"grid": grid, "weight": 0.2},
+        "distpro": {"grid": grid, "weight": 0.2, "mode": "equally_weighted"},
         "activation_boundaries": {"first_epochs": 1},
         "factor_transfer": {"paraphraser_epochs": 1},
         "flow_of_solution_procedure": {"first_epochs": 1},
