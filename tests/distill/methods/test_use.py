@@ -21,7 +21,7 @@ from distill.vision.models import ImageClassifier
 from distill.vision.models.tap_points import Point, TapPoints, points_of_stages
 from tests.distill.methods.toy import PREPROCESS, SIZE_PX, dry, is_for_one_family, method_config
 
-ONCE = ("distpro_search", "distpro")
+ONCE = ("distpro_search", "distpro", "learning_what_and_where")
 IMAGES, BATCH, EPOCHS = 128, 32, 50  # 200 steps
 
 
