@@ -373,7 +373,7 @@ def taps(
     from distill.vision.models import builder
     from distill.vision.models.walk import walk
 
-    places = walk(builder(model)(10), size_px=size).places()
+    places = walk(builder(model, size_px=size)(10), size_px=size).places()
     if as_json:
         terminal.answer(json.dumps([asdict(place) for place in places]))
         return

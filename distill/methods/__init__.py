@@ -46,6 +46,7 @@ from distill.methods.review_kd import ReviewKDConfig
 from distill.methods.scratch import ScratchConfig
 from distill.methods.similarity_preserving import SimilarityPreservingConfig
 from distill.methods.spherical_kd import SphericalKDConfig
+from distill.methods.token_distillation import TokenDistillationConfig
 from distill.methods.variational_information import VariationalInformationConfig
 from distill.methods.weighted_soft_labels import WeightedSoftLabelsConfig
 from distill.methods.weighted_sum import Part, WeightedSumConfig
@@ -61,6 +62,7 @@ AnyMethod = (
     | DecoupledKDConfig
     | LogitStandardizationConfig
     | DISTConfig
+    | TokenDistillationConfig
     | DeepMutualLearningConfig
     | FitNetConfig
     | AttentionTransferConfig

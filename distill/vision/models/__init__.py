@@ -71,6 +71,8 @@ class ImageClassifier(nn.Module):
 def build(name: str, *, num_classes: int, preprocess: Preprocess) -> ImageClassifier:
     """A freshly initialised classifier; the weights follow torch's global random state.
 
+    A network of timm's that is made for one size of images, such as a vision transformer, is made for this one.
+
     Args:
         name: a key of `MODELS`, `timm:NAME`, `torchvision:NAME` or `python:package.module:factory`.
         num_classes: width of the output.
@@ -79,7 +81,7 @@ def build(name: str, *, num_classes: int, preprocess: Preprocess) -> ImageClassi
     Raises:
         UsageError: no such network, or the library cannot build it with this many classes.
     """
-    make = builder(name)
+    make = builder(name, size_px=preprocess.size_px)
     try:
         network = make(num_classes)
     except UsageError:
@@ -170,13 +172,18 @@ def published_input(name: str) -> PublishedInput:
     return IMAGENET
 
 
-def builder(name: str) -> Builder:
-    """The builder of a named network; raises UsageError naming the nearest known ones."""
+def builder(name: str, *, size_px: int | None = None) -> Builder:
+    """The builder of a named network; raises UsageError naming the nearest known ones.
+
+    Args:
+        name: as `build` takes it.
+        size_px: of the images, for networks that are made for one size; None = the published one.
+    """
     if name in MODELS:
         return MODELS[name]
     library, separator, inner = name.partition(":")
     if separator and library == "timm":
-        return _from_timm(inner)
+        return _from_timm(inner, size_px)
     if separator and library == "torchvision":
         return _from_torchvision(inner)
     if separator and library == "python":
@@ -187,7 +194,7 @@ def builder(name: str) -> Builder:
     )
 
 
-def _from_timm(name: str) -> Builder:
+def _from_timm(name: str, size_px: int | None) -> Builder:
     import timm
 
     if not timm.is_model(name):
@@ -202,8 +209,12 @@ def _from_timm(name: str) -> Builder:
             f"timm has {architecture}, but not with the tag {tag!r}. {tags}; or name it without a tag."
         ) from error
 
+    published = timm.get_pretrained_cfg(name)
+    fixed = published is not None and published.fixed_input_size and size_px not in (None, published.input_size[-1])
+    size = {"img_size": size_px} if fixed else {}
+
     def make(num_classes: int) -> nn.Module:
-        return timm.create_model(name, pretrained=False, num_classes=num_classes, in_chans=3)
+        return timm.create_model(name, pretrained=False, num_classes=num_classes, in_chans=3, **size)
 
     return make
 

@@ -34,6 +34,7 @@ def method_config(kind: str) -> AnyMethod:
         "review_kd": {"weight": 0.5},
         "distpro_search": {"grid": grid, "weight": 0.2},
         "distpro": {"grid": grid, "weight": 0.2, "mode": "equally_weighted"},
+        "token_distillation": {"distillation_head": "head"},
         "activation_boundaries": {"first_epochs": 1},
         "factor_transfer": {"paraphraser_epochs": 1},
         "flow_of_solution_procedure": {"first_epochs": 1},

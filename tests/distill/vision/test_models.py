@@ -29,8 +29,8 @@ def test_only_classifiers_are_offered(name: str) -> None:
     [
         (
             "timm:vit_tiny_patch16_224",
-            32,
-            r"fails on images of 32x32: .*It was made for 224 px: --set image\.size_px=224",
+            8,
+            r"fails on images of 8x8: .*It was made for 224 px: --set image\.size_px=224",
         ),
         ("torchvision:densenet121", 16, "fails on images of 16x16: RuntimeError"),
         ("torchvision:vit_b_16", 64, r"fails on images of 64x64"),

@@ -24,8 +24,9 @@ def test_the_same_network_is_the_same_checkpoint_and_has_no_training(tmp_path: P
 def test_a_network_that_does_not_exist_or_fits_no_image_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="mobilenet_v3_small"):
         make_untrained("mobilenet_v3_smal", 4, GREY, tmp_path / "out")
-    with pytest.raises(UsageError, match="fails on a 3x32x32 image"):
-        make_untrained("timm:vit_tiny_patch16_224", 4, GREY, tmp_path / "out")
+    tiny = GREY.model_copy(update={"size_px": 8})
+    with pytest.raises(UsageError, match="fails on a 3x8x8 image"):
+        make_untrained("timm:vit_tiny_patch16_224", 4, tiny, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
