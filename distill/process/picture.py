@@ -4,6 +4,7 @@ from itertools import groupby
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.typing import LineStyleType
 
 from distill.figures.gallery import Drawing
 from distill.figures.style import BLACK, COLOURS, LINES, PAGE_IN, house_style, page
@@ -55,5 +56,5 @@ def _legend(process: Process) -> list[Line2D]:
     return [*handles, Line2D([], [], color=BLACK, linewidth=2.4, label="mean of the level")]
 
 
-def _line(process: Process, way: Pathway) -> object:
+def _line(process: Process, way: Pathway) -> LineStyleType:
     return LINES[process.grid.transforms.index(way.transform) % len(LINES)]

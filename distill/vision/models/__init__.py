@@ -211,7 +211,7 @@ def _from_timm(name: str, size_px: int | None) -> Builder:
 
     published = timm.get_pretrained_cfg(name)
     fixed = published is not None and published.fixed_input_size and size_px not in (None, published.input_size[-1])
-    size = {"img_size": size_px} if fixed else {}
+    size: dict[str, Any] = {"img_size": size_px} if fixed else {}
 
     def make(num_classes: int) -> nn.Module:
         return timm.create_model(name, pretrained=False, num_classes=num_classes, in_chans=3, **size)
