@@ -16,6 +16,7 @@ from export.formats.coreml.compression import FLOAT_OPERATIONS, int8_static, int
 from export.formats.coreml.package import seal
 from export.formats.job import ExportedModel, ExportJob
 from export.graph.rewrites import drop_whole_selections
+from export.graph.taken_apart import TAKEN_APART
 from export.quantize.kept import Kept
 from export.quantize.ranges import CalibratorName
 from export.quantize.recipe import QuantizationRecipe, check_recipe
@@ -150,7 +151,7 @@ def decomposed(job: ExportJob) -> torch.export.ExportedProgram:
     program = torch.export.export(job.model, (job.example,))
     if drop_whole_selections(program.graph_module.graph):
         program.graph_module.recompile()
-    return program.run_decompositions({})
+    return program.run_decompositions(dict(TAKEN_APART))
 
 
 def check_names(model: Any) -> None:

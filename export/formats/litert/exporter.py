@@ -17,6 +17,7 @@ from export.artifact.manifest import Delegation, PrecisionName
 from export.formats.job import ExportedModel, ExportJob
 from export.formats.litert.int8 import CALIBRATORS, LEVELS, OPERATIONS, observe, quantize
 from export.formats.litert.metadata import noted, with_metadata
+from export.formats.litert.nearest import exact_nearest
 from export.graph.rewrites import padded_pools
 from export.quantize.kept import Kept
 from export.quantize.ranges import Histogram
@@ -147,9 +148,10 @@ def convert(job: ExportJob) -> FloatModel:
     network, rewrites = padded_pools(copy.deepcopy(job.model), job.example)
     if job.preprocess.channels == 1:
         network = Widened(network)
-    with tempfile.TemporaryDirectory(prefix="litert-") as folder:
+    network.eval()
+    with tempfile.TemporaryDirectory(prefix="litert-") as folder, exact_nearest(network, job.example):
         path = Path(folder) / MODEL_FILE
-        litert_torch.convert(network.eval(), (job.example,)).export(str(path))
+        litert_torch.convert(network, (job.example,)).export(str(path))
         return FloatModel(path.read_bytes(), rewrites)
 
 
