@@ -10,6 +10,7 @@ from distill.figures.gallery import Drawing, Entry, LeftOut, write_drawing, writ
 from distill.figures.hints import draw_hints
 from distill.figures.image_size import draw_image_size
 from distill.figures.journal import Time
+from distill.figures.lengths import draw_lengths
 from distill.figures.runs import StudyRuns
 from distill.figures.style import house_style
 from distill.figures.trade_off import draw_trade_off
@@ -21,6 +22,7 @@ def draw_all(study: StudyRuns, times: Sequence[Time]) -> Iterator[Drawing | Left
     yield from draw_trade_off(study, times)
     yield from draw_hints(study)
     yield from draw_image_size(study)
+    yield from draw_lengths(study)
     yield from draw_training_curves(study)
     yield from draw_curriculum(study)
     yield from draw_answers(study)

@@ -54,8 +54,9 @@ class DistProConfig(Strict):
     @property
     def search_first(self) -> SearchFirst | None:
         """The search that has to come before, if one has to."""
-        wanted = self.mode != "equally_weighted" and isinstance(self.process, SearchFirst)
-        return self.process if wanted and isinstance(self.process, SearchFirst) else None
+        if self.mode == "equally_weighted" or not isinstance(self.process, SearchFirst):
+            return None
+        return self.process
 
     def build(self, setting: Setting) -> Method:
         """The module that computes it; raises UsageError if the process is of other pathways."""

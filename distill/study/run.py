@@ -237,6 +237,7 @@ def require_same_data(study: Study, path: Path) -> None:
     """
     runs = {cell.folder(path): cell.config for cell in study.cells}
     runs |= {path / CELLS / run.name: run for cell in study.cells if (run := cell.teacher_run())}
+    runs |= {path / CELLS / run.name: run for cell in study.cells if (run := cell.search_run())}
     now: dict[str, RunData] = {}
     for folder, config in runs.items():
         card = RunFolder(folder, config).finished() if hasattr(config.dataset, "path") else None

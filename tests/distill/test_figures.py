@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib
@@ -28,6 +29,7 @@ from distill.figures.draw import draw_all, draw_study
 from distill.figures.gallery import INDEX, Drawing, LeftOut
 from distill.figures.hints import draw_hints
 from distill.figures.journal import read_times
+from distill.figures.lengths import draw_lengths, epochs_needed
 from distill.figures.predictions import kept_logits, logits_file, predictions
 from distill.figures.runs import StudyRuns, best_technique, read_study
 from distill.figures.style import house_style
@@ -550,3 +552,40 @@ def test_a_study_without_a_finished_cell_is_refused_with_what_to_do(tmp_path: Pa
 def test_a_journal_that_is_not_there_is_refused_with_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="python -m bench ARTIFACT"):
         read_times(tmp_path / "nothing.jsonl")
+
+
+def test_epochs_needed_are_read_between_the_lengths_trained() -> None:
+    curve = [(3, 0.5), (6, 0.6), (12, 0.8)]
+    assert epochs_needed(curve, 0.7) == pytest.approx(9)
+    assert epochs_needed(curve, 0.55) == pytest.approx(4.5)
+    assert epochs_needed(curve, 0.4) == 3
+    assert epochs_needed(curve, 0.9) is None
+
+
+def test_accuracy_against_length_shows_every_length_and_says_seed_by_seed_what_is_saved(study: StudyRuns) -> None:
+    repeats = []
+    for technique, gain in (("ReviewKD", 0.0), ("process", 0.1)):
+        for epochs, seed in itertools.product((2, 4, 8), range(3)):
+            run = study.repeats[seed]
+            training = run.training.model_copy(
+                update={
+                    "seed": seed,
+                    "last": run.training.last.model_copy(update={"accuracy": 0.1 * epochs / 2 + gain + seed / 100}),
+                }
+            )
+            config = with_overrides(run.config, [f"training.epochs={epochs}"])
+            name = technique if epochs == 8 else f"{technique} after {epochs} epochs"
+            repeats.append(replace(run, technique=name, training=training, config=config))
+    (found,) = draw_lengths(replace(study, baseline="ReviewKD", repeats=tuple(repeats)))
+    assert isinstance(found, Drawing)
+    bars = errorbars(found.figure)
+    assert list(bars) == ["ReviewKD", "process"]
+    marks, intervals = bars["process"]
+    assert marks == pytest.approx(np.array([[2, 21], [4, 31], [8, 51]]))
+    assert len(intervals) == 3
+    saved = "process reaches in 3 of 3 seeds what ReviewKD has in the end, there after 6.0 ± 0.0 of 8 epochs"
+    assert saved in found.caption
+
+
+def test_a_study_of_one_length_has_no_such_figure(drawn: dict[str, Drawing | LeftOut]) -> None:
+    assert isinstance(drawn["lengths"], LeftOut)
