@@ -101,14 +101,21 @@ def teacher_for(kind: str, num_classes: int) -> ImageClassifier:
     return network(num_classes, width=width, normalised=True).eval().requires_grad_(False)
 
 
-def dry(config: AnyMethod, students: list[ImageClassifier], teacher: ImageClassifier, labels: Tensor) -> DryRun:
+def dry(
+    config: AnyMethod,
+    students: list[ImageClassifier],
+    teacher: ImageClassifier,
+    labels: Tensor,
+    *,
+    size_px: int = SIZE_PX,
+) -> DryRun:
     """The method for these networks, as the loop builds it."""
     classes = students[0].network.head.out_features  # type: ignore[union-attr]
-    images = torch.zeros(len(labels), SIZE_PX, SIZE_PX, 1, dtype=torch.uint8).numpy()
+    images = torch.zeros(len(labels), size_px, size_px, 1, dtype=torch.uint8).numpy()
     split = Split(images, labels.numpy(), tuple(str(number) for number in range(classes)))  # type: ignore[arg-type]
-    image = short_demo().image.model_copy(update={"size_px": SIZE_PX})
+    image = short_demo().image.model_copy(update={"size_px": size_px})
     run = short_demo().model_copy(update={"method": config, "image": image})
-    return dry_run(run, Data(split, split, "", ""), students, teacher, teacher_px=SIZE_PX)
+    return dry_run(run, Data(split, split, "", ""), students, teacher, teacher_px=size_px)
 
 
 def losses_of(

@@ -6,13 +6,18 @@ from pydantic import ValidationError
 from torch import nn
 
 from distill.errors import UsageError
+from distill.methods import AnyMethod
+from distill.methods.distpro import DistProConfig
 from distill.methods.distpro_search import DistProSearch, DistProSearchConfig
+from distill.methods.learning_what_and_where import LearningWhatAndWhereConfig
 from distill.methods.method import Outputs
-from distill.methods.review_kd import hierarchical_context_loss
+from distill.methods.review_kd import ReviewKDConfig, hierarchical_context_loss
 from distill.process.pathways import Distances, Grid, Pathway
 from distill.process.transforms import PlaceAttention, TransformName, transform
 from distill.taps import TapPairs
-from tests.distill.methods.toy import dry, network, teacher_for
+from distill.vision.models import build
+from distill.vision.preprocess import Preprocess
+from tests.distill.methods.toy import dry, losses_of, network, samples, teacher_for
 
 LABELS = torch.arange(6) % 3
 
@@ -93,6 +98,25 @@ def test_a_distance_is_the_context_loss_behind_its_transform_and_others_are_not_
 def test_networks_without_these_levels_are_refused(grid: Grid, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         distances(grid)
+
+
+@pytest.mark.parametrize("kind", ["review_kd", "distpro", "learning_what_and_where"])
+def test_blocks_of_two_transformers_are_levels_whose_tokens_are_maps(kind: str) -> None:
+    preprocess = Preprocess(size_px=48, channels=1, mean=(0.5,), std=(0.5,))
+    torch.manual_seed(0)
+    student, teacher = (build("timm:test_vit", num_classes=3, preprocess=preprocess) for _ in range(2))
+    blocks = TapPairs(student=("block:2", "block:4", "block:6"), teacher=("block:1", "block:3", "block:5"))
+    configs: dict[str, AnyMethod] = {
+        "review_kd": ReviewKDConfig(taps=blocks),
+        "distpro": DistProConfig(grid=Grid(taps=blocks, transforms=("tokens",)), mode="equally_weighted"),
+        "learning_what_and_where": LearningWhatAndWhereConfig(taps=blocks),
+    }
+    run = dry(configs[kind], [student], teacher.eval(), LABELS, size_px=48)
+    losses = losses_of(run, [student], teacher, torch.rand(6, 1, 48, 48), samples(LABELS))
+    torch.stack(list(losses.values())).sum().backward()
+    blocks_of_student = student.network.get_submodule("blocks")
+    assert all(parameter.grad is not None for parameter in blocks_of_student.parameters())
+    assert all(torch.isfinite(loss) for loss in losses.values())
 
 
 def test_a_transform_is_named_once() -> None:
