@@ -37,6 +37,7 @@ from distill.methods.neuron_selectivity import NeuronSelectivityConfig
 from distill.methods.overhaul_feature_distillation import OverhaulFeatureDistillationConfig
 from distill.methods.probabilistic_knowledge_transfer import ProbabilisticKnowledgeTransferConfig
 from distill.methods.relational_kd import RelationalKDConfig
+from distill.methods.review_kd import ReviewKDConfig
 from distill.methods.scratch import ScratchConfig
 from distill.methods.similarity_preserving import SimilarityPreservingConfig
 from distill.methods.spherical_kd import SphericalKDConfig
@@ -129,11 +130,12 @@ def small_feature_grid(name: str, base: RunConfig, students: Sequence[str], seed
 def alone(teacher: str, student: str, epochs: int, negatives: int) -> list[tuple[str, MethodConfig]]:
     """Each method by itself, by family.
 
-    Those with a stage of their own have an eighth of the epochs for it, and DKD warms up over a twelfth, as over 30 and
-    20 of 240.
+    Those with a stage of their own have an eighth of the epochs for it, and DKD and ReviewKD warm up over a twelfth, as
+    over 30 and 20 of 240. Methods that hold training images back for a search are not compared with these.
     """
     first, warmup = max(1, round(epochs / 8)), round(epochs / 12)
     other_weight = {"resnet": 2.0, "wrn__2": 6.0}.get(_but_for_depth(teacher), 8.0)
+    review_weight = 1.0 if _but_for_depth(teacher) == "resnet" else 5.0
     decoupled = DecoupledKDConfig(other_weight=8.0 if student in LOWER_RATE else other_weight, warmup_epochs=warmup)
     return [
         (SUPERVISED, ScratchConfig()),
@@ -152,6 +154,7 @@ def alone(teacher: str, student: str, epochs: int, negatives: int) -> list[tuple
         ("NST", NeuronSelectivityConfig()),
         ("AFD", AttentionFeatureDistillationConfig()),
         ("OFD", OverhaulFeatureDistillationConfig()),
+        ("ReviewKD", ReviewKDConfig(weight=review_weight, warmup_epochs=warmup)),
         ("SP", SimilarityPreservingConfig()),
         ("CC", CorrelationCongruenceConfig()),
         ("RKD", RelationalKDConfig()),
