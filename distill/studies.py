@@ -300,16 +300,18 @@ def _distpro_cells(
         model, teacher = source
         other = search.model_copy(update={"model": model, "teacher": teacher})
         techniques.append((f"process of {model}{where}", process.model_copy(update={"process": other})))
-    cells = [Cell(SUPERVISED, _cell(run, model=run.model, method=ScratchConfig(), seed=seed)) for seed in range(seeds)]
+    cells = [
+        Cell(SUPERVISED, cell_run(run, model=run.model, method=ScratchConfig(), seed=seed)) for seed in range(seeds)
+    ]
     cells += [
-        Cell(technique, _cell(run, model=run.model, method=method, seed=seed), baseline=f"{REVIEW}{where}")
+        Cell(technique, cell_run(run, model=run.model, method=method, seed=seed), baseline=f"{REVIEW}{where}")
         for (technique, method), seed in product(techniques, range(seeds))
     ]
     for length in (epochs // 4, epochs // 2):
         shorter = run.model_copy(update={"training": _of_length(run.training, length)})
         short = review.model_copy(update={"warmup_epochs": length * REVIEW_WARMUP})
         for (technique, method), seed in product(((REVIEW, short), ("process", process)), range(seeds)):
-            config = _cell(shorter, model=run.model, method=method, seed=seed)
+            config = cell_run(shorter, model=run.model, method=method, seed=seed)
             after = f"{where} after {length} epochs"
             cells.append(Cell(f"{technique}{after}", config, baseline=f"{REVIEW}{after}"))
     return cells
@@ -322,7 +324,7 @@ def _normalisation_cells(
     return [
         Cell(
             f"process, {how.replace('_', ' ')}",
-            _cell(run, model=run.model, method=plain.model_copy(update={"normalisation": how}), seed=seed),
+            cell_run(run, model=run.model, method=plain.model_copy(update={"normalisation": how}), seed=seed),
         )
         for how, seed in product(OTHER_NORMALISATIONS, range(seeds))
     ]
