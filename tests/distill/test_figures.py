@@ -353,7 +353,7 @@ def test_pictures_are_whole_listed_and_the_same_when_the_command_draws_them(
     assert dict(matplotlib.rcParams) == before
     listed = INDEX.validate_json((tmp_path / "figures" / "figures.json").read_bytes())
     assert listed == tuple(entries)
-    assert {missing.name for missing in left_out} == {"speed-up", "image-size", "hints"}
+    assert {missing.name for missing in left_out} == {"speed-up", "image-size", "hints", "lengths"}
     files = {path.name for path in (tmp_path / "figures").iterdir()}
     assert files == {"figures.json", *(entry.png for entry in entries), *(entry.svg for entry in entries)}
     for entry in entries:
