@@ -18,6 +18,9 @@ from distill.errors import UsageError
 Ints = tuple[int, ...]
 Bools = tuple[bool, ...]
 
+ONE = torch.tensor(1.0)
+ROUNDING = 1e-3
+
 # Of elements.
 
 
@@ -61,6 +64,101 @@ def sqrt(*, x: Tensor) -> Tensor:
     return x.sqrt()
 
 
+def rsqrt(*, x: Tensor, epsilon: float = 1e-12) -> Tensor:
+    """1 / sqrt(x + epsilon)."""
+    return (x + epsilon).rsqrt()
+
+
+def inverse(*, x: Tensor, epsilon: float = 1e-4) -> Tensor:
+    """1 / (x + epsilon)."""
+    return (x + epsilon).reciprocal()
+
+
+def square(*, x: Tensor) -> Tensor:
+    """`x * x`."""
+    return x.square()
+
+
+def abs(*, x: Tensor) -> Tensor:
+    """Absolute value."""
+    return x.abs()
+
+
+def sign(*, x: Tensor) -> Tensor:
+    """-1, 0 or 1."""
+    return x.sign()
+
+
+def floor(*, x: Tensor) -> Tensor:
+    """The next lower whole number."""
+    return x.floor()
+
+
+def ceil(*, x: Tensor) -> Tensor:
+    """The next higher whole number."""
+    return x.ceil()
+
+
+def round(*, x: Tensor) -> Tensor:
+    """The nearest whole number, halves to even."""
+    return x.round()
+
+
+def sin(*, x: Tensor) -> Tensor:
+    """Sine."""
+    return x.sin()
+
+
+def cos(*, x: Tensor) -> Tensor:
+    """Cosine."""
+    return x.cos()
+
+
+def erf(*, x: Tensor) -> Tensor:
+    """Gauss's error function."""
+    return x.erf()
+
+
+def log(*, x: Tensor, epsilon: float = 1e-45) -> Tensor:
+    """Natural logarithm of x + epsilon."""
+    return (x + epsilon).log()
+
+
+def exp2(*, x: Tensor) -> Tensor:
+    """2 to the power of x."""
+    return x.exp2()
+
+
+def threshold(*, x: Tensor, alpha: float) -> Tensor:
+    """max(x, alpha)."""
+    return x.clamp_min(alpha)
+
+
+def greater(*, x: Tensor, y: Tensor) -> Tensor:
+    """`x > y`, broadcast."""
+    return x > y
+
+
+def greater_equal(*, x: Tensor, y: Tensor) -> Tensor:
+    """`x >= y`, broadcast."""
+    return x >= y
+
+
+def less(*, x: Tensor, y: Tensor) -> Tensor:
+    """`x < y`, broadcast."""
+    return x < y
+
+
+def less_equal(*, x: Tensor, y: Tensor) -> Tensor:
+    """`x <= y`, broadcast."""
+    return x <= y
+
+
+def select(*, cond: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """`a` where cond, else b, broadcast."""
+    return torch.where(cond, a, b)
+
+
 def exp(*, x: Tensor) -> Tensor:
     """Exponential."""
     return x.exp()
@@ -89,6 +187,26 @@ def relu6(*, x: Tensor) -> Tensor:
 def leaky_relu(*, x: Tensor, alpha: float) -> Tensor:
     """`x` where x >= 0, else alpha * x."""
     return functional.leaky_relu(x, alpha)
+
+
+def elu(*, x: Tensor, alpha: float) -> Tensor:
+    """`x` where x >= 0, else alpha * (exp(x) - 1)."""
+    return functional.elu(x, alpha)
+
+
+def prelu(*, x: Tensor, alpha: Tensor) -> Tensor:
+    """`x` where x >= 0, else x times its channel's alpha."""
+    return functional.prelu(x, alpha)
+
+
+def softplus(*, x: Tensor) -> Tensor:
+    """log(1 + exp(x))."""
+    return functional.softplus(x)
+
+
+def softsign(*, x: Tensor) -> Tensor:
+    """`x / (1 + |x|)`."""
+    return functional.softsign(x)
 
 
 def thresholded_relu(*, x: Tensor, alpha: float) -> Tensor:
@@ -156,6 +274,28 @@ def matmul(*, x: Tensor, y: Tensor, transpose_x: bool = False, transpose_y: bool
     return left @ right
 
 
+def conv_transpose(
+    *,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    strides: Ints = (1, 1),
+    pad_type: str = "valid",
+    pad: Ints = (0, 0, 0, 0),
+    dilations: Ints = (1, 1),
+    groups: int = 1,
+    output_shape: Ints | None = None,
+) -> Tensor:
+    """The transpose of `conv`; weight [in, out / groups, height, width]; strides leave the output's shape open."""
+    _refuse_unless_pictures("conv_transpose", x)
+    padding = _equal_pads("conv_transpose", pad_type, pad)
+    extra = (0, 0)
+    if output_shape is not None:
+        smallest = functional.conv_transpose2d(x, weight, bias, strides, padding, 0, groups, dilations).shape
+        extra = (output_shape[-2] - smallest[-2], output_shape[-1] - smallest[-1])
+    return functional.conv_transpose2d(x, weight, bias, strides, padding, extra, groups, dilations)
+
+
 # Normalisation.
 
 
@@ -185,6 +325,13 @@ def layer_norm(
     if list(chosen) != list(range(x.dim() - len(chosen), x.dim())):
         raise UsageError(f"layer_norm over axes {axes} of {x.dim()} is not known here; only over the last ones")
     return functional.layer_norm(x, [x.shape[axis] for axis in chosen], gamma, beta, epsilon)
+
+
+def instance_norm(
+    *, x: Tensor, gamma: Tensor | None = None, beta: Tensor | None = None, epsilon: float = 1e-5
+) -> Tensor:
+    """Normalise each channel of each picture with its own statistics."""
+    return functional.instance_norm(x, weight=gamma, bias=beta, eps=epsilon)
 
 
 # Windows and sums.
@@ -230,6 +377,77 @@ def reduce_sum(*, x: Tensor, axes: Ints | None = None, keep_dims: bool = False) 
     return x.sum(_axes(x, axes), keepdim=keep_dims)
 
 
+def reduce_max(*, x: Tensor, axes: Ints | None = None, keep_dims: bool = False) -> Tensor:
+    """Greatest value over axes; over all without `axes`."""
+    return x.amax(_axes(x, axes), keepdim=keep_dims)
+
+
+def reduce_min(*, x: Tensor, axes: Ints | None = None, keep_dims: bool = False) -> Tensor:
+    """Least value over axes; over all without `axes`."""
+    return x.amin(_axes(x, axes), keepdim=keep_dims)
+
+
+def reduce_l1_norm(*, x: Tensor, axes: Ints | None = None, keep_dims: bool = False) -> Tensor:
+    """Sum of absolute values over axes; over all without `axes`."""
+    return x.abs().sum(_axes(x, axes), keepdim=keep_dims)
+
+
+def reduce_l2_norm(*, x: Tensor, axes: Ints | None = None, keep_dims: bool = False) -> Tensor:
+    """Square root of the sum of squares over axes; over all without `axes`."""
+    return x.square().sum(_axes(x, axes), keepdim=keep_dims).sqrt()
+
+
+def reduce_sum_square(*, x: Tensor, axes: Ints | None = None, keep_dims: bool = False) -> Tensor:
+    """Sum of squares over axes; over all without `axes`."""
+    return x.square().sum(_axes(x, axes), keepdim=keep_dims)
+
+
+# Sizes of pictures.
+
+
+def upsample_nearest_neighbor(
+    *, x: Tensor, scale_factor_height: Tensor = ONE, scale_factor_width: Tensor = ONE
+) -> Tensor:
+    """Each pixel several times; factors may be fractions."""
+    return functional.interpolate(x, _enlarged(x, scale_factor_height, scale_factor_width), mode="nearest")
+
+
+def resize_nearest_neighbor(*, x: Tensor, target_size_height: int, target_size_width: int) -> Tensor:
+    """Each pixel of another size is the one that its upper left corner lies in."""
+    return functional.interpolate(x, (target_size_height, target_size_width), mode="nearest")
+
+
+def upsample_bilinear(
+    *,
+    x: Tensor,
+    scale_factor_height: Tensor = ONE,
+    scale_factor_width: Tensor = ONE,
+    align_corners: bool = True,
+    half_pixel_centers: bool | None = None,
+) -> Tensor:
+    """Bilinear in another size, from centre to centre of the corner pixels, or else from edge to edge."""
+    if not align_corners and half_pixel_centers is False:
+        raise UsageError("upsample_bilinear without half_pixel_centers is not known here")
+    size = _enlarged(x, scale_factor_height, scale_factor_width)
+    return functional.interpolate(x, size, mode="bilinear", align_corners=align_corners)
+
+
+def resize_bilinear(
+    *, x: Tensor, target_size_height: int, target_size_width: int, sampling_mode: str = "DEFAULT"
+) -> Tensor:
+    """Bilinear in another size."""
+    known = {"STRICT_ALIGN_CORNERS": True, "ALIGN_CORNERS": True, "UNALIGN_CORNERS": False}
+    aligned = _known("resize_bilinear", "sampling_mode", sampling_mode, known)
+    if sampling_mode == "ALIGN_CORNERS" and 1 in (target_size_height, target_size_width):
+        raise UsageError("resize_bilinear with ALIGN_CORNERS to a single pixel is not known here")
+    return functional.interpolate(x, (target_size_height, target_size_width), mode="bilinear", align_corners=aligned)
+
+
+def pixel_shuffle(*, x: Tensor, upscale_factor: int) -> Tensor:
+    """Channels into squares of pixels."""
+    return functional.pixel_shuffle(x, upscale_factor)
+
+
 # Shape.
 
 
@@ -269,6 +487,16 @@ def stack(*, values: list[Tensor], axis: int) -> Tensor:
     return torch.stack(values, axis)
 
 
+def tile(*, x: Tensor, reps: Ints) -> Tensor:
+    """Repeated along each axis."""
+    return x.repeat(reps)
+
+
+def reverse(*, x: Tensor, axes: Ints | None = None) -> Tensor:
+    """In reverse order along axes; along all without `axes`."""
+    return x.flip(_axes(x, axes))
+
+
 def split(
     *, x: Tensor, axis: int, num_splits: int | None = None, split_sizes: Ints | None = None
 ) -> tuple[Tensor, ...]:
@@ -305,9 +533,13 @@ def slice_by_index(
 
 def pad(*, x: Tensor, pad: Ints, mode: str = "constant", constant_val: float = 0.0) -> Tensor:
     """`pad` = (before, after) of the last axes, in their order; torch wants the last axis first."""
-    _known("pad", "mode", mode, {"constant": ""})
+    how = _known("pad", "mode", mode, {"constant": "constant", "reflect": "reflect", "replicate": "replicate"})
     pairs = [pad[i : i + 2] for i in range(0, len(pad), 2)]
-    return functional.pad(x, [size for pair in reversed(pairs) for size in pair], value=constant_val)
+    if how == "constant":
+        return functional.pad(x, [size for pair in reversed(pairs) for size in pair], value=constant_val)
+    while pairs and not any(pairs[0]):  # torch mirrors the last axes only
+        pairs = pairs[1:]
+    return functional.pad(x, [size for pair in reversed(pairs) for size in pair], mode=how) if pairs else x
 
 
 # Types.
@@ -338,47 +570,84 @@ def dequantize(*, input: Tensor, scale: Tensor, zero_point: Tensor | None = None
 OPERATIONS: dict[str, Callable[..., Tensor | tuple[Tensor, ...]]] = {
     function.__name__: function
     for function in (
+        abs,
         add,
         avg_pool,
         batch_norm,
         cast,
+        ceil,
         clip,
         concat,
         conv,
+        conv_transpose,
+        cos,
         dequantize,
+        elu,
+        erf,
         exp,
+        exp2,
         expand_dims,
+        floor,
         gelu,
+        greater,
+        greater_equal,
+        instance_norm,
+        inverse,
         layer_norm,
         leaky_relu,
+        less,
+        less_equal,
         linear,
+        log,
         matmul,
         max_pool,
         maximum,
         minimum,
         mul,
         pad,
+        pixel_shuffle,
         pow,
+        prelu,
         quantize,
         real_div,
+        reduce_l1_norm,
+        reduce_l2_norm,
+        reduce_max,
         reduce_mean,
+        reduce_min,
         reduce_sum,
+        reduce_sum_square,
         relu,
         relu6,
         reshape,
+        resize_bilinear,
+        resize_nearest_neighbor,
+        reverse,
+        round,
+        rsqrt,
+        select,
         sigmoid,
         sigmoid_hard,
+        sign,
         silu,
+        sin,
         slice_by_index,
         softmax,
+        softplus,
+        softsign,
         split,
         sqrt,
+        square,
         squeeze,
         stack,
         sub,
         tanh,
+        threshold,
         thresholded_relu,
+        tile,
         transpose,
+        upsample_bilinear,
+        upsample_nearest_neighbor,
     )
 }
 
@@ -407,6 +676,14 @@ def _equal_pads(operation: str, pad_type: str, pad: Ints) -> Ints:
     if (top, left) != (bottom, right):
         raise UsageError(f"{operation} with unequal pads {pad} is not known here")
     return top, left
+
+
+def _enlarged(x: Tensor, factor_height: Tensor, factor_width: Tensor) -> tuple[int, int]:
+    """Height and width; a factor that is a fraction is written as the nearest float, which must not cost a pixel."""
+    return (
+        int(x.shape[-2] * float(factor_height) + ROUNDING),
+        int(x.shape[-1] * float(factor_width) + ROUNDING),
+    )
 
 
 def _axes(x: Tensor, axes: Ints | None) -> Ints:

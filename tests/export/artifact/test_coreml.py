@@ -64,6 +64,15 @@ def unequal_pads(x: torch.Tensor) -> torch.Tensor:
     return functional.conv2d(functional.pad(x, (2, 1, 0, 1)), t(CONV), None, (2, 1), 0, (1, 2), 2)
 
 
+def halfway(x: torch.Tensor) -> torch.Tensor:
+    """Twice as large, each new pixel a quarter of the way from an old one to its neighbour."""
+    for axis in (2, 3):
+        before = torch.cat([x.narrow(axis, 0, 1), x.narrow(axis, 0, x.shape[axis] - 1)], axis)
+        after = torch.cat([x.narrow(axis, 1, x.shape[axis] - 1), x.narrow(axis, -1, 1)], axis)
+        x = torch.stack([0.75 * x + 0.25 * before, 0.75 * x + 0.25 * after], axis + 1).flatten(axis, axis + 1)
+    return x
+
+
 def quantized(x: np.ndarray) -> np.ndarray:
     steps = np.round(x / SCALES.reshape(4, 1, 1)) + ZEROS.reshape(4, 1, 1)
     return np.clip(steps, -128, 127).astype(np.int8)
@@ -189,6 +198,106 @@ CASES: dict[str, Case] = {
     "cast": (
         lambda x: mb.cast(x=mb.cast(x=mb.mul(x=x, y=3.0), dtype="int32"), dtype="fp32"),
         lambda x: (x * 3).trunc(),
+    ),
+    "rsqrt": (lambda x: mb.rsqrt(x=mb.exp(x=x), epsilon=0.5), lambda x: 1 / (x.exp() + 0.5).sqrt()),
+    "inverse": (lambda x: mb.inverse(x=mb.exp(x=x), epsilon=0.5), lambda x: 1 / (x.exp() + 0.5)),
+    "square": (lambda x: mb.square(x=x), lambda x: x * x),
+    "abs": (lambda x: mb.abs(x=x), lambda x: t(np.abs(x.numpy()))),
+    "sign": (lambda x: mb.sign(x=x), lambda x: t(np.sign(x.numpy()))),
+    "floor": (lambda x: mb.floor(x=x), lambda x: t(np.floor(x.numpy()))),
+    "ceil": (lambda x: mb.ceil(x=x), lambda x: t(np.ceil(x.numpy()))),
+    "round": (lambda x: mb.round(x=x), lambda x: t(np.round(x.numpy()))),
+    "sin": (lambda x: mb.sin(x=x), lambda x: t(np.sin(x.numpy()))),
+    "cos": (lambda x: mb.cos(x=x), lambda x: t(np.cos(x.numpy()))),
+    "erf": (lambda x: mb.erf(x=x), lambda x: torch.special.erf(x)),
+    "log": (lambda x: mb.log(x=mb.exp(x=x), epsilon=0.5), lambda x: t(np.log(np.exp(x.numpy()) + 0.5))),
+    "exp2": (lambda x: mb.exp2(x=x), lambda x: t(2 ** x.numpy())),
+    "threshold": (lambda x: mb.threshold(x=x, alpha=0.7), lambda x: t(np.maximum(x.numpy(), 0.7).astype(np.float32))),
+    "elu": (lambda x: mb.elu(x=x, alpha=0.7), lambda x: torch.where(x >= 0, x, 0.7 * (x.exp() - 1))),
+    "prelu": (
+        lambda x: mb.prelu(x=x, alpha=SCALES),
+        lambda x: torch.where(x >= 0, x, t(SCALES).view(4, 1, 1) * x),
+    ),
+    "softplus": (lambda x: mb.softplus(x=x), lambda x: (1 + x.exp()).log()),
+    "softsign": (lambda x: mb.softsign(x=x), lambda x: x / (1 + x.abs())),
+    "select greater": (
+        lambda x: mb.select(cond=mb.greater(x=x, y=0.5), a=x, b=mb.square(x=x)),
+        lambda x: t(np.where(x.numpy() > 0.5, x.numpy(), x.numpy() ** 2)),
+    ),
+    "select less": (
+        lambda x: mb.select(cond=mb.less(x=x, y=0.5), a=x, b=mb.square(x=x)),
+        lambda x: t(np.where(x.numpy() < 0.5, x.numpy(), x.numpy() ** 2)),
+    ),
+    "greater_equal": (
+        lambda x: mb.cast(x=mb.greater_equal(x=x, y=0.0), dtype="fp32"),
+        lambda x: t((x.numpy() >= 0).astype(np.float32)),
+    ),
+    "less_equal": (
+        lambda x: mb.cast(x=mb.less_equal(x=x, y=0.0), dtype="fp32"),
+        lambda x: t((x.numpy() <= 0).astype(np.float32)),
+    ),
+    "conv_transpose": (
+        lambda x: mb.conv_transpose(
+            x=x, weight=CONV[:4], strides=[2, 2], pad_type="custom", pad=[1, 1, 1, 1], output_shape=[1, 2, 12, 12]
+        ),
+        lambda x: functional.conv_transpose2d(x, t(CONV[:4]), None, 2, 1, 1),
+    ),
+    "instance_norm": (
+        lambda x: mb.instance_norm(x=x, gamma=STATISTICS[0], beta=STATISTICS[1], epsilon=1e-3),
+        lambda x: (
+            (x - x.mean((2, 3), True))
+            / (x.var((2, 3), correction=0, keepdim=True) + 1e-3).sqrt()
+            * t(STATISTICS[0]).view(4, 1, 1)
+            + t(STATISTICS[1]).view(4, 1, 1)
+        ),
+    ),
+    "reduce_max": (lambda x: mb.reduce_max(x=x, axes=[2, 3], keep_dims=True), lambda x: x.amax((2, 3), True)),
+    "reduce_min": (lambda x: mb.reduce_min(x=x, axes=[1], keep_dims=False), lambda x: x.amin(1)),
+    "reduce_l1_norm": (lambda x: mb.reduce_l1_norm(x=x, axes=[1]), lambda x: x.abs().sum(1)),
+    "reduce_l2_norm": (
+        lambda x: mb.reduce_l2_norm(x=x, axes=[1], keep_dims=True),
+        lambda x: t(np.sqrt((x.numpy() ** 2).sum(1, keepdims=True))),
+    ),
+    "reduce_sum_square": (lambda x: mb.reduce_sum_square(x=x, axes=[-1]), lambda x: (x * x).sum(-1)),
+    "upsample_nearest_neighbor": (
+        lambda x: mb.upsample_nearest_neighbor(x=x, scale_factor_height=2, scale_factor_width=3),
+        lambda x: x.repeat_interleave(2, 2).repeat_interleave(3, 3),
+    ),
+    "upsample_nearest_neighbor by a fraction": (
+        lambda x: mb.upsample_nearest_neighbor(x=x, scale_factor_height=1.5, scale_factor_width=0.5),
+        lambda x: x[:, :, [0, 0, 1, 2, 2, 3, 4, 4, 5]][..., [0, 2, 4]],
+    ),
+    "resize_nearest_neighbor": (
+        lambda x: mb.resize_nearest_neighbor(x=x, target_size_height=3, target_size_width=12),
+        lambda x: x[:, :, ::2].repeat_interleave(2, 3),
+    ),
+    "upsample_bilinear": (
+        lambda x: mb.upsample_bilinear(x=x, scale_factor_height=2, scale_factor_width=2, align_corners=False),
+        lambda x: halfway(x),
+    ),
+    "upsample_bilinear to the corners": (
+        lambda x: mb.upsample_bilinear(x=x, scale_factor_height=1.8333334, scale_factor_width=1.0, align_corners=True),
+        lambda x: torch.stack(
+            [x[:, :, i // 2] if i % 2 == 0 else (x[:, :, i // 2] + x[:, :, i // 2 + 1]) / 2 for i in range(11)], 2
+        ),
+    ),
+    "resize_bilinear": (
+        lambda x: mb.resize_bilinear(x=x, target_size_height=12, target_size_width=12, sampling_mode="UNALIGN_CORNERS"),
+        lambda x: halfway(x),
+    ),
+    "pixel_shuffle": (
+        lambda x: mb.pixel_shuffle(x=x, upscale_factor=2),
+        lambda x: x.view(1, 1, 2, 2, 6, 6).permute(0, 1, 4, 2, 5, 3).reshape(1, 1, 12, 12),
+    ),
+    "tile": (lambda x: mb.tile(x=x, reps=[1, 2, 1, 3]), lambda x: t(np.tile(x.numpy(), (1, 2, 1, 3)))),
+    "reverse": (lambda x: mb.reverse(x=x, axes=[1, -1]), lambda x: t(x.numpy()[:, ::-1, :, ::-1].copy())),
+    "pad mirrored": (
+        lambda x: mb.pad(x=x, pad=[0, 0, 0, 0, 1, 2, 2, 3], mode="reflect"),
+        lambda x: t(np.pad(x.numpy(), [(0, 0), (0, 0), (1, 2), (2, 3)], mode="reflect")),
+    ),
+    "pad repeated": (
+        lambda x: mb.pad(x=x, pad=[1, 0, 2, 3], mode="replicate"),
+        lambda x: t(np.pad(x.numpy(), [(0, 0), (0, 0), (1, 0), (2, 3)], mode="edge")),
     ),
     "quantize and dequantize": (
         lambda x: mb.dequantize(
