@@ -42,8 +42,8 @@ def as_preprocess(
 ) -> Preprocess:
     """The input of the user's own network, and a line about what of it was not asked for.
 
-    That is as the network's library publishes it; ImageNet's usual one for a network of the user's own, or half and
-    half if that is grey.
+    That is as the network's library publishes it, or CIFAR's for the small networks that are made for it; ImageNet's
+    usual one for a network of the user's own, or half and half if that is grey.
 
     Raises:
         UsageError: values that make no sense, or a library without such a network.
@@ -82,9 +82,9 @@ def _library(model: str) -> bool:
 
 def _published(model: str, *, is_grey: bool) -> "PublishedInput":
     """What a network sees if nothing else is said; grey pictures are normalised as the mean of three channels is."""
-    from distill.vision.models import IMAGENET, PublishedInput, builder, published_input
+    from distill.vision.models import IMAGENET, MODELS, PublishedInput, builder, published_input
 
-    if not _library(model):
+    if model not in MODELS and not _library(model):
         return PublishedInput(IMAGENET.size_px, (0.5,), (0.5,)) if is_grey else IMAGENET
     builder(model)
     published = published_input(model)

@@ -15,6 +15,13 @@ def test_a_librarys_network_sees_what_its_library_publishes(capsys: pytest.Captu
     assert "published" not in capsys.readouterr().err
 
 
+def test_a_network_made_for_cifar_sees_its_pictures(capsys: pytest.CaptureFixture[str]) -> None:
+    found = as_preprocess("resnet20", None, None, None, None, None)
+    assert (found.size_px, found.mean, found.std) == (32, (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761))
+    assert "resnet20 sees 32 px, mean 0.5071 0.4867 0.4408" in capsys.readouterr().err
+    assert as_preprocess("mobilenet_v3_small", None, None, None, None, None).size_px == 224
+
+
 def test_a_librarys_network_sees_the_centre_as_its_library_shows_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert as_preprocess("timm:mobilevit_xxs", None, None, None, None, None).resize == "crop"
     assert "published with 0.9 of that square, bicubic" in " ".join(capsys.readouterr().err.split())
