@@ -134,8 +134,8 @@ def test_200_steps_end_better_than_they_began(kind: str, num_classes: int, optim
                     stage.start_step(epoch + number * BATCH / IMAGES, config.training)
                     losses = stage.stepper(Batch(images[indices], labels[indices], indices))
                     assert torch.isfinite(torch.stack(list(losses.values()))).all()
-    # Nearly every image is a class of its own where there are a thousand; what holds on every processor is that a student
-    # knows more than any answer that does not look at the image.
+    # Nearly every image is a class of its own where there are a thousand; what holds on every processor is that a
+    # student knows more than any answer that does not look at the image.
     margin = 0.05 if num_classes < IMAGES else 0.0
     for student in students:
         assert accuracy(student, images, labels) > most_frequent + margin
