@@ -1,5 +1,7 @@
 // Every row's median with its interval, and the range of its calls.
 
+const LABEL_SHARE = 0.4;
+
 function drawLatency() {
   const figure = byId("latency"), narrow = isNarrow(figure);
   const rows = rowsUnderConditions().filter((row) => !hidden.has(row.format)).sort((one, other) => other.median_ms - one.median_ms);
@@ -9,7 +11,7 @@ function drawLatency() {
   if (!rows.length) return;
   const ends = rows.flatMap((row) => [row.p10_ms ?? row.median_ms, row.median_low_ms, row.median_high_ms, row.p90_ms ?? row.median_ms]);
   const traces = formatsOf(rows).flatMap((format) => ranges(format, rows));
-  const ticks = rows.map((row) => `${plain(row.name)}  <b>${plain(row.kind)}</b>`);
+  const ticks = rows.map((row) => label(row, narrow ? figure.clientWidth - 4 : LABEL_SHARE * figure.clientWidth, narrow ? 11 : 12.5));
   Plotly.react(figure, traces, layout({
     margin: { l: narrow ? 2 : 12, r: narrow ? 48 : 72, t: 12, b: 12 }, height: figure.clientHeight,
     xaxis: logAxis("Milliseconds per call", ends, " ms", narrow),
@@ -20,6 +22,12 @@ function drawLatency() {
     annotations: [...rows.map(medianText), ...(narrow ? ticks.map(nameAbove) : [])],
   }), LOOK);
   openOnPress(figure);
+}
+
+// Format and precision are always whole, the name has what room is left.
+function label(row, roomPx, fontPx) {
+  const kindPx = widthPx(`  ${row.kind}`, fontPx, 700);
+  return `${plain(shortened(row.name, 0.96 * roomPx - kindPx, fontPx))}  <b>${plain(row.kind)}</b>`;
 }
 
 function medianText(row, place) {

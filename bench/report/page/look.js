@@ -13,6 +13,25 @@ const isNarrow = (figure) => figure.clientWidth < NARROW_PX;
 const formatsOf = (rows) => [...new Set([...FORMATS, ...rows.map((row) => row.format)])].filter((one) => rows.some((row) => row.format === one));
 const symbolOf = (row) => SYMBOLS[row.precision] || "cross";
 
+const RULER = document.createElement("canvas").getContext("2d");
+
+function widthPx(text, fontPx, weight = 400) {
+  RULER.font = `${weight} ${fontPx}px ${getComputedStyle(document.body).fontFamily}`;
+  return RULER.measureText(text).width;
+}
+
+// The middle of a long name makes way: names that belong together differ at their ends. Pointing tells all of it.
+function shortened(name, roomPx, fontPx, weight) {
+  if (widthPx(name, fontPx, weight) <= roomPx) return name;
+  const keep = (count) => `${name.slice(0, Math.ceil(count / 2))}…${name.slice(name.length - Math.floor(count / 2))}`;
+  let kept = 2, tooMany = name.length;
+  while (tooMany - kept > 1) {
+    const middle = Math.floor((kept + tooMany) / 2);
+    if (widthPx(keep(middle), fontPx, weight) <= roomPx) kept = middle; else tooMany = middle;
+  }
+  return keep(kept);
+}
+
 function axis(title, extra) {
   return {
     ...(title && { title: { text: title, font: { size: 13, color: colour("muted") }, standoff: 12 } }),

@@ -108,8 +108,9 @@ function names(rows, limits, figure, range, latencies) {
   const teacher = visible.find((row) => row.role === "teacher" && row.format === "eager");
   const winner = Object.keys(limits).length ? winnerIn(visible, limits) : null;
   const middle = (onAxis(Math.min(...latencies)) + onAxis(Math.max(...latencies))) / 2;
-  if (teacher) named.push([teacher, `teacher: ${plain(teacher.name)}`]);
-  if (winner && winner !== teacher) named.push([winner, plain(called(winner))]);
+  const inHalf = (text) => plain(shortened(text, figure.clientWidth / 2 - 40, 13));
+  if (teacher) named.push([teacher, inHalf(`teacher: ${teacher.name}`)]);
+  if (winner && winner !== teacher) named.push([winner, inHalf(called(winner))]);
   return named.map(([row, text], line) => {
     const side = onAxis(row.median_ms) > middle ? "right" : "left";
     return {

@@ -466,3 +466,35 @@ def test_dark_and_light_follow_the_system(browser, report):
         grounds.append(visit.page.evaluate("getComputedStyle(document.body).backgroundColor"))
         visit.close()
     assert grounds[0] == grounds[3] != grounds[1] == grounds[2]
+
+
+LONG = (
+    "mobilenetv4_hybrid_medium.ix_e550_r256_in1k hinton_kd",
+    "timm-repvit_m1_0.dist_450e_in1k seed 0",
+    "hf-" + "a" * 120,
+)
+
+
+@pytest.mark.parametrize("width", [390, 1600])
+def test_long_names_leave_the_figure_its_room_and_keep_format_and_precision(
+    browser, make_measurement, tmp_path: Path, width: int
+) -> None:
+    rows = [make_measurement(name, format="executorch", precision="int8") for name in (*LONG, "short")]
+    write_report(rows, tmp_path / "r.html")
+    visit = Visit(browser, tmp_path / "r.html", viewport={"width": width, "height": 900})
+    over_edge = visit.page.evaluate(
+        """() => [...document.querySelectorAll('#latency svg text')]
+            .filter(text => /executorch/.test(text.textContent) && text.getBoundingClientRect().width)
+            .map(text => [text, text.ownerSVGElement].map(one => one.getBoundingClientRect().right))
+            .map(([own, room]) => own - room)"""
+    )
+    texts = visit.page.locator("#latency svg text", has_text="executorch").all_text_contents()
+    plot = visit.page.evaluate("document.querySelector('#latency .nsewdrag').getBoundingClientRect().width")
+    visit.context.close()
+    assert visit.complaints == []
+    assert plot > (300 if width < 620 else 500)
+    assert len(over_edge) == 4
+    assert all(over_px <= 1 for over_px in over_edge)
+    assert all(text.endswith("executorch int8") for text in texts), "what tells rows apart is never cut"
+    assert any("…" in text for text in texts)
+    assert any(text.startswith("short ") for text in texts)
