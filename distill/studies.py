@@ -4,15 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from distill.boards import (
-    STUDENTS_OF_HINTS,
-    STUDENTS_OF_PAIRS,
-    feature_grid,
-    hint_grid,
-    small_cifar,
-    small_feature_grid,
-    small_hint_grid,
-)
 from distill.config import (
     SGD,
     AdamW,
@@ -41,6 +32,15 @@ from distill.process.normalisation import Normalisation
 from distill.process.pathways import Grid
 from distill.process.settings import SearchFirst
 from distill.recipes import cifar_kd, cifar_review_kd, demo, echo_kd, folder_pretrained, folder_scratch
+from distill.study.boards import (
+    STUDENTS_OF_HINTS,
+    STUDENTS_OF_PAIRS,
+    feature_grid,
+    hint_grid,
+    small_cifar,
+    small_feature_grid,
+    small_hint_grid,
+)
 from distill.study.run import Cell, Study, cell_run
 from distill.system import did_you_mean
 from distill.vision.datasets import EchoPhantom

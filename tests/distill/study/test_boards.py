@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from distill.boards import PAIRS, STUDENTS_OF_HINTS, STUDENTS_OF_PAIRS, fits, pairs, small_cifar, stage_centres
 from distill.config import RunConfig, with_overrides
 from distill.errors import UsageError
 from distill.methods import METHODS
@@ -13,6 +12,7 @@ from distill.methods.flow_of_solution_procedure import FlowOfSolutionProcedureCo
 from distill.methods.overhaul_feature_distillation import OverhaulFeatureDistillationConfig
 from distill.recipes import cifar_kd
 from distill.studies import study_recipe
+from distill.study.boards import PAIRS, STUDENTS_OF_HINTS, STUDENTS_OF_PAIRS, fits, pairs, small_cifar, stage_centres
 from distill.study.run import Cell
 from distill.vision.models import builder
 
