@@ -11,6 +11,7 @@ from pathlib import Path
 import litert_torch
 import torch
 from ai_edge_litert.interpreter import Interpreter
+from litert_torch import fx_infra
 
 from distill.checkpoint import versions
 from export.artifact.manifest import Delegation, PrecisionName
@@ -19,12 +20,15 @@ from export.formats.litert.int8 import CALIBRATORS, LEVELS, OPERATIONS, observe,
 from export.formats.litert.metadata import noted, with_metadata
 from export.formats.litert.nearest import exact_nearest
 from export.graph.rewrites import padded_pools
+from export.graph.taken_apart import TAKEN_APART
 from export.quantize.kept import Kept
 from export.quantize.ranges import Histogram
 from export.quantize.recipe import QuantizationRecipe, check_recipe
 
 MODEL_FILE = "model.tflite"
 SIGNATURE = "serving_default"
+
+fx_infra.decomp.update_pre_convert_decomp(dict(TAKEN_APART))
 
 RECIPES: dict[PrecisionName, QuantizationRecipe] = {
     "int8": QuantizationRecipe(calibrator="mse", float_operations=("hard-swish",)),

@@ -12,7 +12,15 @@ from distill.methods.flow_of_solution_procedure import FlowOfSolutionProcedureCo
 from distill.methods.overhaul_feature_distillation import OverhaulFeatureDistillationConfig
 from distill.recipes import cifar_kd
 from distill.studies import study_recipe
-from distill.study.boards import PAIRS, STUDENTS_OF_HINTS, STUDENTS_OF_PAIRS, fits, pairs, small_cifar, stage_centres
+from distill.study.boards import (
+    PAIRS,
+    STUDENTS_OF_HINTS,
+    STUDENTS_OF_PAIRS,
+    fits,
+    pairs,
+    small_cifar,
+    stage_centres,
+)
 from distill.study.run import Cell
 from distill.vision.models import builder
 

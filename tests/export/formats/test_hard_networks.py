@@ -1,0 +1,171 @@
+"""Small networks that toolchains got wrong, could not take or made so that no runtime loads them."""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from distill.checkpoint import Checkpoint
+from distill.errors import WorkFailed
+from distill.vision.models import ImageClassifier
+from export.artifact import manifest as manifests
+from export.artifact.manifest import Manifest
+from export.convert import convert
+from export.formats import Target
+from export.proof.evidence import Evidence, eager_logits
+
+# Converters warn of their insides.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+Make = Callable[..., tuple[Path, Manifest]]
+
+
+class Base(nn.Module):
+    """Features [B, 8, 8, 8] of pictures of 32 px, and four logits from their means."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(8, 8, 3, 2, 1)
+        self.norm, self.head = nn.BatchNorm2d(8), nn.Linear(8, 4)
+
+    def features(self, x: Tensor) -> Tensor:
+        return self.norm(self.second(self.first(x).relu())).relu()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.features(x).mean((2, 3)))
+
+
+class Thirds(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.features(x)
+        gate = F.interpolate(F.avg_pool2d(h, 3, 3), size=h.shape[-2:], mode="nearest")
+        ramp = torch.linspace(0, 2, h.shape[-1]).view(1, 1, 1, -1) ** 2
+        return self.head((h * gate.sigmoid() * ramp).mean((2, 3)))
+
+
+class Doubled(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.features(x)
+        return self.head((h * F.interpolate(F.avg_pool2d(h, 2), scale_factor=2.0, mode="nearest")).mean((2, 3)))
+
+
+class Fused(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.features(x).mean((2, 3))
+        h = torch.addcmul(h, h, h.tanh(), value=0.5) + torch.addcdiv(h, h, 1 + h.abs())
+        return self.head(torch.sub(torch.add(h, h.tanh(), alpha=0.3), h.sin(), alpha=2))
+
+
+class Resized(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.features(x)
+        small = F.avg_pool2d(h, 2)
+        h = h * F.interpolate(small, scale_factor=2.0, mode="bilinear") + F.interpolate(small, scale_factor=2.0)
+        return self.head(F.normalize(h.mean((2, 3)), dim=1) + h.square().amax((2, 3)))
+
+
+class Branches(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.features(x).mean((2, 3))
+        if x.mean() > 1.9:
+            h = -h
+        return self.head(h)
+
+
+@pytest.fixture
+def make(checkpoint: Checkpoint, evidence: Evidence, tmp_path: Path) -> Make:
+    """make(network, format, precision) -> an artifact of a network that tells the tiny checkpoint's pictures apart."""
+
+    def run(network: Base, format: str, precision: str = "fp32", *, allow_loss: bool = False) -> tuple[Path, Manifest]:
+        card, images = checkpoint.card, evidence.held_out.images
+        torch.manual_seed(0)
+        model = ImageClassifier(network, card.preprocess)
+        pixels = torch.from_numpy(card.preprocess.to_input(images))
+        with torch.no_grad():
+            for layer in (network.first, network.second):
+                layer.weight.copy_(torch.randn(layer.weight.shape) / layer.weight[0].numel() ** 0.5)
+            network.norm.momentum = None
+            model.train()(pixels)
+            logits = model.eval()(pixels)
+            network.head.weight *= (2 / logits.std(0))[:, None]
+            network.head.bias -= model(pixels).mean(0)
+        logits = eager_logits(model, card.preprocess, images, lambda done, total: None)
+        assert len(set(logits.argmax(1))) > 1, "the pictures exercise it"
+        held_out = replace(evidence.held_out, labels=None, eager_logits=logits, seed=None, data_sha256=None)
+        untrained = replace(checkpoint, card=card.model_copy(update={"training": None}), model=model)
+        target = Target(format, precision)  # type: ignore[arg-type]
+        folder = tmp_path / target.name
+        proof = Evidence(held_out, evidence.calibration)
+        return folder, convert(untrained, target, proof, folder, allow_loss=allow_loss)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("network", "format"),
+    [(Thirds, "litert"), (Doubled, "litert"), (Fused, "coreml"), (Fused, "litert"), (Resized, "coreml")],
+    ids=lambda value: value if isinstance(value, str) else value.__name__,
+)
+def test_its_logits_are_eagers(make: Make, network: type[Base], format: str) -> None:
+    _, manifest = make(network(), format)
+    assert (manifest.parity.verdict, manifest.parity.top1_agreement) == ("pass", 1.0)
+
+
+def test_enlarging_to_whole_pixels_stays_the_runtimes_own_operation(make: Make) -> None:
+    _, manifest = make(Doubled(), "litert")
+    assert manifest.delegation is not None
+    assert manifest.delegation.undelegated in ({}, {"RESIZE_NEAREST_NEIGHBOR": 1})
+
+
+@pytest.mark.parametrize("format", ["torchscript", "onnx"])
+def test_a_network_that_branches_on_its_picture_is_refused_by_name(make: Make, tmp_path: Path, format: str) -> None:
+    with pytest.raises(
+        WorkFailed, match=r"branches on its picture.*Branches in test_hard_networks.py, line \d+ \(`if x"
+    ):
+        make(Branches(), format)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_cannot_be_proven_here_is_kept_unproven_on_request(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    interpreter = importlib.import_module("export.artifact.mil.interpreter")
+    known = {name: function for name, function in interpreter.OPERATIONS.items() if name != "relu"}
+    monkeypatch.setattr(interpreter, "OPERATIONS", known)
+    with pytest.raises(
+        WorkFailed, match=r"cannot be proven here: operation 'relu'.*Keep it unproven with --allow-loss"
+    ):
+        make(Base(), "coreml")
+    folder, manifest = make(Base(), "coreml", allow_loss=True)
+    assert (manifest.parity.verdict, manifest.allowed_loss) == ("not-run", False)
+    assert "unproven" in manifest.parity.reason
+    assert manifests.read_artifact(folder) == manifest
+
+
+def test_what_only_training_needs_is_folded_and_the_manifest_says_so(make: Make) -> None:
+    class Branched(Base):
+        def __init__(self) -> None:
+            super().__init__()
+            self.side: nn.Conv2d | None = nn.Conv2d(3, 8, 1, 2)
+
+        def features(self, x: Tensor) -> Tensor:
+            x = self.first(x) if self.side is None else self.first(x) + self.side(x)
+            return self.norm(self.second(x.relu())).relu()
+
+        def reparameterize(self) -> None:
+            assert self.side is not None
+            with torch.no_grad():
+                self.first.weight[:, :, 1:2, 1:2] += self.side.weight
+                self.first.bias += self.side.bias
+            self.side = None
+
+    network = Branched()
+    before = sum(parameter.numel() for parameter in network.parameters())
+    _, manifest = make(network, "torchscript")
+    assert manifest.parity.verdict == "pass"
+    assert manifest.num_parameters == before - 32
+    (note,) = manifest.notes
+    assert f"{before:,} parameters became {before - 32:,}" in note
