@@ -18,6 +18,7 @@ from tests.performance import (
     method_steps,
     phone,
     pictures,
+    process_steps,
     side_by_side,
     training,
 )
@@ -38,6 +39,7 @@ SECTIONS: dict[str, Callable[[], object]] = {
     "training": lambda: side_by_side.show(training.comparisons()),
     "methods": lambda: side_by_side.show(method_steps.comparisons()),
     "features": lambda: side_by_side.show(feature_steps.comparisons()),
+    "process": lambda: side_by_side.show(process_steps.comparisons()),
     "hints": lambda: (side_by_side.show(hint_search.comparisons()), hint_search.clustering()),
     "augmentation": lambda: side_by_side.show(augmentation.comparisons()),
     "pictures": lambda: side_by_side.show(pictures.comparisons()),

@@ -18,7 +18,7 @@ from distill.methods.hinton_kd import HintonKDConfig
 from distill.recipes import demo
 from distill.run_folder import State
 from distill.teachers.teacher import TeacherAnswers
-from distill.training.batches import Batches
+from distill.training.batches import Batches, EndlessBatches
 from distill.training.dry_run import dry_run
 from distill.training.lightning import Fabric
 from distill.training.stages import spans, start
@@ -88,9 +88,10 @@ def loop(split: Split, config: AnyMethod) -> Callable[[], None]:
     answers.taps = built.teacher
     objective = Objective(torch.nn.ModuleList([student]), built.method, built.students)
     (span,) = spans(built.method.stages(), 1, kind=config.kind)
-    stage = start(span, objective, answers, None, run, State(), fabric)
-    stage.start_epoch(0)
     batches = Batches(split, batch_size=BATCH, device=fabric.device)
+    held_back = EndlessBatches(batches) if config.needs.held_back else None
+    stage = start(span, objective, answers, held_back, run, State(), fabric)
+    stage.start_epoch(0)
     some = list(itertools.islice(batches.epoch(0), STEPS))
 
     def steps() -> None:
