@@ -414,7 +414,10 @@ def test_a_run_with_taps_asks_a_teacher_with_larger_pictures_resumes_and_leaves_
     [
         (['method.taps.student=["stage5"]'], "has no module 'stage5' to tap. Did you mean stage"),
         (["model=timm:test_vit", "image.size_px=160"], "has no stage ends"),
-        (["method.kind=fitnet", 'method.taps={"student": ["fc"], "teacher": ["stage4"]}'], r"compares maps \[C, H, W\]; fc gives \(10,\)"),
+        (
+            ["method.kind=fitnet", 'method.taps={"student": ["fc"], "teacher": ["stage4"]}'],
+            r"compares maps \[C, H, W\]; fc gives \(10,\)",
+        ),
         (["method.kind=fitnet", "method.steps.first=3"], "there is no group 'method.steps'"),
         (["method.kind=fitnet", "teacher.image.size_px=48"], "no adapter"),
         (["teacher.kind=logits", "teacher.path=nowhere.npy"], "a teacher of kind logits does not show"),
