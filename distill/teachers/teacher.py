@@ -5,6 +5,7 @@ A teacher is a network, or nothing but a table of answers to the training images
 which is kept for later runs.
 """
 
+import logging
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -352,6 +353,8 @@ def _program(path: Path) -> tuple[nn.Module, int | None]:
     """An exported program, and the size of the images it was exported for where that is known."""
     try:
         if path.suffix == ".pt2":
+            # It logs the traceback of what it then raises in other words.
+            logging.getLogger("torch.export").setLevel(logging.CRITICAL)
             exported = torch.export.load(path)
             return exported.module(), _exported_size(exported)
         with warnings.catch_warnings():

@@ -289,7 +289,7 @@ def test_answers_that_cannot_be_used_are_refused(tmp_path: Path, kind: str) -> N
         answers(trace(make(), tmp_path / "t.pt"), torch.rand(1, 3, 32, 32))
 
 
-def test_a_program_that_fails_says_why(tmp_path: Path) -> None:
+def test_a_program_that_fails_says_why(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     config = trace(nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 3)), tmp_path / "t.pt")
     other_size = config.model_copy(update={"image": GuestImage(size_px=48)})
     with pytest.raises(UsageError, match=r"fails on images of 3x48x48: .*mat1.*Is teacher\.image\.size_px right"):
@@ -297,6 +297,7 @@ def test_a_program_that_fails_says_why(tmp_path: Path) -> None:
     (tmp_path / "t.pt2").write_bytes(b"cut off")
     with pytest.raises(UsageError, match=r"neither a \.pt2 nor a TorchScript program"):
         answers(ProgramTeacher(path=str(tmp_path / "t.pt2")), torch.rand(1, 3, 32, 32))
+    assert "Traceback" not in capfd.readouterr().err, "torch logs it before it raises something else"
 
 
 def test_a_table_may_hold_probabilities_or_a_single_column(tmp_path: Path) -> None:
