@@ -40,6 +40,9 @@ def run(
     out: Annotated[Path | None, typer.Option(help="Run folder [default: out/runs/NAME].")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an unfinished run.")] = False,
     restart: Annotated[bool, typer.Option("--restart", help="Replace what the run folder holds.")] = False,
+    stop_after: Annotated[
+        int | None, typer.Option(min=1, help="Stand still when the run has so many epochs; --resume goes on.")
+    ] = None,
     allow_weak_teacher: Annotated[
         bool, typer.Option("--allow-weak-teacher", help="Learn from a guest that is no better than chance.")
     ] = False,
@@ -61,10 +64,14 @@ def run(
     path = out or RUNS / name
     if resume and restart:
         raise UsageError("--resume continues a run, --restart replaces it; give one of them.")
-    card = train(config, path, resume=resume, restart=restart, log=log)
+    card = train(config, path, resume=resume, restart=restart, log=log, stop_after=stop_after)
+    assert card.training is not None
     _show_end(card, path)
     if as_json:
         terminal.answer(card.to_json())
+    elif not card.training.finished:
+        more = ["--stop-after", stop_after * 2] if stop_after is not None else []
+        terminal.product(path, terminal.command("python", "-m", "distill", "run", path, "--out", path, "--resume", *more))
     else:
         if (path / PAGE_FILE).is_file():
             terminal.say(f"[bold]page:[/] {_open_page(path / PAGE_FILE)}")

@@ -272,6 +272,26 @@ def from_scratch(config: RunConfig, name: str) -> RunConfig:
     return config.model_copy(update={"name": name, "teacher": None, "method": ScratchConfig()})
 
 
+def teacher_of(config: RunConfig, name: str) -> RunConfig:
+    """The run that trains a recipe's teacher, by itself: many students can then take it as a checkpoint."""
+    return config.teacher_run().model_copy(update={"name": name})
+
+
+def demo_teacher() -> RunConfig:
+    """The teacher of demo by itself."""
+    return teacher_of(demo(), "demo-teacher")
+
+
+def folder_teacher() -> RunConfig:
+    """The teacher of folder-kd by itself: set dataset.path."""
+    return teacher_of(folder_kd(), "folder-teacher")
+
+
+def echo_dicom_teacher() -> RunConfig:
+    """The teacher of echo-dicom by itself: set dataset.path."""
+    return teacher_of(echo_dicom(), "echo-dicom-teacher")
+
+
 def demo_scratch() -> RunConfig:
     """As demo, without a teacher."""
     return from_scratch(demo(), "demo-scratch")
@@ -295,14 +315,17 @@ def folder_scratch() -> RunConfig:
 RECIPES: dict[str, Callable[[], RunConfig]] = {
     "demo": demo,
     "demo-scratch": demo_scratch,
+    "demo-teacher": demo_teacher,
     "demo-qat": demo_qat,
     "demo-quantization-friendly": demo_quantization_friendly,
     "echo-kd": echo_kd,
     "echo-scratch": echo_scratch,
     "echo-dicom": echo_dicom,
     "echo-dicom-scratch": echo_dicom_scratch,
+    "echo-dicom-teacher": echo_dicom_teacher,
     "folder-kd": folder_kd,
     "folder-scratch": folder_scratch,
+    "folder-teacher": folder_teacher,
     "folder-pretrained": folder_pretrained,
     "cifar-kd": cifar_kd,
     "cifar-at-kd": cifar_at_kd,

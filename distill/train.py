@@ -27,7 +27,7 @@ from distill.config import (
 )
 from distill.contract import sha256_of_json
 from distill.data import Data, load_data
-from distill.errors import Diverged, UsageError
+from distill.errors import Diverged, UsageError, WorkFailed
 from distill.evaluation import calibration, evaluate
 from distill.hints import guests
 from distill.hints.record import Hints
@@ -71,13 +71,15 @@ def train(
     restart: bool = False,
     log: Literal["tensorboard"] | None = None,
     watch: Callable[[State], None] | None = None,
+    stop_after: int | None = None,
 ) -> Card:
     """Run a configuration to its end and return the product's card; the product lies in `path / "best"`.
 
     A run that is finished on the data of now is not repeated. A teacher that is trained here gets its own run folder
     beside `path`. With `restart` what `path` holds stays until the new run has finished an epoch. A `log` of every
     epoch, the teacher's too, is written into the run folder. `watch` is shown the state of every epoch that is kept;
-    what it raises ends the run there.
+    what it raises ends the run there. With `stop_after` an unfinished run stands still when it has so many epochs, and
+    the card is that of its best one; `resume` goes on, to the same bits as without the stop.
 
     Raises:
         UsageError: anything wrong with the request, found before the first step.
@@ -140,12 +142,13 @@ def train(
     batches, held_back = hold_back(batches, config)
     validation = Batches(data.validation, batch_size=256, device=fabric.device)
 
+    last_epoch = settings.epochs if stop_after is None else min(stop_after, settings.epochs)
     with progress() as display:
-        bar = display.add_task(config.name, total=settings.epochs * len(batches), note="")
+        bar = display.add_task(config.name, total=last_epoch * len(batches), note="")
         display.update(bar, completed=state.epoch * len(batches))
         stage: Underway | None = None
         board: TensorBoardLog | None = None
-        while state.epoch < settings.epochs and not stale(state, settings):
+        while state.epoch < last_epoch and not stale(state, settings):
             if stage is None or state.epoch == stage.span.end:
                 span = span_of(state.epoch, phases)
                 stage = start(span, objective, answers, held_back, config, state, fabric)
@@ -174,6 +177,8 @@ def train(
 
     if board is not None:
         board.close()
+    if state.epoch < settings.epochs and not stale(state, settings):
+        return processes.first(best_so_far, folder, state)
     return processes.first(finish, folder, following, data, teacher, state, built.method, judged, validation)
 
 
@@ -244,6 +249,20 @@ def show_epoch(board: TensorBoardLog | None, path: Path, batches: Batches, state
         board.show_batch(batches, state.epoch)
     board.show_epoch(state.history[-1])
     return board
+
+
+def best_so_far(folder: RunFolder, state: State) -> Card:
+    """The card of an unfinished run that was asked to stand still.
+
+    Raises:
+        WorkFailed: no epoch was judged yet: the method's first stage prepares, and its answers mean nothing.
+    """
+    if state.best is None:
+        raise WorkFailed(
+            f"{folder.path} has {state.epoch} epochs, none of them judged, so there is no checkpoint yet. It is kept; "
+            "go on with --resume and a larger --stop-after."
+        )
+    return checkpoint.read_card(folder.best)
 
 
 def finish(

@@ -106,6 +106,20 @@ def test_whether_a_run_is_finished_is_learnt_from_its_card_and_not_by_loading_it
         folder.finished()
 
 
+def test_a_run_that_is_told_to_stand_still_goes_on_to_the_same_bits(finished: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    first = train(tiny_scratch(), run, stop_after=2)
+    assert first.training is not None
+    assert (first.training.finished, first.training.epoch <= 2) == (False, True)
+    before = (run / "resume.pt").stat().st_mtime_ns
+    assert train(tiny_scratch(), run, resume=True, stop_after=2) == first
+    assert (run / "resume.pt").stat().st_mtime_ns == before, "an epoch was trained that nobody asked for"
+    last = train(tiny_scratch(), run, resume=True, stop_after=10)
+    assert last.training is not None
+    assert last.training.finished
+    assert weights(run) == weights(finished)
+
+
 def test_a_folder_with_another_run_is_refused_and_the_difference_named(finished: Path) -> None:
     with pytest.raises(UsageError, match=r"training\.epochs: 3 -> 4"):
         train(tiny_scratch("training.epochs=4"), finished)
