@@ -6,7 +6,7 @@ taken for Latin-1.
 
 import os
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,14 +97,34 @@ def class_folders(folder: Path) -> dict[str, list[Path]]:
     return dict(sorted(folders.items()))
 
 
+def alike(names: Sequence[str]) -> list[str]:
+    """A sentence for classes whose names differ in small and capital letters or in blanks only."""
+    forms: dict[str, list[str]] = {}
+    for name in names:
+        forms.setdefault("".join(name.split()).casefold(), []).append(name)
+    return [
+        f"the classes {' and '.join(map(repr, same))} differ in capital letters or blanks only; if they are one, give "
+        "them one name"
+        for same in forms.values()
+        if len(same) > 1
+    ]
+
+
 def subfolders(folder: Path) -> list[Path]:
     """The folders in `folder` that may be data, sorted by name; raises UsageError if it cannot be opened."""
-    return sorted(Path(entry.path) for entry in _entries(folder) if entry.is_dir())
+    return sorted(Path(entry.path) for entry in _entries(folder) if _is_folder(entry))
 
 
 def loose_files(folder: Path) -> list[Path]:
     """The files in `folder` itself that may be data, sorted by name; raises UsageError if it cannot be opened."""
-    return sorted(Path(entry.path) for entry in _entries(folder) if not entry.is_dir())
+    return sorted(Path(entry.path) for entry in _entries(folder) if not _is_folder(entry))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself leads nowhere
+        return False
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
@@ -126,7 +146,7 @@ def _files_below(folder: Path) -> Iterator[Path]:
             continue
         seen.add((status.st_dev, status.st_ino))
         for entry in _entries(here):
-            if entry.is_dir():
+            if _is_folder(entry):
                 waiting.append(Path(entry.path))
             else:
                 yield Path(entry.path)

@@ -125,7 +125,7 @@ class ImageFolder(DatasetSettings):
             parts.update((split, whole.only(indices)) for split, indices in sides.items())
         if table is not None and self.split_by != "picture":
             _check_patients(table, parts)
-        return Pictures(class_names, parts, remarks)
+        return Pictures(class_names, parts, (*remarks, *folder_tree.alike(class_names)))
 
     def _shares(self, parts: Mapping[SplitName, "Part"], *, knows_patients: bool) -> dict[SplitName, float]:
         """Which splits are taken from the training pictures, and how much."""
@@ -148,7 +148,8 @@ class ImageFolder(DatasetSettings):
     def _folders(self, root: Path) -> tuple[dict[SplitName, Path], tuple[str, ...]]:
         """(The splits' folders, a sentence for each other folder beside them)."""
         if not root.is_dir():
-            raise UsageError(f"data set {root}: there is no such folder. Set dataset.path to your pictures.")
+            what = "a file, not a folder; unpack it first" if root.is_file() else "no such folder"
+            raise UsageError(f"data set {root}: there is {what}. Set dataset.path to your pictures.")
         folders = folder_tree.split_folders(root)
         if self.split_by != "folder":
             if "validation" in folders:
@@ -241,9 +242,10 @@ def _common_classes(folders: Mapping[SplitName, Path]) -> tuple[str, ...]:
         if only_train or only_other:
             differences = [f"only in {train.name}: {', '.join(sorted(only_train))}"] * bool(only_train)
             differences += [f"only in {other.name}: {', '.join(sorted(only_other))}"] * bool(only_other)
+            nearly = "".join(f" Note: {sentence}." for sentence in folder_tree.alike([*names, *sorted(only_other)]))
             raise UsageError(
                 f"the splits of {train.parent} have different classes ({'; '.join(differences)}). "
-                "Each class needs a folder in both."
+                f"Each class needs a folder in both.{nearly}"
             )
     if len(names) < 2:
         raise UsageError(
@@ -263,7 +265,7 @@ def _list_part(folder: Path, class_names: Sequence[str]) -> Part:
         pictures = [file for listing in listings for file in listing.pictures]
         others = [file for listing in listings for file in listing.not_used]
         if not pictures:
-            holds = f"only {_few([file.name for file in others])}" if others else "no .jpg, .jpeg or .png file"
+            holds = f"only {_few([file.name for file in others])}" if others else "no picture"
             raise UsageError(f"class {name!r} has no pictures: {folder / name} holds {holds}.")
         files += pictures
         not_used += others

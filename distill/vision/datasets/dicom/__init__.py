@@ -18,6 +18,7 @@ from distill.vision.datasets.dicom.header import Header, is_dicom, library, read
 from distill.vision.datasets.dicom.labels import LabelTable
 from distill.vision.datasets.dicom.remarks import Remarks, readable_names
 from distill.vision.datasets.divide import divide
+from distill.vision.datasets.patients import person
 from distill.vision.datasets.split import DatasetSettings, Split, SplitName
 from distill.vision.pictures import Picture
 from distill.vision.preprocess import Preprocess
@@ -139,6 +140,7 @@ class Dicom(DatasetSettings):
                 if lacking and split != "test":
                     raise UsageError(f"{root}: no {split} picture shows {', '.join(lacking)}. Each class needs some.")
         used = [clip.header for clip in clips]
+        remarks.sentences += folder_tree.alike(class_names)
         remarks.add_of_pictures(used)
         if self.window is None:
             remarks.add_of_greys(used)
@@ -334,7 +336,7 @@ def _patients(headers: Sequence[Header], told: Mapping[Path, str]) -> dict[Path,
     """A number for each patient: in order of PatientID, or of what is told instead of it."""
     keys: dict[Path, tuple[int, str]] = {}
     for header in headers:
-        patient = told.get(header.file, "").casefold() or header.patient
+        patient = person(told.get(header.file, "")) or person(header.patient)
         ways = ((0, patient), (1, header.study), (2, str(header.file)))
         keys[header.file] = next(way for way in ways if way[1])
     numbers = {key: number for number, key in enumerate(sorted(set(keys.values())))}

@@ -25,7 +25,7 @@ class LabelTable:
             UsageError: it cannot be read, lacks a column, or gives one file two classes or two patients.
         """
         self.path = path
-        columns = read_table(path, "the table of labels").columns
+        columns = read_table(path, "the table of labels", (FILE, UID, CLASS, PATIENT)).columns
         keys = [name for name in (FILE, UID) if name in columns]
         if not keys or CLASS not in columns:
             raise UsageError(

@@ -6,6 +6,7 @@ import pytest
 
 from distill.errors import UsageError
 from distill.vision.datasets.folder_tree import (
+    alike,
     class_folders,
     list_pictures,
     loose_files,
@@ -48,8 +49,11 @@ def test_links_in_a_circle_end_and_a_folder_that_is_linked_twice_is_read_once(tm
     (tmp_path / "class" / "one").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "class" / "two").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "class" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    for name in ("itself", "itself.png"):
+        (tmp_path / "class" / name).symlink_to(name)
     found = [file.name for file in list_pictures(tmp_path / "class").pictures]
-    assert sorted(found) == ["a.png", "b.png", "gone.png"]
+    assert sorted(found) == ["a.png", "b.png", "gone.png", "itself.png"]
+    assert list(class_folders(tmp_path / "class")) == ["again", "one", "two"]
 
 
 def test_a_pipe_named_like_a_picture_is_not_opened(tmp_path: Path) -> None:
@@ -69,6 +73,14 @@ def test_the_forms_of_one_name_are_one_class(tmp_path: Path) -> None:
         "3.png",
     ]
     assert readable_name(os.fsdecode(b"Z\xfcrich")) == "Zürich"
+
+
+def test_classes_that_differ_in_capitals_or_blanks_only_are_told() -> None:
+    assert alike(["A4C", "PLAX", "plax", "a 4c"]) == [
+        "the classes 'A4C' and 'a 4c' differ in capital letters or blanks only; if they are one, give them one name",
+        "the classes 'PLAX' and 'plax' differ in capital letters or blanks only; if they are one, give them one name",
+    ]
+    assert alike(["cat", "dog"]) == []
 
 
 @pytest.mark.parametrize("name", ["validation", "val", "valid", "Val", "VALIDATION"])

@@ -102,6 +102,15 @@ def class_mismatch(root: Path) -> None:
     (root / "validation" / "dark").rename(root / "validation" / "dusk")
 
 
+def other_capitals(root: Path) -> None:
+    (root / "validation" / "dark").rename(root / "validation" / "Dark")
+
+
+def a_file(root: Path) -> None:
+    root.rename(root.with_name("elsewhere"))
+    root.write_bytes(b"PK\3\4")
+
+
 def no_split(root: Path) -> None:
     (root / "train").rename(root / "learning")
 
@@ -114,6 +123,8 @@ def no_split(root: Path) -> None:
         (cut_picture, "cannot be decoded: train/dark/2.png (image file is truncated"),
         (empty_class, "class 'dark' has no pictures"),
         (class_mismatch, "different classes (only in train: dark; only in validation: dusk)"),
+        (other_capitals, "Note: the classes 'dark' and 'Dark' differ in capital letters or blanks only"),
+        (a_file, "there is a file, not a folder; unpack it first"),
         (no_split, "has no train/ or training/ folder (found: learning, validation)"),
     ],
 )

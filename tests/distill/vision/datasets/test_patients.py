@@ -15,12 +15,14 @@ def owners(folder: Path, data: bytes, names: list[str] = NAMES) -> list[str]:
     return PatientTable(folder / "patients.csv").owners(names)
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "cp1252", "latin-1"])
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252", "latin-1"]
+)
 def test_every_common_encoding_is_read(tmp_path: Path, encoding: str) -> None:
     assert owners(tmp_path, TEXT.encode(encoding)) == ["jürgen", "zoë"]
 
 
-@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 def test_every_common_delimiter_and_line_end_is_read(tmp_path: Path, delimiter: str) -> None:
     text = TEXT.replace(",", delimiter).replace("\n", "\r\n")
     assert owners(tmp_path, text.encode()) == ["jürgen", "zoë"]
@@ -39,9 +41,45 @@ def test_the_same_row_twice_is_no_contradiction_but_two_patients_are(tmp_path: P
 
 
 @pytest.mark.parametrize(
+    "other",
+    [
+        "zoe\u0301 m\u00fcller",
+        "Zo\u00e9\u00a0M\u00fcller",
+        "Zo\u00e9  M\u00fcller",
+        "Zo\u00e9\u200b M\u00fcller",
+        "ＺＯÉ MÜLLER",
+    ],
+)
+def test_a_patient_is_known_however_the_name_is_written(tmp_path: Path, other: str) -> None:
+    rows = f"file,patient\ntrain/a/1.png,Zoé Müller\ntrain/a/2.png,{other}\n"
+    first, second = owners(tmp_path, rows.encode())
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'sep=;\r\nfile;patient;"notes, more, and more"\r\ntrain/a/1.png;Jürgen;"a, b"\r\ntrain/a/2.png;Zoë;\r\n',
+        'note;of;old;ones,file,patient\n"x;y",train//a/1.png,Jürgen\n,train/b/../a/2.png,Zoë\n',
+        '\n\n"file","patient"\n"train/a/1.png","Jürgen"\n"train/a/2.png","Zoë"\n',
+        "file,patient,file\ntrain/a/1.png,Jürgen,scan.png\ntrain/a/2.png,Zoë,scan.png\n",
+    ],
+)
+def test_heads_and_paths_as_spreadsheet_programs_write_them(tmp_path: Path, text: str) -> None:
+    assert owners(tmp_path, text.encode()) == ["jürgen", "zoë"]
+
+
+def test_a_table_of_other_paths_shows_one_of_them(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"e\.g\. train/a/1\.png, but one for pictures/train/a/1\.png\. Add"):
+        owners(tmp_path, TEXT.replace("train/", "pictures/train/").encode())
+
+
+@pytest.mark.parametrize(
     ("data", "message"),
     [
         (b"PK\3\4rest of a workbook", "is a workbook, not a text table"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "is a workbook, not a text table"),
+        (b"file,patient\ntrain/a/\x001.png,anna\n", "holds zero bytes"),
         (b"", "needs the columns 'file' and 'patient'; found none"),
         (b"name,patient\n", "found name, patient"),
         (b"file,patient\ntrain/a/1.png,anna\ntrain/a/2.png,\n", "names no patient for 1 of 2 pictures"),
