@@ -177,7 +177,7 @@ def _packed(archive: str) -> Runtime:
 def of_native(runner: Path) -> Runtimes:
     """The one runtime in a native runner, as the file says."""
     owner = "the native instrument"
-    remedy = "Build it with a newer package: python -m bench.instruments.native.build EXECUTORCH."
+    remedy = "Build it with a newer package: python -m bench.instruments.native.build."
     said = NATIVE_VERSION.search(runner.read_bytes())
     return Runtimes(owner, {"executorch": Runtime("executorch", said and said.group(1).decode())}, remedy=remedy)
 

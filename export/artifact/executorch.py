@@ -8,7 +8,7 @@ from typing import Any
 # The bindings need torch loaded. Their public name, `portable_lib`, imports the whole exporter for one warning: three
 # times the start-up of every process that only runs a program.
 import torch
-from executorch.extension.pybindings import _portable_lib
+from executorch.extension.pybindings import _C as bindings
 
 from export.artifact.batch import refuse_other_batch
 from export.artifact.manifest import Manifest
@@ -25,7 +25,7 @@ class ExecuTorchRunner:
         self._method = program.load_method("forward")
         self._manifest = manifest
         self.runtime_version = version("executorch")
-        self.threads = _portable_lib._threadpool_get_thread_count()
+        self.threads = bindings._threadpool_get_thread_count()
 
     def bind(self, batch: Batch) -> Bound:
         """See `Runner.bind`.
@@ -40,5 +40,5 @@ class ExecuTorchRunner:
 
 def open_model(folder: Path, manifest: Manifest, *, threads: int) -> ExecuTorchRunner:
     """Load the .pte after the thread pool was made: XNNPACK takes the pool when the program is loaded."""
-    _portable_lib._unsafe_reset_threadpool(threads)
-    return ExecuTorchRunner(_portable_lib._load_program(str(folder / manifest.file("model"))), manifest)
+    bindings._unsafe_reset_threadpool(threads)
+    return ExecuTorchRunner(bindings._load_program(str(folder / manifest.file("model"))), manifest)

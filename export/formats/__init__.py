@@ -71,7 +71,7 @@ _TORCHSCRIPT_INT8 = (
     "for int8 on Android use executorch, onnx or litert"
 )
 
-_EXECUTORCH_DYNAMIC = "executorch 1.4.1 caps a dynamic batch at 15 images, whatever bound is declared"
+_EXECUTORCH_DYNAMIC = "executorch 1.5.1 caps a dynamic batch at 15 images, whatever bound is declared"
 _PORTABLE = "it is the fall-back that runs everywhere; quantized or half-size models belong to a backend"
 _COREML_DELEGATE = "compressed weights are made from the whole model by the format coreml"
 _VULKAN = "its exporter writes float weights; XNNPACK (executorch) has int8"
@@ -108,8 +108,8 @@ FORMATS: dict[FormatName, Format] = {
             "int8": Scheme("int8 weights per channel, int8 activations, static (PT2E, XNNPACK)", calibrated=True),
         },
         refused={
-            "int8-dynamic": "executorch 1.4.1 lowers convolutions with ranges found at run time, and cannot run them "
-            "(error 0x1 at the first inference)",
+            "int8-dynamic": "executorch 1.5.1 leaves much in float32 where ranges are found at run time: a ResNet-18 "
+            "takes 26 MB, 12 MB as int8",
             "int8-weights": "XNNPACK has no convolutions with integer weights alone",
             "int16x8": "XNNPACK has no 16-bit integer activations",
         },

@@ -32,7 +32,7 @@ from tests.loopback_phone.packages import Unavailable, fetch, made_once
 from tests.loopback_phone.phone import AGENT
 
 RUNTIMES = {"onnx": "onnxruntime", "litert": "ai-edge-litert"}
-EXECUTORCH = "executorch==1.5.1"
+EXECUTORCH = f"executorch=={version('executorch')}"
 CROSS_COMPILER = "aarch64-linux-gnu-g++"
 PLATFORM = "aarch64-manylinux_2_28"
 ONCE = Limits(warmup_count=1, warmup_s=0.0, min_count=1, min_s=0.0, max_count=1)

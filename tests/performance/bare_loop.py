@@ -42,10 +42,10 @@ def open_call(kind: str, path: str, images: np.ndarray) -> Callable[[], object]:
     torch.set_num_threads(1)
     tensor = torch.from_numpy(images)
     if kind == "executorch":
-        from executorch.extension.pybindings import _portable_lib
+        from executorch.extension.pybindings import _C as bindings
 
-        _portable_lib._unsafe_reset_threadpool(1)
-        method = _portable_lib._load_program(path).load_method("forward")
+        bindings._unsafe_reset_threadpool(1)
+        method = bindings._load_program(path).load_method("forward")
         return lambda: method.call((tensor,), clone_outputs=False)
     from distill import checkpoint
 

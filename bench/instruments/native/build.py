@@ -1,7 +1,7 @@
-"""Build the `native` instrument: `python -m bench.instruments.native.build EXECUTORCH [--compiler g++]`.
+"""Build the `native` instrument: `python -m bench.instruments.native.build [EXECUTORCH] [--compiler g++]`.
 
-EXECUTORCH is an unpacked `executorch` package, version 1.5 or newer, which carries headers and libraries, for the
-device's processor. For a board with arm64 and a cross compiler, for example:
+It is built from the headers and libraries of an `executorch` package, by default the installed one, which programs are
+exported with. For another processor EXECUTORCH is an unpacked package; for a board with arm64, for example:
 
     uv pip install --no-deps --target arm64 --python-platform aarch64-manylinux_2_28 executorch==1.5.1
     python -m bench.instruments.native.build arm64/executorch --compiler aarch64-linux-gnu-g++
@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import subprocess
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Annotated
 
@@ -40,8 +41,20 @@ def native_folder(abi: str) -> Path:
     return Path(cache) / "pocket-distill" / "native" / abi
 
 
+def installed() -> Path:
+    """The folder of the installed executorch package, which is not imported.
+
+    Raises:
+        UsageError: there is none.
+    """
+    try:
+        return Path(str(distribution("executorch").locate_file("executorch")))
+    except PackageNotFoundError:
+        raise UsageError("executorch is not installed here. Run make setup, or give an unpacked package.") from None
+
+
 def build(package: Path, *, compiler: str = "g++") -> Path:
-    """Build the runner; returns its folder.
+    """Build the runner from an executorch package; returns its folder.
 
     Raises:
         UsageError: no compiler, or a package without headers or libraries.
@@ -101,11 +114,13 @@ def _version(package: Path) -> str:
 
 
 def main(
-    executorch: Annotated[Path, typer.Argument(help="Folder of an executorch package.")],
+    executorch: Annotated[
+        Path | None, typer.Argument(help="An executorch package; default: the installed one.")
+    ] = None,
     compiler: Annotated[str, typer.Option(help="C++17 compiler for the device's processor.")] = "g++",
 ) -> None:
     """Build the native instrument."""
-    product(build(executorch, compiler=compiler), "python -m bench --device android --instrument native")
+    product(build(executorch or installed(), compiler=compiler), "python -m bench --device android --instrument native")
 
 
 if __name__ == "__main__":

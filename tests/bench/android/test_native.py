@@ -2,7 +2,7 @@
 
 import shutil
 import subprocess
-import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -10,36 +10,18 @@ import pytest
 from bench.android.adb import Phone
 from bench.android.instruments import NativeRunner
 from bench.android.runtimes import of_native
-from bench.instruments.native.build import build
+from bench.instruments.native.build import build, installed
 from distill.errors import UsageError
 from tests.bench.android.conftest import measure
-from tests.loopback_phone.image import cache_folder
-from tests.loopback_phone.packages import made_once
 
-VERSION = "1.5.1"
+VERSION = version("executorch")
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def package() -> Path:
-    """An executorch package with libraries; fetched once, kept beside the loopback phone's image."""
-    return made_once(cache_folder() / f"executorch-{VERSION}", fetch_executorch) / "executorch"
-
-
-def fetch_executorch(folder: Path) -> None:
-    uv = shutil.which("uv")
-    if uv is None:
-        pytest.skip("there is no uv on this machine to fetch executorch's libraries with")
-    command = [uv, "pip", "install", "--quiet", "--no-deps", "--python", sys.executable, "--target", folder]
-    done = subprocess.run([*command, f"executorch=={VERSION}"], capture_output=True, text=True, timeout=300)
-    if done.returncode != 0:
-        pytest.skip(f"executorch {VERSION} cannot be fetched: {done.stderr[-200:]}")
-
-
-@pytest.fixture(scope="module")
-def built(package: Path) -> Path:
-    """The runner's folder."""
-    return build(package)
+def built() -> Path:
+    """The runner's folder: built from the package that the programs are exported with."""
+    return build(installed())
 
 
 def test_before_it_is_built_it_is_said_how(start_phone, adb, make_bench, make_artifact, monkeypatch, tmp_path):

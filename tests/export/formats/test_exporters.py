@@ -123,7 +123,7 @@ def test_quantized_graphs_stay_in_one_piece(artifact, format: str, precision: st
 
 def test_labels_and_hash_stand_in_each_formats_own_place(artifact, checkpoint: Checkpoint) -> None:
     with warnings_to_log():
-        from executorch.extension.pybindings import portable_lib
+        from executorch.extension.pybindings import _C as bindings
 
     def path(format: str) -> Path:
         folder, manifest = artifact(format, "int8" if format != "torchscript" else "fp32")
@@ -131,7 +131,7 @@ def test_labels_and_hash_stand_in_each_formats_own_place(artifact, checkpoint: C
 
     session = onnxruntime.InferenceSession(path("onnx"), providers=["CPUExecutionProvider"])
     content = path("litert").read_bytes()
-    program = portable_lib._load_program(str(path("executorch")))
+    program = bindings._load_program(str(path("executorch")))
     extra = {METADATA: ""}
     with warnings_to_log():
         torch.jit.load(path("torchscript"), _extra_files=extra)
