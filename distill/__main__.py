@@ -71,7 +71,8 @@ def run(
         terminal.answer(card.to_json())
     elif not card.training.finished:
         more = ["--stop-after", stop_after * 2] if stop_after is not None else []
-        terminal.product(path, terminal.command("python", "-m", "distill", "run", path, "--out", path, "--resume", *more))
+        again = terminal.command("python", "-m", "distill", "run", path, "--out", path, "--resume", *more)
+        terminal.product(path, again)
     else:
         if (path / PAGE_FILE).is_file():
             terminal.say(f"[bold]page:[/] {_open_page(path / PAGE_FILE)}")
