@@ -31,7 +31,10 @@ LEAST_PROBABILITY = 1e-7
 SUM_TOLERANCE = 5e-3
 """Of probabilities in half precision."""
 
-Scale = Literal["logits", "probabilities", "one logit", "one probability"]
+LIKELY, UNLIKELY = 0.7, 0.3
+"""Answers to many pictures that reach from here to there, and never beyond 0 and 1, are no logits."""
+
+Scale = Literal["logits", "probabilities", "percentages", "one logit", "one probability", "a probability each"]
 
 
 @dataclass(frozen=True)
@@ -130,13 +133,18 @@ def tried(
 def as_logits(answers: Tensor, scale: Scale) -> Tensor:
     """What a guest answers, float32 [B, K], as logits [B, classes] with the same softmax.
 
-    A probability is held at 1e-7 or more. A single output speaks for the second class.
+    A probability is held at 1e-7 or more. A single output speaks for the second class. Of probabilities that each class
+    has for itself, as sigmoids give, what went into the sigmoids is taken.
     """
     match scale:
         case "logits":
             return answers
         case "probabilities":
             return answers.clamp_min(LEAST_PROBABILITY).log()
+        case "percentages":
+            return (answers / 100).clamp_min(LEAST_PROBABILITY).log()
+        case "a probability each":
+            return answers.clamp(LEAST_PROBABILITY, 1 - LEAST_PROBABILITY).logit()
         case "one logit":
             return torch.cat([torch.zeros_like(answers), answers], dim=1)
         case "one probability":
@@ -149,8 +157,15 @@ def scale_of(answers: Tensor) -> Scale:
     within = bool(((answers >= 0) & (answers <= 1)).all())
     if answers.shape[1] == 1:
         return "one probability" if within else "one logit"
-    sums_to_one = bool(((answers.sum(dim=1) - 1).abs() < SUM_TOLERANCE).all())
-    return "probabilities" if within and sums_to_one else "logits"
+
+    def sum_to(whole: float) -> bool:
+        return bool(((answers.sum(dim=1) - whole).abs() < SUM_TOLERANCE * whole).all())
+
+    if within and sum_to(1):
+        return "probabilities"
+    if within and answers.max() > LIKELY and answers.min() < UNLIKELY:
+        return "a probability each"
+    return "percentages" if bool((answers >= 0).all()) and sum_to(100) else "logits"
 
 
 def scale_notes(scale: Scale, class_names: tuple[str, ...]) -> list[str]:
@@ -160,6 +175,10 @@ def scale_notes(scale: Scale, class_names: tuple[str, ...]) -> list[str]:
             return []
         case "probabilities":
             return ["its answers are probabilities; their logarithms are taken as logits"]
+        case "percentages":
+            return ["its answers are percentages; the logarithms of the probabilities are taken as logits"]
+        case "a probability each":
+            return ["its answers are probabilities that each class has for itself; their logits are taken"]
         case "one probability":
             return [f"its single output is taken as the probability of {class_names[1]!r}; two classes are made of it"]
         case "one logit":
@@ -187,7 +206,7 @@ def last_words(error: Exception) -> str:
     if not lines:
         return type(error).__name__
     told = lines[-1] if "TorchScript" in lines[0] else lines[0]
-    return told.removeprefix("RuntimeError: ")[:300]
+    return told.removeprefix("RuntimeError: ").partition(" This is an internal miniz error")[0][:300].rstrip(".")
 
 
 def _probes(preprocess: Preprocess, pictures: Tensor | None) -> Tensor:

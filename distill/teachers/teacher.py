@@ -338,6 +338,11 @@ def _from_library(config: LibraryTeacher, channels: int, num_classes: int) -> Te
 
 def _from_program(config: ProgramTeacher) -> Teacher:
     path = _existing(config.path)
+    if path.suffix.lower() == ".onnx":
+        raise UsageError(
+            f"{path} is an ONNX file; a teacher's program is TorchScript or .pt2 (torch.export). Export it again from "
+            "the network, or keep its answers to the training images in a .npy file: --set teacher.kind=logits."
+        )
     network, size_px = _program(path)
     size_px = config.image.size_px or size_px
     if size_px is None:
@@ -421,7 +426,9 @@ def _from_logits(config: LogitsTeacher, class_names: tuple[str, ...]) -> Teacher
     ):
         description = f"{table.dtype} {table.shape}" if isinstance(table, np.ndarray) else "several arrays"
         raise UsageError(f"{path}: expected finite logits [N, classes] as floats, found {description}.")
-    answers = torch.from_numpy(table.astype(np.float32))
+    answers = torch.from_numpy(table).float()
+    if not torch.isfinite(answers).all():
+        raise UsageError(f"{path} holds numbers too large for logits, up to {np.abs(table).max():g}.")
     if answers.shape[1] in (len(class_names), 1 if len(class_names) == 2 else len(class_names)):
         scale = scale_of(answers)
         for note in scale_notes(scale, class_names):
@@ -435,7 +442,7 @@ def _from_logits(config: LogitsTeacher, class_names: tuple[str, ...]) -> Teacher
 def _existing(path: str) -> Path:
     file = Path(path)
     if not file.is_file():
-        raise UsageError(f"the teacher's file {file} does not exist.")
+        raise UsageError(f"the teacher's file {file} {'is a folder' if file.is_dir() else 'does not exist'}.")
     return file
 
 

@@ -32,6 +32,9 @@ COUNTER = "num_batches_tracked"
 TRAINING_HEADS = ("aux1.", "aux2.", "AuxLogits.")
 """Of GoogLeNet and Inception: used in training only, and not built here."""
 
+OF_OPTIMIZERS = frozenset({"step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer", "square_avg", "sum"})
+"""Names of what torch's optimizers keep for a parameter."""
+
 _scalar: Any = np.float64(0).__reduce__()[0]
 _reconstruct: Any = np.zeros(1).__reduce__()[0]
 
@@ -108,17 +111,25 @@ def read_weights(path: Path) -> Weights:
         UsageError: a damaged file, or one that holds something else; a pickle of Python objects is not opened, and the
             message has the line that turns it into a state dict where its code is at home.
     """
-    if path.suffix == ".safetensors":
+    if _is_safetensors(path):
         try:
             return Weights({"": load_file(path)})
         except Exception as error:  # a damaged file may take its reader anywhere
             raise _unreadable(path, error) from error
     try:
-        with torch.serialization.safe_globals(HARMLESS):
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        # Given a name, torch.load would go by its suffix.
+        with torch.serialization.safe_globals(HARMLESS), path.open("rb") as file:
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
         raise _unreadable(path, error) from error
     places = dict(_state_dicts(content, ""))
+    if any(tensor.is_meta for tensors in places.values() for tensor in tensors.values()):
+        raise UsageError(f"{path} holds names and shapes only; its tensors are on the device meta, which keeps none.")
+    if places and all(set(tensors) <= OF_OPTIMIZERS for tensors in places.values()):
+        raise UsageError(
+            f"{path} holds the state of an optimizer and no network. Where the network is at home: "
+            "torch.save(model.state_dict(), 'weights.pth')."
+        )
     if not places:
         raise UsageError(
             f"{path} cannot be read as weights: it holds {_kind(content)} without named tensors, expected a state "
@@ -249,6 +260,8 @@ def _unreadable(path: Path, error: Exception) -> UsageError:
             f"--set teacher.kind=program --set teacher.path={shlex.quote(str(path))}"
         )
     head = _head(path)
+    if path.is_file() and not path.stat().st_size:
+        return UsageError(f"{path} cannot be read as weights: the file is empty. Fetch it again.")
     if head.startswith(b"version https://git-lfs"):
         return UsageError(f"{path} is a Git LFS pointer, not the weights themselves. Fetch them with: git lfs pull")
     if head.lstrip().lower().startswith((b"<!doctype", b"<html")):
@@ -259,6 +272,13 @@ def _unreadable(path: Path, error: Exception) -> UsageError:
         f"{path} cannot be read as weights: {cause}. It may be cut off. Expected .safetensors, or a file that holds "
         "tensors only (saved with torch.save(model.state_dict(), …))."
     )
+
+
+def _is_safetensors(path: Path) -> bool:
+    """By the JSON behind the eight bytes of its length; by the name where the file begins with neither kind's mark."""
+    head = _head(path)
+    begins_as_pickle = head.startswith((b"PK\3\4", b"\x80"))
+    return head[8:9] == b"{" or (path.suffix == ".safetensors" and not begins_as_pickle)
 
 
 def _head(path: Path) -> bytes:

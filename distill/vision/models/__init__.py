@@ -142,7 +142,12 @@ CIFAR100 = PublishedInput(32, (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)
 
 
 def published_input(name: str) -> PublishedInput:
-    """Size, mean and deviation that a network's library trains it with; ImageNet's usual ones where it says none."""
+    """Size, mean and deviation that a network's library trains it with; ImageNet's usual ones where it says none.
+
+    Raises:
+        UsageError: the library has no such network.
+    """
+    builder(name)
     if name in cifar.NETWORKS:
         return CIFAR100
     library, _, inner = name.partition(":")

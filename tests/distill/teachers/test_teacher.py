@@ -200,6 +200,7 @@ UNUSUAL: dict[str, tuple[Callable[[Tensor], Any], str]] = {
     "dictionary": (lambda logits: {"aux": logits * 2, "logits": logits}, "'logits' of what it returns"),
     "pixels": (lambda logits: logits[:, :, None, None], ""),
     "probabilities": (lambda logits: logits.softmax(1), "its answers are probabilities"),
+    "percentages": (lambda logits: 100 * logits.softmax(1), "its answers are percentages"),
 }
 
 
@@ -213,6 +214,16 @@ def test_unusual_answers_become_logits_and_are_said(
     with torch.inference_mode():
         assert torch.allclose(found.softmax(1), network(images).softmax(1), atol=1e-5)
     assert words in capsys.readouterr().err
+
+
+def test_of_sigmoids_for_each_class_the_logits_are_taken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    network, images = Small().eval(), torch.rand(5, 3, 32, 32)
+    with torch.no_grad():
+        network.classifier.weight.mul_(30)
+    found = answers(trace(Wrapped(network, torch.sigmoid), tmp_path / "t.pt"), images)
+    with torch.inference_mode():
+        assert torch.allclose(found, network(images), atol=1e-2)
+    assert "probabilities that each class has for itself" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("squeezed", [False, True])
@@ -302,6 +313,24 @@ def test_a_program_that_fails_says_why(
     with pytest.raises(UsageError, match=r"neither a \.pt2 nor a TorchScript program"):
         answers(ProgramTeacher(path=str(tmp_path / "t.pt2")), torch.rand(1, 3, 32, 32))
     assert not caplog.records, "torch logs a traceback before it raises something else"
+
+
+@pytest.mark.parametrize("name", ["torchvision:resnet19", "torchvision:fasterrcnn_resnet50_fpn", "timm:resnet18.none"])
+def test_a_library_network_that_does_not_exist_is_refused_before_it_is_asked_what_it_sees(
+    tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "w.pth").touch()
+    with pytest.raises(UsageError, match=r"has no classifier|not with the tag"):
+        teacher.load(LibraryTeacher(model=name, weights=str(tmp_path / "w.pth")), channels=3, class_names=CLASSES)
+
+
+def test_numbers_beyond_single_precision_and_other_formats_are_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "t.npy", np.full((2, 3), 1e300))
+    with pytest.raises(UsageError, match=r"numbers too large for logits, up to 1e\+300"):
+        teacher.load(LogitsTeacher(path=str(tmp_path / "t.npy")), channels=1, class_names=CLASSES)
+    (tmp_path / "t.onnx").write_bytes(b"\x08\x07")
+    with pytest.raises(UsageError, match="is an ONNX file"):
+        teacher.load(ProgramTeacher(path=str(tmp_path / "t.onnx")), channels=1, class_names=CLASSES)
 
 
 def test_a_table_may_hold_probabilities_or_a_single_column(tmp_path: Path) -> None:

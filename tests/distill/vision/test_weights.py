@@ -155,7 +155,7 @@ def test_a_pickled_module_gets_a_line_that_converts_it(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "cannot be read as weights"),
+        (b"", "the file is empty"),
         (b"PK\x03\x04 cut off", "may be cut off"),
         (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"),
         (b"<!DOCTYPE html><html>", "is a web page"),
@@ -177,6 +177,31 @@ def test_a_torchscript_program_is_no_file_of_weights(tmp_path: Path) -> None:
         torch.jit.trace(nn.Linear(2, 2), torch.rand(1, 2)).save(tmp_path / "t.pt")
     with pytest.raises(UsageError, match=r"TorchScript program.*teacher\.kind=program"):
         read_weights(tmp_path / "t.pt")
+
+
+def test_a_file_is_read_by_what_it_holds_and_not_by_its_name(tmp_path: Path) -> None:
+    tensors = {"weight": torch.rand(2, 2), "bias": torch.rand(2)}
+    save_file(tensors, tmp_path / "w.pth")
+    torch.save(tensors, tmp_path / "zip.safetensors")
+    torch.save(tensors, tmp_path / "old.safetensors", _use_new_zipfile_serialization=False)
+    for name in ("w.pth", "zip.safetensors", "old.safetensors"):
+        (found,) = read_weights(tmp_path / name).state_dicts.values()
+        assert {key: value.tolist() for key, value in found.items()} == {
+            key: value.tolist() for key, value in tensors.items()
+        }
+
+
+def test_an_optimizers_state_and_names_without_numbers_are_no_weights(tmp_path: Path) -> None:
+    network = nn.Linear(2, 2)
+    optimizer = torch.optim.Adam(network.parameters())
+    network(torch.rand(1, 2)).sum().backward()
+    optimizer.step()
+    torch.save({"optimizer": optimizer.state_dict(), "epoch": 3}, tmp_path / "o.pth")
+    with pytest.raises(UsageError, match="the state of an optimizer and no network"):
+        read_weights(tmp_path / "o.pth")
+    torch.save(nn.Linear(2, 2, device="meta").state_dict(), tmp_path / "m.pth")
+    with pytest.raises(UsageError, match="names and shapes only"):
+        read_weights(tmp_path / "m.pth")
 
 
 def test_a_list_is_no_state_dict(tmp_path: Path) -> None:
