@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from distill.checkpoint import Card, Judgement, Metrics
     from distill.config import RunConfig
     from distill.evaluation.clips import Quality
+    from distill.vision.models.listing import Listed
 
 app = typer.Typer(help="Train small students from a large teacher.", no_args_is_help=True, add_completion=False)
 
@@ -475,9 +476,16 @@ def hints(
 
 @app.command(name="list")
 def list_(
+    models: Annotated[
+        bool, typer.Option("--models", help="Only the networks: what they cost and which formats are proven.")
+    ] = False,
+    size: Annotated[int, typer.Option(min=8, max=2048, help="Side of the pictures in pixels, with --models.")] = 224,
     as_json: Annotated[bool, typer.Option("--json", help="Everything as JSON, with every setting's schema.")] = False,
 ) -> None:
     """Show the recipes, methods (by family), models and data sets there are."""
+    if models:
+        _list_models(size, as_json=as_json)
+        return
     from distill.config import RunConfig
     from distill.methods import METHODS
     from distill.recipes import RECIPES
@@ -506,6 +514,44 @@ def list_(
         ("model", "torchvision:NAME", "Any torchvision classifier."),
     ]
     terminal.console.print(terminal.table("what there is", ["what", "name", "in a sentence"], rows))
+
+
+def _list_models(size_px: int, *, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from distill.vision.models import MODELS
+    from distill.vision.models.listing import NUM_CLASSES, SHORT_IN_WORDS, listed
+
+    found: list[Listed] = []
+    with terminal.progress(unit="networks") as display:
+        bar = display.add_task("counting", total=len(MODELS), note="")
+        for network in listed(size_px):
+            found.append(network)
+            display.advance(bar)
+    if as_json:
+        kept = [network.proven.model_dump(mode="json") if network.proven else None for network in found]
+        entries = [{**asdict(network), "proven": proven} for network, proven in zip(found, kept, strict=True)]
+        print(json.dumps(entries, indent=2))
+        return
+    rows = [
+        (
+            network.name + (" *" if network.folded else ""),
+            f"{network.parameters / 1e6:.2f}" if network.parameters else "–",
+            f"{network.macs / 1e6:,.0f}" if network.macs else "too small",
+            escape(network.licence.removesuffix("-license")) or "–",
+            network.proven_in_words,
+        )
+        for network in found
+    ]
+    columns = ["network", "parameters M", "MACs M", "licence", "fp32 proven in"]
+    title = f"networks for pictures of {size_px} px with {NUM_CLASSES} classes, as they are deployed"
+    table = terminal.table(title, columns, rows)
+    table.columns[0].no_wrap = True
+    terminal.console.print(table)
+    terminal.say(
+        f"* trained with branches that are folded when it is exported. Licence: of published weights. {SHORT_IN_WORDS}"
+    )
+    terminal.say("[bold]next:[/] python -m distill run demo --set model=NAME")
 
 
 def _facts(quality: "Quality") -> dict[str, Any]:

@@ -14,13 +14,13 @@ from distill.checkpoint import Checkpoint
 from distill.contract import sha256_of_file
 from distill.errors import ToolError, UsageError, WorkFailed
 from distill.vision.deployment import Deployment, deployed
+from distill.vision.macs import count_macs
 from export.artifact.manifest import ANY_BATCH, MANIFEST_FILE, ArtifactFile, Manifest, TensorSpec
 from export.artifact.runner import RUNNERS, open_runner, run_all
 from export.artifact.staging import whole_folder
 from export.formats import Target, exporter, why_not
 from export.formats.causes import in_words
 from export.formats.job import ExportedModel, ExportJob
-from export.graph.macs import count_macs
 from export.graph.provenance import shared_histories
 from export.graph.watch import reads_of_the_picture
 from export.proof import golden, parity

@@ -57,24 +57,33 @@ def deployed(model: ImageClassifier, input_shape: tuple[int, int, int]) -> Deplo
     return Deployment(fixed, found.folded, count, found.failure)
 
 
-def _fold(model: ImageClassifier, images: Tensor) -> Deployment:
+def folded(model: ImageClassifier) -> ImageClassifier:
+    """A copy in eval mode whose branches are folded, unproven; the very model if it has none that can be."""
     if not any(callable(getattr(module, name, None)) for module in model.modules() for name in FOLDING):
-        return Deployment(model)
+        return model
     from timm.utils.model import reparameterize_model
 
+    with torch.no_grad():
+        result: Any = reparameterize_model(model).eval()
+    return result
+
+
+def _fold(model: ImageClassifier, images: Tensor) -> Deployment:
     try:
+        without_branches = folded(model)
+        if without_branches is model:
+            return Deployment(model)
         with torch.no_grad():
-            folded: Any = reparameterize_model(model).eval()
-            expected, found = model(images), folded(images)
+            expected, found = model(images), without_branches(images)
     except Exception as error:  # a network from elsewhere may raise anything
         return Deployment(model, failure=f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}")
     allowed = TOLERANCE * max(1.0, float(expected.abs().max()))
     difference = float((found - expected).abs().max()) if found.shape == expected.shape else float("inf")
     if not difference <= allowed:
         return Deployment(model, failure=f"folded, its logits are off by {difference:.2g}; {allowed:.2g} is allowed")
-    if sum(1 for _ in folded.modules()) == sum(1 for _ in model.modules()):
+    if sum(1 for _ in without_branches.modules()) == sum(1 for _ in model.modules()):
         return Deployment(model)
-    return Deployment(folded, folded=True)
+    return Deployment(without_branches, folded=True)
 
 
 @dataclass

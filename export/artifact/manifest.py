@@ -181,7 +181,7 @@ class Manifest(Contract):
         inputs_sha256: identity of everything this was made from; see `export.run.reuse`.
         scheme: how the precision was reached, in words, e.g. "int8 weights per channel, int8 activations, static".
         recipe: the quantizer's settings, as `export.quantize.recipe` writes them; None without quantization.
-        macs: multiply-accumulate operations for one image, in convolutions and matrix products (`export.graph.macs`).
+        macs: multiply-accumulate operations for one image, in convolutions and matrix products (`distill.vision.macs`).
         temperature: the logits are divided by it, inside the graph.
         checkpoint_sha256: weights hash of the card this came from; `teacher_sha256` that of the student's teacher.
         dataset: where the held-out images come from; None for a model brought without data.

@@ -6,6 +6,7 @@ that everything outside this package, Java included, hands over pixels in [0, 1]
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,7 +15,25 @@ from torch import Tensor, nn
 from distill.errors import UsageError
 from distill.system import did_you_mean
 from distill.vision.factory import find_factory
-from distill.vision.models import cifar, efficientnet_lite, ghostnet, mobilenet_v3, resnet, shufflenet_v2
+from distill.vision.models import (
+    cifar,
+    deit,
+    edgenext,
+    efficientformer_v2,
+    efficientnet_lite,
+    fastvit,
+    ghostnet,
+    mobilenet_v3,
+    mobilenet_v4,
+    mobileone,
+    repvit,
+    resnet,
+    shufflenet_v2,
+    shvit,
+    starnet,
+    tiny_vit,
+)
+from distill.vision.models.from_timm import FromTimm, create
 from distill.vision.preprocess import Preprocess
 
 Builder = Callable[[int], nn.Module]
@@ -25,20 +44,25 @@ MODELS: dict[str, Builder] = {
     "mobilenet_v3_small_relu": mobilenet_v3.mobilenet_v3_small_relu,
     "mobilenet_v3_large": mobilenet_v3.mobilenet_v3_large,
     "shufflenet_v2_x1_0": shufflenet_v2.shufflenet_v2_x1_0,
-    "ghostnet_100": ghostnet.ghostnet_100,
-    "efficientnet_lite0": efficientnet_lite.efficientnet_lite0,
-    "efficientnet_lite2": efficientnet_lite.efficientnet_lite2,
+    **ghostnet.NETWORKS,
+    **efficientnet_lite.NETWORKS,
+    **mobilenet_v4.NETWORKS,
+    **repvit.NETWORKS,
+    **fastvit.NETWORKS,
+    **mobileone.NETWORKS,
+    **efficientformer_v2.NETWORKS,
+    **starnet.NETWORKS,
+    **edgenext.NETWORKS,
+    **shvit.NETWORKS,
+    **tiny_vit.NETWORKS,
+    **deit.NETWORKS,
     "resnet18": resnet.resnet18,
     "resnet50": resnet.resnet50,
     **cifar.NETWORKS,
 }
 
 
-FROM_TIMM = {
-    "ghostnet_100": "ghostnet_100",
-    "efficientnet_lite0": "tf_efficientnet_lite0",
-    "efficientnet_lite2": "tf_efficientnet_lite2",
-}
+FROM_TIMM = {name: make.name for name, make in MODELS.items() if isinstance(make, FromTimm)}
 """Of `MODELS` those that are timm's, and their names there."""
 
 
@@ -185,7 +209,8 @@ def builder(name: str, *, size_px: int | None = None) -> Builder:
         size_px: of the images, for networks that are made for one size; None = the published one.
     """
     if name in MODELS:
-        return MODELS[name]
+        make = MODELS[name]
+        return partial(make, size_px=size_px) if isinstance(make, FromTimm) else make
     library, separator, inner = name.partition(":")
     if separator and library == "timm":
         return _from_timm(inner, size_px)
@@ -213,15 +238,7 @@ def _from_timm(name: str, size_px: int | None) -> Builder:
         raise UsageError(
             f"timm has {architecture}, but not with the tag {tag!r}. {tags}; or name it without a tag."
         ) from error
-
-    published = timm.get_pretrained_cfg(name)
-    fixed = published is not None and published.fixed_input_size and size_px not in (None, published.input_size[-1])
-    size: dict[str, Any] = {"img_size": size_px} if fixed else {}
-
-    def make(num_classes: int) -> nn.Module:
-        return timm.create_model(name, pretrained=False, num_classes=num_classes, in_chans=3, **size)
-
-    return make
+    return partial(create, name, size_px=size_px)
 
 
 def _from_torchvision(name: str) -> Builder:

@@ -3,20 +3,16 @@
 The `tf_` networks of timm pad as TensorFlow does, where the published weights were trained.
 """
 
-from torch import nn
+from distill.vision.models.from_timm import FromTimm
 
-
-def efficientnet_lite0(num_classes: int) -> nn.Module:
-    """EfficientNet-Lite0: 3,383,818 parameters with 10 classes."""
-    return _from_timm("tf_efficientnet_lite0", num_classes)
-
-
-def efficientnet_lite2(num_classes: int) -> nn.Module:
-    """EfficientNet-Lite2: 4,823,882 parameters with 10 classes."""
-    return _from_timm("tf_efficientnet_lite2", num_classes)
-
-
-def _from_timm(name: str, num_classes: int) -> nn.Module:
-    import timm  # two seconds that the other networks do not need
-
-    return timm.create_model(name, pretrained=False, num_classes=num_classes)
+NETWORKS = {
+    "efficientnet_lite0": FromTimm(
+        "tf_efficientnet_lite0", "EfficientNet-Lite0: 3,383,818 parameters with 10 classes."
+    ),
+    "efficientnet_lite1": FromTimm(
+        "tf_efficientnet_lite1", "EfficientNet-Lite1: 4,148,490 parameters with 10 classes."
+    ),
+    "efficientnet_lite2": FromTimm(
+        "tf_efficientnet_lite2", "EfficientNet-Lite2: 4,823,882 parameters with 10 classes."
+    ),
+}

@@ -24,7 +24,7 @@ from distill.training.quantization_aware import FakeQuantized, operations, round
 from distill.vision.models import ImageClassifier, build
 from distill.vision.preprocess import Preprocess
 from tests.conftest import MakeOnce
-from tests.distill.vision.one_of_each import ONE_OF_EACH
+from tests.distill.vision.one_of_each import LARGE, ONE_OF_EACH
 
 PREPROCESS = Preprocess(size_px=32, resize="stretch", channels=1, mean=(0.2,), std=(0.25,))
 SETTINGS = QuantizationAware(from_run="unused")
@@ -157,7 +157,7 @@ def test_the_precision_of_the_run_does_not_coarsen_the_grid() -> None:
             assert torch.equal(model(images()), plain)
 
 
-@pytest.mark.parametrize("name", [name for name in ONE_OF_EACH if name != "resnet50"])
+@pytest.mark.parametrize("name", [name for name in ONE_OF_EACH if name not in LARGE])
 def test_every_network_is_rounded_in_both_modes_for_any_number_of_images(name: str) -> None:
     model = FakeQuantized(build(name, num_classes=4, preprocess=PREPROCESS), torch.zeros(2, 1, 32, 32), SETTINGS)
     model.train()(images(6)).sum().backward()

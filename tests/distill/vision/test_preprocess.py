@@ -44,8 +44,8 @@ def test_mean_needs_one_value_per_channel() -> None:
 
 @pytest.mark.parametrize("name", [*ONE_OF_EACH, "timm:test_resnet", "torchvision:shufflenet_v2_x0_5"])
 def test_every_named_network_takes_a_picture_to_logits(name: str) -> None:
-    model = build(name, num_classes=4, preprocess=GREY.model_copy(update={"size_px": 32})).eval()
-    assert model(torch.rand(2, 1, 32, 32)).shape == (2, 4)
+    model = build(name, num_classes=4, preprocess=GREY.model_copy(update={"size_px": 64})).eval()
+    assert model(torch.rand(2, 1, 64, 64)).shape == (2, 4)
 
 
 @pytest.mark.parametrize(

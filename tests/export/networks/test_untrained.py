@@ -7,7 +7,10 @@ import pytest
 from distill import checkpoint as checkpoints
 from distill.errors import UsageError
 from distill.vision.preprocess import Preprocess
-from export.networks.untrained import make_untrained
+from export.networks.untrained import SEED, make_untrained
+from export.proof.evidence import eager_logits
+from export.proof.logits import spread_of
+from export.proof.made_images import synthetic_images
 from tests.export.test_command import run, unframed
 
 GREY = Preprocess(size_px=32, channels=1, mean=(0.5,), std=(0.5,))
@@ -35,3 +38,14 @@ def test_untrained_goes_with_model_and_without_weights(tmp_path: Path, capsys: p
     assert "leave out --weights and --labels" in unframed(capsys.readouterr().err)
     assert run(tmp_path, "--untrained", "4") == 2
     assert "--untrained: a checkpoint's card says this itself" in unframed(capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("name", ["timm:test_efficientnet", "timm:test_convnext", "timm:test_vit"])
+def test_its_answers_depend_on_the_picture_as_a_trained_networks_do(tmp_path: Path, name: str) -> None:
+    colour = Preprocess(size_px=160, channels=3, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    make_untrained(name, 4, colour, tmp_path)
+    model, images = checkpoints.load(tmp_path).model, synthetic_images(colour, SEED)
+    logits = eager_logits(model, colour, images, lambda done, total: None)
+    assert 1.0 < spread_of(logits) < 4.0
+    assert len(set(logits.argmax(1))) == 4
+    assert not any(parameter.unique().numel() == 1 for parameter in model.parameters() if parameter.numel() > 1)

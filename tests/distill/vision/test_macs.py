@@ -1,6 +1,6 @@
 import torch
 
-from export.graph.macs import count_macs
+from distill.vision.macs import count_macs
 
 
 def test_convolutions_and_products_are_counted_by_hand() -> None:

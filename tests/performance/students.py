@@ -1,0 +1,153 @@
+"""Today's mobile networks in every usual format and precision: python -m tests.performance.students [NAMES].
+
+Each network gets random weights whose statistics and logits are fitted to made pictures (`--untrained`), goes through
+the export command at 224 px, and leaves one file of results; what is unchanged is not made again, so that it may be
+ended and started at any time. `--write` makes of them results/students.md, and what `distill list --models` tells.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from PIL import Image
+
+from distill import terminal
+from distill.terminal import say
+from distill.vision.models import MODELS, proven
+from distill.vision.models.from_timm import FromTimm
+from distill.vision.models.proven import Artifact, Network, Proven
+from distill.vision.preprocess import Preprocess
+from export.proof.made_images import synthetic_images
+
+SIZE_PX = 224
+NUM_CLASSES = 10
+NUM_CALIBRATED = 8
+NUM_JUDGED = 16
+
+OTHERS = (
+    "timm:convnextv2_atto",
+    "timm:efficientvit_b0",
+    "timm:efficientvit_m0",
+    "timm:hardcorenas_a",
+    "timm:levit_128s",
+    "timm:mambaout_femto",
+    "timm:mobilevit_xxs",
+    "timm:repghostnet_050",
+    "timm:resnetv2_50x1_bit",
+    "timm:swiftformer_xs",
+    "timm:vit_tiny_patch16_224",
+)
+"""Beside those of the table, for what toolchains make of them."""
+
+FORMATS = "torchscript,executorch,onnx,coreml,litert"
+OUT = Path("out/students")
+PAGE = Path("results/students.md")
+
+
+def students() -> list[str]:
+    """The networks of the page: all of the table that timm builds, and others."""
+    return [*(name for name, make in MODELS.items() if isinstance(make, FromTimm)), *OTHERS]
+
+
+def pictures(folder: Path) -> Path:
+    """A folder of made pictures to calibrate with and to judge on, other ones than the weights were fitted to."""
+    sees = Preprocess(size_px=SIZE_PX, channels=3, mean=(0.5,) * 3, std=(0.5,) * 3)
+    if not folder.is_dir():
+        folder.mkdir(parents=True)
+        for number, pixels in enumerate(synthetic_images(sees, seed=1)[: NUM_CALIBRATED + NUM_JUDGED]):
+            Image.fromarray(pixels).save(folder / f"{number:02}.png")
+    return folder
+
+
+def export(name: str, formats: str, out: Path) -> None:
+    """Make one network's artifacts, and keep what came of them beside what is kept of other formats."""
+    folder = out / name.replace(":", "-")
+    words = f"--untrained {NUM_CLASSES} --size {SIZE_PX} --resize stretch --jobs 1 --json --memory-gib 8"
+    words += f" --calibration-images {NUM_CALIBRATED} --parity-images {NUM_JUDGED} --timeout 1800 --format {formats}"
+    command = [sys.executable, "-m", "export", "--model", name, *words.split(), "--out", str(folder)]
+    command += ["--name", folder.name, "--calibration-folder", str(pictures(out / "pictures"))]
+    made = subprocess.run(command, stdout=subprocess.PIPE, text=True, preexec_fn=lambda: os.nice(10))
+    if not made.stdout.strip():
+        say(f"[red]{name}: nothing came of it (exit code {made.returncode})[/]")
+        return
+    kept = out / f"{folder.name}.json"
+    before = {key(one): one for one in json.loads(kept.read_text())} if kept.is_file() else {}
+    results: list[dict[str, Any]] = json.loads(made.stdout)
+    for one in results:
+        if one["status"] == "unchanged" and key(one) in before:
+            one |= {"seconds": before[key(one)]["seconds"], "status": "made"}
+        elif one["cause"] and one["cause"].startswith("refused before") and key(one) in before:
+            one |= {"seconds": before[key(one)]["seconds"], "cause": before[key(one)]["cause"]}
+    after = before | {key(one): one for one in results}
+    kept.write_text(json.dumps(list(after.values()), indent=1))
+
+
+def key(result: dict[str, Any]) -> str:
+    """Format and precision."""
+    return f"{result['format']} {result['precision']}"
+
+
+def collect(out: Path) -> Proven:
+    """What is kept of every network, in the order of the page."""
+    networks: dict[str, Network] = {}
+    for name in students():
+        file = out / f"{name.replace(':', '-')}.json"
+        if file.is_file():
+            networks[name] = network(json.loads(file.read_text()))
+    return Proven(size_px=SIZE_PX, num_classes=NUM_CLASSES, weights="random", networks=networks)
+
+
+def network(results: Sequence[dict[str, Any]]) -> Network:
+    """One network's results."""
+    manifests = [one["manifest"] for one in results if one["manifest"]]
+    return Network(
+        parameters=manifests[0]["num_parameters"] if manifests else None,
+        macs=manifests[0]["macs"] if manifests else None,
+        artifacts={key(one): artifact(one) for one in results},
+    )
+
+
+def artifact(result: dict[str, Any]) -> Artifact:
+    """One result, without what only its folder needs to say."""
+    manifest = result["manifest"] or {}
+    parity, delegation = manifest.get("parity") or {}, manifest.get("delegation")
+    return Artifact(
+        verdict=parity.get("verdict", "failed"),
+        agreement=parity.get("top1_agreement"),
+        max_abs_difference=parity.get("max_abs_difference"),
+        size_bytes=result["size_bytes"],
+        pieces=delegation["pieces"] if delegation else None,
+        outside=sum(delegation["undelegated"].values()) if delegation else None,
+        seconds=result["seconds"],
+        cause=result["cause"],
+        versions=manifest.get("versions") or {},
+    )
+
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def main(
+    names: Annotated[list[str] | None, typer.Argument(help="networks; by default all")] = None,
+    format: Annotated[str, typer.Option(help="several with commas")] = FORMATS,
+    out: Annotated[Path, typer.Option(help="where artifacts and results go")] = OUT,
+    write: Annotated[bool, typer.Option(help="only write the page of what there is")] = False,
+) -> None:
+    """Export networks one after the other, then write what there is."""
+    for number, name in enumerate([] if write else names or students(), 1):
+        say(f"[bold]{number}[/] {name}")
+        export(name, format, out)
+    found = collect(out)
+    if write:
+        proven.FILE.write_text(found.model_dump_json(indent=1) + "\n")
+        terminal.product(proven.FILE, "python -m distill list --models")
+
+
+if __name__ == "__main__":
+    terminal.run(app)
