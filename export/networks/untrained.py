@@ -99,11 +99,13 @@ def _fit_logits(model: nn.Module, images: Tensor) -> None:
     classes: their margins are a hundredth of their spread.
     """
     calls: list[tuple[nn.Linear | nn.Conv2d, Tensor, Tensor]] = []
+
+    def note(layer: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
+        assert isinstance(layer, nn.Linear | nn.Conv2d)
+        calls.append((layer, given[0], output))
+
     layers = [module for module in model.modules() if isinstance(module, nn.Linear | nn.Conv2d)]
-    handles = [
-        layer.register_forward_hook(lambda module, given, output: calls.append((module, given[0], output)))
-        for layer in layers
-    ]
+    handles = [layer.register_forward_hook(note) for layer in layers]
     try:
         num_classes = model(images).shape[1]
     finally:
