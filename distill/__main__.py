@@ -1,4 +1,4 @@
-"""python -m distill {run, config, report, tune, study, figures, data, evaluate, taps, hints, list}."""
+"""python -m distill {run, report, tune, study, figures, data, evaluate, taps, hints, list}."""
 
 import json
 import shlex
@@ -11,11 +11,13 @@ from rich.markup import escape
 
 from distill import terminal
 from distill.errors import UsageError, WorkFailed
+from distill.vision.tasks import TASKS
 
 if TYPE_CHECKING:
-    from distill.checkpoint import Card, Judgement, Metrics
+    from distill.checkpoint import AnyMetrics, Card, Checkpoint, Judgement
     from distill.config import RunConfig
     from distill.evaluation.clips import Quality
+    from distill.training.batches import Batches
     from distill.vision.models.listing import Listed
 
 app = typer.Typer(help="Train small students from a large teacher.", no_args_is_help=True, add_completion=False)
@@ -78,35 +80,6 @@ def run(
         if (path / PAGE_FILE).is_file():
             terminal.say(f"[bold]page:[/] {_open_page(path / PAGE_FILE)}")
         terminal.product(path, _export_command(path))
-
-
-@app.command()
-def config(
-    recipe: Annotated[str, typer.Argument(help="A recipe (see list), a config.json, or a run folder.")],
-    assignments: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting, as for run.")
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="Write it here, to run it later.")] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="With identity and preprocessing, as one JSON document.")
-    ] = False,
-) -> None:
-    """Show every setting of a run without starting it; what `run` would refuse is refused."""
-    from distill.config import with_overrides
-    from distill.contract import write_whole
-
-    settled = with_overrides(_load_config(recipe), assignments or [])
-    text = settled.model_dump_json(indent=2)
-    if out is not None:
-        write_whole(out, f"{text}\n".encode())
-    if as_json:
-        preprocess = settled.preprocess.model_dump(mode="json")
-        facts = {"config": json.loads(text), "preprocess": preprocess, "identity": settled.identity()}
-        terminal.answer(json.dumps(facts, indent=2))
-    elif out is not None:
-        terminal.product(out, terminal.command("python", "-m", "distill", "run", out))
-    else:
-        terminal.answer(text)
 
 
 @app.command()
@@ -384,6 +357,9 @@ def evaluate_(
     device = next(loaded.model.parameters()).device
     batches = Batches(split, batch_size=256, device=device)
     title = f"{path} on its validation images"
+    if split.truth is not None:
+        _evaluate_pixels(loaded, Batches(split, batch_size=32, device=device), title, as_json=as_json)
+        return
     by_unit = qualities(predict(loaded.model, batches), split, epoch=training.epoch)
     whole = by_unit[0]
     if len(by_unit) == 1:
@@ -399,6 +375,19 @@ def evaluate_(
             )
     if as_json:
         terminal.answer(json.dumps(_facts(whole) | ({"clips": _facts(by_unit[1])} if len(by_unit) > 1 else {})))
+
+
+def _evaluate_pixels(loaded: "Checkpoint", batches: "Batches", title: str, *, as_json: bool) -> None:
+    from distill.evaluation.dense import judge
+
+    training = loaded.card.training
+    assert training is not None
+    judgement = judge(loaded.model, batches, epoch=training.epoch)
+    _show([(f"epoch {training.epoch}", judgement.metrics)], title)
+    if judgement.images:
+        _show_classes(loaded.card, [judgement])
+    if as_json:
+        terminal.answer(json.dumps(judgement.metrics.model_dump(mode="json")))
 
 
 @app.command()
@@ -520,11 +509,16 @@ def list_(
     from distill.recipes import RECIPES
     from distill.studies import STUDIES as KNOWN_STUDIES
     from distill.vision.datasets import DATASETS
-    from distill.vision.models import MODELS
+    from distill.vision.models import MODELS, dense
 
     if as_json:
         families = {name: config.family for name, config in METHODS.items()}
-        names = {"recipes": list(RECIPES), "models": list(MODELS), "datasets": list(DATASETS), "methods": families}
+        names = {
+            "recipes": list(RECIPES),
+            "models": [*MODELS, *dense.NETWORKS],
+            "datasets": list(DATASETS),
+            "methods": families,
+        }
         print(json.dumps({**names, "config_schema": RunConfig.model_json_schema()}, indent=2))
         return
     rows = [("recipe", name, _first_sentence(make)) for name, make in RECIPES.items()]
@@ -538,9 +532,11 @@ def list_(
     ]
     rows += [("data set", name, _first_sentence(kind)) for name, kind in DATASETS.items()]
     rows += [("model", name, _first_sentence(make)) for name, make in MODELS.items()]
+    rows += [("model for masks, depth", name, _first_sentence(make)) for name, make in dense.NETWORKS.items()]
     rows += [
         ("model", "timm:NAME", "Any timm classifier."),
         ("model", "torchvision:NAME", "Any torchvision classifier."),
+        ("model", "smp:ARCHITECTURE:ENCODER", "Any network of segmentation_models_pytorch, for masks and depth."),
     ]
     terminal.console.print(terminal.table("what there is", ["what", "name", "in a sentence"], rows))
 
@@ -635,46 +631,50 @@ def _show_end(card: "Card", path: Path) -> None:
     rows = [(f"best, epoch {training.best.epoch}", training.best), ("last", training.last)]
     rows += [(f"test, epoch {training.test.metrics.epoch}", training.test.metrics)] if training.test else []
     _show(rows, f"{path} on its validation images{' and, once, on its test images' if training.test else ''}")
-    judgements = [each for each in (training.validation, training.test) if each is not None]
-    if not judgements:
-        return
-    columns = [
-        "class",
-        "recall",
-        "images",
-        "most often taken for",
-        *["test recall", "test images"] * bool(training.test),
-    ]
+    judgements = [each for each in (training.validation, training.test) if each is not None and each.images]
+    if judgements:
+        _show_classes(card, judgements)
+
+
+def _show_classes(card: "Card", judgements: "list[Judgement]") -> None:
+    """How often each class is found; of masks also its intersection over union."""
+    what = "pixels" if TASKS[card.task].is_dense else "images"
+    tests = [f"test {what}"] if len(judgements) > 1 else []
+    columns = ["class", "recall", what, "most often taken for", *["test recall"] * bool(tests), *tests]
+    of_classes = getattr(judgements[0].metrics, "class_iou", None)
     labels = judgements[0].weakest_first()
-    cells = [(escape(card.class_names[label]), *_of_class(card, judgements, label)) for label in labels[:CLASSES_SHOWN]]
+    if of_classes is not None:
+        columns.insert(1, "IoU")
+        labels = sorted(labels, key=lambda label: (of_classes[label] is None, of_classes[label] or 0.0))
+    cells = [
+        (
+            escape(card.class_names[label]),
+            *([] if of_classes is None else [_percent(of_classes[label])]),
+            *_of_class(judgements, card.class_names, label),
+        )
+        for label in labels[:CLASSES_SHOWN]
+    ]
     left = f"; the {CLASSES_SHOWN} weakest of {len(labels)} classes" if len(labels) > CLASSES_SHOWN else ""
     terminal.console.print(terminal.table(f"class by class, best epoch, validation images{left}", columns, cells))
 
 
-def _of_class(card: "Card", judgements: "list[Judgement]", label: int) -> list[str]:
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.1f} %"
+
+
+def _of_class(judgements: "list[Judgement]", class_names: tuple[str, ...], label: int) -> list[str]:
     cells: list[str] = []
     for judgement in judgements:
-        recall = judgement.recall(label)
-        cells += ["" if recall is None else f"{100 * recall:.1f} %", f"{judgement.images[label]:,}"]
+        cells += [_percent(judgement.recall(label)), f"{judgement.images[label]:,}"]
         if judgement is judgements[0]:
             taken_for = judgement.taken_for(label)
-            cells.append("" if taken_for is None else escape(f"{card.class_names[taken_for[0]]} ({taken_for[1]:,})"))
+            cells.append("" if taken_for is None else escape(f"{class_names[taken_for[0]]} ({taken_for[1]:,})"))
     return cells
 
 
-def _show(rows: "list[tuple[str, Metrics]]", title: str) -> None:
-    cells = [
-        (
-            name,
-            f"{100 * metrics.accuracy:.2f} %",
-            f"{metrics.macro_f1:.3f}",
-            f"{metrics.ece:.3f}",
-            f"{metrics.entropy_nats:.3f}",
-            f"{metrics.loss:.3f}",
-        )
-        for name, metrics in rows
-    ]
-    columns = ["epoch", "accuracy", "macro F1", "ECE", "entropy (nats)", "loss"]
+def _show(rows: "list[tuple[str, AnyMetrics]]", title: str) -> None:
+    cells = [(name, *metrics.figures().values()) for name, metrics in rows]
+    columns = ["epoch", *rows[0][1].figures()]
     terminal.console.print(terminal.table(escape(title), columns, cells))
 
 

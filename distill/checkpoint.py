@@ -12,6 +12,7 @@ from distill.errors import UsageError
 from distill.vision.datasets import DatasetConfig, Split, SplitName
 from distill.vision.datasets.moved import moved
 from distill.vision.preprocess import Preprocess
+from distill.vision.tasks import TaskName
 
 if TYPE_CHECKING:  # cards are read by commands that should answer before torch is loaded
     from distill.vision.models import ImageClassifier
@@ -38,18 +39,103 @@ class Metrics(Strict):
     entropy_nats: float
     loss: float
 
+    @property
+    def quality(self) -> float:
+        """By the task's measure."""
+        return self.accuracy
+
+    def figures(self) -> dict[str, str]:
+        """For people, title -> value; the task's measure first."""
+        return {
+            "accuracy": f"{100 * self.accuracy:.2f} %",
+            "macro F1": f"{self.macro_f1:.3f}",
+            "ECE": f"{self.ece:.3f}",
+            "entropy (nats)": f"{self.entropy_nats:.3f}",
+            "loss": f"{self.loss:.3f}",
+        }
+
+
+class SegmentationMetrics(Strict):
+    """Quality of masks over all pixels of a split whose class is known.
+
+    Attributes:
+        epoch: 1-based.
+        miou: mean intersection over union of the classes that are there or answered, in [0, 1].
+        class_iou: of each class, in the order of the class names; None for one that is neither there nor answered.
+        dice: mean Dice coefficient of the same classes, in [0, 1].
+        pixel_accuracy: share of the pixels that are answered rightly, in [0, 1].
+        loss: mean cross-entropy of a pixel.
+    """
+
+    epoch: int
+    miou: float
+    class_iou: tuple[float | None, ...]
+    dice: float
+    pixel_accuracy: float
+    loss: float
+
+    @property
+    def quality(self) -> float:
+        """By the task's measure."""
+        return self.miou
+
+    def figures(self) -> dict[str, str]:
+        """For people, title -> value; the task's measure first."""
+        return {
+            "mIoU": f"{100 * self.miou:.2f} %",
+            "Dice": f"{self.dice:.3f}",
+            "pixel accuracy": f"{100 * self.pixel_accuracy:.2f} %",
+            "loss": f"{self.loss:.3f}",
+        }
+
+
+class DepthMetrics(Strict):
+    """Quality of depth maps over all pixels of a split whose depth is known.
+
+    Attributes:
+        epoch: 1-based.
+        rmse_m: root of the mean squared error, in metres.
+        rel: mean of the absolute error as a share of the depth.
+        delta1: share of the pixels whose depth is right within a factor of 1.25, in [0, 1].
+        loss: mean absolute error, in metres.
+    """
+
+    epoch: int
+    rmse_m: float
+    rel: float
+    delta1: float
+    loss: float
+
+    @property
+    def quality(self) -> float:
+        """By the task's measure."""
+        return self.rmse_m
+
+    def figures(self) -> dict[str, str]:
+        """For people, title -> value; the task's measure first."""
+        return {
+            "RMSE": f"{self.rmse_m:.3f} m",
+            "REL": f"{self.rel:.3f}",
+            "δ < 1.25": f"{100 * self.delta1:.2f} %",
+            "mean error": f"{self.loss:.3f} m",
+        }
+
+
+AnyMetrics = Metrics | SegmentationMetrics | DepthMetrics
+
 
 class Judgement(Strict):
     """What a network answers to a whole split, class by class.
 
     Attributes:
         metrics: `epoch` is the one whose weights were asked.
-        images: of each class, in the order of the class names.
+        images: of each class, in the order of the class names; pixels where every pixel has a class, empty where none
+            has.
         right: how many of them are answered rightly.
         confusions: (class, class that it is taken for, images), the most frequent first, 1,000 at most.
     """
 
-    metrics: Metrics
+    metrics: AnyMetrics
     images: tuple[int, ...]
     right: tuple[int, ...]
     confusions: tuple[tuple[int, int, int], ...]
@@ -72,7 +158,8 @@ class DataIdentity(Strict):
     """Which data a network was trained, validated and tested on, and how to load them again.
 
     Attributes:
-        train_images: of each class, in the order of the class names; empty in cards of version 1.
+        train_images: of each class, in the order of the class names; empty in cards of version 1, and where pixels have
+            classes and images have none.
         test_sha256, num_test: None and 0 where there is no third split, and in cards of version 1.
     """
 
@@ -132,8 +219,8 @@ class Training(Strict):
         config: the whole run configuration; `python -m distill run` accepts it again.
         teacher_sha256: weights hash of the teacher, or of the file it was brought as; None without a teacher.
         epoch: the epoch (1-based) after which these weights were taken.
-        best, last: metrics of the best epoch (by validation accuracy, which a quantization-aware run takes under
-            rounding) and of the last one; all of them are of the network in float.
+        best, last: metrics of the best epoch (by the task's measure on the validation images, which a
+            quantization-aware run takes under rounding) and of the last one; all of them are of the network in float.
         finished: False while the run that writes this is still going.
         validation, test: what the network of the best epoch answers, class by class, asked when the run was over; None
             in other cards, in those of version 1, and where there is no third split. The test images are shown to it
@@ -146,8 +233,8 @@ class Training(Strict):
     data: DataIdentity
     seed: int
     epoch: int
-    best: Metrics
-    last: Metrics
+    best: AnyMetrics
+    last: AnyMetrics
     finished: bool
     validation: Judgement | None = None
     test: Judgement | None = None
@@ -157,15 +244,18 @@ class Card(Contract):
     """What a checkpoint says of itself.
 
     Attributes:
+        task: what the network answers; `classification` in cards before version 3.
         model: name as in `distill.vision.models`.
+        class_names: in the order of the outputs; of depth its one output.
         temperature: the logits are divided by it; 1 unless the model was calibrated by temperature scaling.
         training: None for weights that were brought from elsewhere.
         versions: package versions at the time of writing.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 2
+    SCHEMA_VERSION: ClassVar[int] = 3
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
+    task: TaskName
     model: str
     class_names: tuple[str, ...]
     preprocess: Preprocess
@@ -177,8 +267,10 @@ class Card(Contract):
 
     @classmethod
     def upgraded(cls, raw: dict[str, Any]) -> dict[str, Any]:
-        """A card of version 1 knows nothing of what came with version 2."""
-        return raw | {"schema_version": 2} if raw.get("schema_version") == 1 else raw
+        """A card of version 1 knows nothing of what came with version 2; until version 3 all classified."""
+        if raw.get("schema_version") not in (1, 2):
+            return raw
+        return {"task": "classification"} | raw | {"schema_version": 3}
 
 
 @dataclass(frozen=True)
@@ -213,6 +305,7 @@ def save(
     class_names: tuple[str, ...],
     preprocess: Preprocess,
     training: Training | None,
+    task: TaskName = "classification",
 ) -> Card:
     """Write weights and card into `folder`; each file appears whole or not at all, the card last.
 
@@ -226,6 +319,7 @@ def save(
     weights = {key: value.detach().cpu().contiguous() for key, value in model.network.state_dict().items()}
     write_whole(folder / WEIGHTS_FILE, serialize(weights))
     card = Card(
+        task=task,
         model=name,
         class_names=class_names,
         preprocess=preprocess,

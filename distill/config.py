@@ -15,10 +15,12 @@ from distill.methods import MethodConfig
 from distill.methods.distpro import DistProConfig
 from distill.methods.distpro_search import DistProSearchConfig
 from distill.methods.scratch import ScratchConfig
+from distill.methods.task_losses import DepthError
 from distill.process.use import with_process
 from distill.vision.datasets import DatasetConfig
 from distill.vision.origin import Origin
 from distill.vision.preprocess import Preprocess, ResizeRule
+from distill.vision.tasks import TASKS, Measure, Task
 
 Positive = Annotated[int, Field(ge=1)]
 
@@ -275,7 +277,10 @@ class TrainingSettings(Strict):
             own), so that a rare class counts as much as a common one; None = every image counts the same.
         sampling: `balanced` draws the images of an epoch with replacement, every class equally often; `all` shows each
             image once.
-        judged_by: what decides which epoch is best, and whether training still improves.
+        judged_by: what decides which epoch is best, and whether training still improves; masks and depth maps are
+            judged by their task's measure.
+        depth_error: how depth maps are compared with what is true and with a teacher's, see
+            `distill.methods.task_losses`.
         clip_norm: a longer gradient (the 2-norm of all parameters' together) is shortened to this; None = never.
         weight_averaging: None = the weights of the last step are judged and kept.
         stochastic_depth: probability that an image passes the last residual block by its shortcut alone, less in
@@ -300,6 +305,7 @@ class TrainingSettings(Strict):
     class_weights: Annotated[Literal["balanced"] | None, LATER] = None
     sampling: Annotated[Literal["all", "balanced"], LATER] = "all"
     judged_by: Annotated[Literal["accuracy", "macro_f1"], LATER] = "accuracy"
+    depth_error: Annotated[DepthError, LATER] = "berhu"
     clip_norm: Annotated[Annotated[float, Field(gt=0)] | None, LATER] = None
     weight_averaging: Annotated[WeightAveraging | None, LATER] = None
     stochastic_depth: Annotated[Annotated[float, Field(ge=0, lt=1)] | None, LATER] = None
@@ -431,6 +437,17 @@ class RunConfig(Strict):
     def preprocess(self) -> Preprocess:
         """What the student sees."""
         return self.image.preprocess(self.dataset.channels)
+
+    @property
+    def task(self) -> Task:
+        """What the network answers: a fact of the data set."""
+        return TASKS[self.dataset.task]
+
+    @property
+    def measure(self) -> Measure:
+        """What decides which epoch is best."""
+        by = self.training.judged_by
+        return Measure(by, by.replace("_", " "), "%") if self.task.name == "classification" else self.task.measure
 
     def identity(self) -> str:
         """Hex SHA-256 of everything that decides the result: all but the name, the device and what is allowed."""

@@ -31,14 +31,15 @@ class Data:
 
     def identity(self, config: RunConfig) -> DataIdentity:
         """The card's record of them."""
-        counts = np.bincount(self.train.labels, minlength=len(self.train.class_names))
+        of_pixels = self.train.truth is not None
+        counts = np.bincount([] if of_pixels else self.train.labels, minlength=len(self.train.class_names))
         return DataIdentity(
             config=config.dataset,
             train_sha256=self.train_sha256,
             validation_sha256=self.validation_sha256,
             num_train=len(self.train),
             num_validation=len(self.validation),
-            train_images=tuple(counts.tolist()),
+            train_images=() if of_pixels else tuple(counts.tolist()),
             test_sha256=self.test_sha256,
             num_test=0 if self.test is None else len(self.test),
         )

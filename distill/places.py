@@ -9,7 +9,7 @@ from torch import nn
 from distill.errors import UsageError
 from distill.taps import INPUT, PRE, PlacePairs, Places, TapPairs
 from distill.vision.models.stage_ends import PROBE_PX, stage_ends
-from distill.vision.models.tap_points import HasTapPoints, Point, TapPoints
+from distill.vision.models.tap_points import HasPooledPath, HasTapPoints, Point, TapPoints
 from distill.vision.models.walk import Walk, walk
 
 STAGE_ENDS = ("stage-ends", f"stage-ends{PRE}")
@@ -80,7 +80,8 @@ class Named:
             return _numbered(name, number, blocks, f"no block of a {self.kind}: it has {len(blocks)} blocks")
         if name not in ("stem", "pooled"):
             return None
-        pooled = self.points.pooled
+        network = self.network
+        pooled = network.pooled_path if isinstance(network, HasPooledPath) else self.points.pooled
         point = self.points.stem if name == "stem" else None if pooled is None else Point(pooled, pooled)
         if point is None and name not in self.paths:
             raise UsageError(

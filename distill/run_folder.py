@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor
 
 from distill import checkpoint
-from distill.checkpoint import Card, Metrics, Training
+from distill.checkpoint import AnyMetrics, Card, Training
 from distill.config import RunConfig, differences, parse
 from distill.contract import Strict, write_whole
 from distill.data import Data
@@ -56,6 +57,8 @@ WRITTEN = (
 CHECKPOINTS = ("best", "last", "calibrated", "best/calibrated", "last/calibrated", "members/*")
 """All that a run writes, and so all that `--restart` may remove: these files, and card and weights in these folders."""
 
+METRICS: TypeAdapter[AnyMetrics] = TypeAdapter(AnyMetrics)
+
 STATE_FIELDS = ("epoch", "model", "method", "optimizer", "stale_epochs")
 LATER_STATE_FIELDS = ("stage", "stepper", "averages")
 """Not in states that were written when every method had one stage and the plain step, and no weights were averaged."""
@@ -82,8 +85,8 @@ class State:
     stepper: dict[str, Any] = field(default_factory=dict)
     averages: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
-    best: Metrics | None = None
-    last: Metrics | None = None
+    best: AnyMetrics | None = None
+    last: AnyMetrics | None = None
     stale_epochs: int = 0
 
 
@@ -281,6 +284,7 @@ class RunFolder:
             class_names=class_names,
             preprocess=self.config.preprocess,
             training=training,
+            task=self.config.task.name,
         )
 
     def finish(self, training: Training) -> Card:
@@ -319,8 +323,8 @@ class RunFolder:
             **{name: raw[name] for name in STATE_FIELDS},
             **{name: raw[name] for name in LATER_STATE_FIELDS if name in raw},
             history=json.loads(raw["history"]),
-            best=Metrics.model_validate_json(raw["best"]) if raw["best"] else None,
-            last=Metrics.model_validate_json(raw["last"]) if raw["last"] else None,
+            best=METRICS.validate_json(raw["best"]) if raw["best"] else None,
+            last=METRICS.validate_json(raw["last"]) if raw["last"] else None,
         )
         data = RunData.model_validate_json(raw["data"]) if "data" in raw else None
         return state, data, raw.get("teacher_sha256")

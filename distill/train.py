@@ -5,6 +5,7 @@ with the weights of one that was not (bit for bit on the CPU). Several processes
 (`distill.training.processes`); every one of them goes through `train`.
 """
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ from rich.markup import escape
 from torch import Tensor, nn
 
 from distill import checkpoint
-from distill.checkpoint import Card, Metrics, Training
+from distill.checkpoint import AnyMetrics, Card, Training
 from distill.config import (
     CheckpointTeacher,
     ImageSettings,
@@ -33,7 +34,9 @@ from distill.hints import guests
 from distill.hints.record import Hints
 from distill.hints.search import enough_blocks, remarks, search
 from distill.hints.use import at_hints, check_search, check_teacher
-from distill.methods import Method
+from distill.methods import METHODS, AnyMethod, Method
+from distill.methods.task_losses import losses_of
+from distill.methods.weighted_sum import WeightedSumConfig
 from distill.process.record import PROCESS_FILE
 from distill.process.use import with_process
 from distill.run_folder import RunData, RunFolder, State, to_cpu
@@ -58,6 +61,7 @@ from distill.vision.datasets import Split
 from distill.vision.models import ImageClassifier, build, published_input, try_on_two_images
 from distill.vision.preprocess import Preprocess
 from distill.vision.pretrained import begin_with, origin
+from distill.vision.tasks import Measure, Task
 
 FEWEST_IMAGES = 2
 """On either side of a division: batch normalisation has nothing to say of one."""
@@ -119,7 +123,8 @@ def train(
     judged = students if averaged is None else averaged.networks
     built = dry_run(following, data, students, answers.model, teacher_px=answers.size_px, trained=trained)
     answers.taps = built.teacher
-    objective = Objective(nn.ModuleList(trained), built.method, built.students)
+    task_losses = losses_of(config.task.name, config.training.depth_error)
+    objective = Objective(nn.ModuleList(trained), built.method, built.students, task_losses)
     processes.share_statistics([*students, built.method])
     objective.fine_tuning = fine_tuning(config.training, [student.network for student in students])
     phases = spans(built.method.stages(), config.training.epochs, kind=config.method.kind)
@@ -140,7 +145,7 @@ def train(
         share=processes.share,
     )
     batches, held_back = hold_back(batches, config)
-    validation = Batches(data.validation, batch_size=256, device=fabric.device)
+    validation = Batches(data.validation, batch_size=32 if config.task.is_dense else 256, device=fabric.device)
 
     last_epoch = settings.epochs if stop_after is None else min(stop_after, settings.epochs)
     with progress() as display:
@@ -161,12 +166,12 @@ def train(
             seconds = time.perf_counter() - started
             rate = len(batches) * batches.batch_size / seconds
             measured = processes.first(measure, judged, validation, state.epoch + 1)
-            leader = leading(measured, settings.judged_by)
+            leader = leading(measured, config.measure)
             row = {"losses": losses, **built.method.scalars(), "seconds": seconds, "images_per_s": rate}
             row |= {"median_batch_ms": batch_ms, "learning_rate": stage.learning_rate}
             row |= quantization_aware.rounded_accuracy(trained, validation)
             row |= {"stage": stage.span.stage.name, "judged": stage.span.stage.judged} if len(phases) > 1 else {}
-            advance(state, measured[leader], row, settings.judged_by)
+            advance(state, measured[leader], row, config.measure)
             capture(state, stage, averaged)
             processes.first(keep, folder, following, data, teacher, state, judged[leader])
             if log == "tensorboard" and processes.share.number == 0:
@@ -217,7 +222,7 @@ def _with_origin(training: TrainingSettings, model: str, image: ImageSettings) -
     return training.model_copy(update={"origin": source})
 
 
-def measure(students: list[ImageClassifier], validation: Batches, epoch: int) -> list[Metrics]:
+def measure(students: list[ImageClassifier], validation: Batches, epoch: int) -> list[AnyMetrics]:
     """Every student's metrics on the whole validation split after an epoch (1-based).
 
     Raises:
@@ -283,26 +288,29 @@ def finish(
     """
     training = record(config, data, teacher, state, finished=True)
     measured = measure(students, validation, state.epoch)
-    leader = students[leading(measured, config.training.judged_by)]
+    leader = students[leading(measured, config.measure)]
     folder.save_checkpoint(folder.last, leader, data.train.class_names, training)
     if len(students) > 1:
         for number, (student, metrics) in enumerate(zip(students, measured, strict=True), start=1):
             of_member = training.model_copy(update={"last": metrics})
             folder.save_checkpoint(folder.member(number), student, data.train.class_names, of_member)
     best = checkpoint.load(folder.best).model.to(validation.device)
-    epoch, answers = training.best.epoch, evaluate.predict(best, validation)
-    judgements = {"validation": evaluate.judge(answers, validation.labels, epoch=epoch)}
+    epoch = training.best.epoch
+    judgement, answers = evaluate.judge_network(best, validation, epoch=epoch)
+    judgements = {"validation": judgement}
     if data.test is not None:
-        test = Batches(data.test, batch_size=256, device=validation.device)
-        judgements["test"] = evaluate.judge(evaluate.predict(best, test), test.labels, epoch=epoch, split="test")
+        test = Batches(data.test, batch_size=validation.batch_size, device=validation.device)
+        judgements["test"], _ = evaluate.judge_network(best, test, epoch=epoch, split="test")
     method.leave(folder.path, training)
     card = folder.finish(training.model_copy(update=judgements))
     show(folder, card, data.validation, answers)
     return card
 
 
-def show(folder: RunFolder, card: Card, split: Split, answers: torch.Tensor) -> None:
+def show(folder: RunFolder, card: Card, split: Split, answers: torch.Tensor | None) -> None:
     """Write the page of a finished run. It stays finished where that fails, and why is said."""
+    if answers is None:
+        return
     try:
         from distill.run_page.page import write_page
 
@@ -312,9 +320,9 @@ def show(folder: RunFolder, card: Card, split: Split, answers: torch.Tensor) -> 
         say(f"[yellow]{escape(f'{folder.path} is finished, but has no page: {reason}')}[/]")
 
 
-def leading(cohort: list[Metrics], judged_by: Literal["accuracy", "macro_f1"]) -> int:
+def leading(cohort: list[AnyMetrics], measure: Measure) -> int:
     """Position of the best member; the first of equals."""
-    return max(range(len(cohort)), key=lambda member: getattr(cohort[member], judged_by))
+    return max(range(len(cohort)), key=lambda member: measure.score(getattr(cohort[member], measure.name)))
 
 
 def train_epoch(
@@ -348,7 +356,8 @@ def train_epoch(
 
 def check(config: RunConfig, share: Share) -> None:
     """Raises UsageError for what can be known to be wrong before anything is loaded."""
-    try_on_two_images(config.model, config.preprocess)
+    check_task(config)
+    try_on_two_images(config.model, config.preprocess, config.task)
     share.check(config.training.batch_size, config.training.augment)
     if config.training.stochastic_depth is not None:
         with torch.random.fork_rng(devices=[]):
@@ -369,7 +378,7 @@ def check(config: RunConfig, share: Share) -> None:
     if (search := config.search_run()) is not None:
         check(search, Share())
     if isinstance(config.teacher, TrainTeacher):
-        try_on_two_images(config.teacher.model, config.teacher_run().preprocess)
+        try_on_two_images(config.teacher.model, config.teacher_run().preprocess, config.task)
         share.check(config.teacher.training.batch_size, config.teacher.training.augment)
     needs, kind = config.method.needs, config.method.kind
     if needs.teacher != "none" and config.teacher is None:
@@ -389,6 +398,48 @@ def check(config: RunConfig, share: Share) -> None:
         raise UsageError(f"method {kind} cannot share a batch with other processes; start it without torchrun.")
 
 
+def check_task(config: RunConfig) -> None:
+    """Raises UsageError for a method or a setting that the task has no use for."""
+    task, settings, augment = config.task, config.training, config.training.augment
+    if task.name not in config.method.needs.tasks:
+        able = [kind for kind, method in METHODS.items() if _is_for(method, task)]
+        raise UsageError(
+            f"method {config.method.kind} is for {' and '.join(config.method.needs.tasks) or 'no common task'}; the "
+            f"data set asks for {task.name}. Methods for it: {', '.join(able)}, and sums of them."
+        )
+    if not task.is_dense:
+        return
+    unfit = {
+        "training.augment.mixup": augment.mixup,
+        "training.augment.cutmix": augment.cutmix,
+        "training.label_smoothing": settings.label_smoothing,
+        "training.class_weights": settings.class_weights,
+        "training.sampling=balanced": settings.sampling == "balanced",
+        "training.judged_by=macro_f1": settings.judged_by == "macro_f1",
+        "quantization_aware": config.quantization_aware,
+        "hints": config.hints,
+        "teacher.calibrate": isinstance(config.teacher, TrainTeacher) and config.teacher.calibrate,
+    }
+    if task.name == "depth":
+        # A part that is enlarged looks nearer than it is.
+        unfit["training.augment.resized_crop"] = augment.resized_crop
+    for setting, value in unfit.items():
+        if value:
+            raise UsageError(
+                f"{setting} is for classifiers of pictures; the data set asks for {task.name}. Leave it out."
+            )
+    if isinstance(config.teacher, LogitsTeacher | ProgramTeacher):
+        raise UsageError(
+            f"a teacher of kind {config.teacher.kind} answers for pictures, not for every pixel. Bring one for "
+            f"{task.name} as a checkpoint or as a library network with its weights."
+        )
+
+
+def _is_for(method: type[AnyMethod], task: Task) -> bool:
+    """Whether a method is for a task as it comes; a sum is what its parts are."""
+    return not issubclass(method, WeightedSumConfig) and task.name in method().needs.tasks
+
+
 def prepare_teacher(
     config: RunConfig, data: Data, path: Path, processes: Processes, log: Literal["tensorboard"] | None
 ) -> tuple[Teacher | None, Path | None]:
@@ -406,7 +457,11 @@ def prepare_teacher(
             checkpoint_path = processes.first(calibration.calibrate_run, run_path)
         source = CheckpointTeacher(path=str(checkpoint_path))
     teacher = teachers.load(
-        source, channels=config.dataset.channels, class_names=data.train.class_names, pictures=data.train
+        source,
+        channels=config.dataset.channels,
+        class_names=data.train.class_names,
+        pictures=data.train,
+        task=config.task.name,
     )
     check_views(config, teacher.preprocess)
     for taps in config.method.needs.taps if config.hints is None else ():
@@ -588,22 +643,25 @@ def stale(state: State, settings: TrainingSettings) -> bool:
     return settings.early_stopping_patience is not None and state.stale_epochs >= settings.early_stopping_patience
 
 
-def advance(state: State, metrics: Metrics, row: dict[str, object], judged_by: Literal["accuracy", "macro_f1"]) -> None:
+def advance(state: State, metrics: AnyMetrics, row: dict[str, object], measure: Measure) -> None:
     """Take one finished epoch into the state; `state.best is state.last` if it was the best so far."""
     state.epoch += 1
     entry = {**metrics.model_dump(), **row}
     state.last = metrics
     if entry.get("judged", True):
-        earlier = [score(row, judged_by) for row in state.history if row.get("judged", True)]
-        improved = score(entry, judged_by) > max(earlier, default=-1.0)
+        earlier = [score(row, measure) for row in state.history if row.get("judged", True)]
+        improved = score(entry, measure) > max(earlier, default=-math.inf)
         state.best = metrics if improved else state.best
         state.stale_epochs = 0 if improved else state.stale_epochs + 1
     state.history.append(entry)
 
 
-def score(row: Mapping[str, Any], judged_by: Literal["accuracy", "macro_f1"] = "accuracy") -> float:
-    """What decides which epoch is best: accuracy or F1 on the validation images; if it is rounded, rounded accuracy."""
-    return row.get("quantized_accuracy", row[judged_by])
+def score(row: Mapping[str, Any], measure: Measure) -> float:
+    """What decides which epoch is best, the larger the better: the measure on the validation images.
+
+    If the network is rounded, its accuracy under rounding.
+    """
+    return row["quantized_accuracy"] if "quantized_accuracy" in row else measure.score(row[measure.name])
 
 
 def record(config: RunConfig, data: Data, teacher: Teacher | None, state: State, *, finished: bool = False) -> Training:
@@ -628,8 +686,10 @@ def epoch_line(config: RunConfig, state: State) -> str:
     row = state.history[-1]
     rounded = f"  as int8 {100 * row['quantized_accuracy']:.2f} %" if "quantized_accuracy" in row else ""
     losses = "  ".join(f"{name} {value:.3f}" for name, value in row["losses"].items())
+    assert state.last is not None
+    (title, quality), (second, other), *_ = state.last.figures().items()
     return (
         f"{config.name}  epoch {state.epoch:>3}/{config.training.epochs}  {losses}  "
-        f"accuracy {100 * row['accuracy']:.2f} %{rounded}  F1 {row['macro_f1']:.3f}  {row['images_per_s']:.0f} images/s"
+        f"{title} {quality}{rounded}  {second.removeprefix('macro ')} {other}  {row['images_per_s']:.0f} images/s"
         f"{'  best so far' if state.best is state.last else ''}"
     )

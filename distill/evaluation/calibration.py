@@ -128,6 +128,8 @@ def calibrate(path: Path, data: Path | None = None) -> tuple[Path, TemperatureSc
     training = loaded.card.training
     if training is None:
         raise UsageError(f"{path} was brought without data; temperature scaling needs its validation images.")
+    if loaded.card.task != "classification":
+        raise UsageError(f"{path} is for {loaded.card.task}; a temperature is fitted to classifiers of pictures.")
     if loaded.card.temperature != 1.0:
         raise UsageError(f"{path} is calibrated already (temperature {loaded.card.temperature:.3f}).")
     split = loaded.split("validation")
@@ -142,6 +144,7 @@ def calibrate(path: Path, data: Path | None = None) -> tuple[Path, TemperatureSc
         class_names=loaded.card.class_names,
         preprocess=loaded.card.preprocess,
         training=training,
+        task=loaded.card.task,
     )
     return folder, scaling
 

@@ -4,8 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distill.checkpoint import Judgement, Metrics
+from distill.checkpoint import AnyMetrics, Judgement, Metrics
 from distill.errors import Diverged
+from distill.evaluation import dense
 from distill.training.batches import Batches
 from distill.training.lightning import classification
 from distill.vision.datasets import SplitName
@@ -28,8 +29,10 @@ def predict(model: nn.Module, batches: Batches) -> Tensor:
         model.train(was_training)
 
 
-def evaluate(model: nn.Module, batches: Batches, *, epoch: int) -> Metrics:
+def evaluate(model: nn.Module, batches: Batches, *, epoch: int) -> AnyMetrics:
     """All metrics of a model on every image of the batches; errors as `metrics`."""
+    if batches.split.truth is not None:
+        return dense.judge(model, batches, epoch=epoch).metrics
     return metrics(predict(model, batches), batches.labels, epoch=epoch)
 
 
@@ -70,6 +73,20 @@ def confusion_matrix(logits: Tensor, labels: Tensor) -> Tensor:
         labels: int64 [N].
     """
     return classification.multiclass_confusion_matrix(logits, labels, num_classes=logits.shape[1]).cpu()
+
+
+def judge_network(
+    model: nn.Module, batches: Batches, *, epoch: int, split: SplitName = "validation"
+) -> tuple[Judgement, Tensor | None]:
+    """Metrics and confusions of a model on every image of the batches, and its logits if they are a row per image.
+
+    Raises:
+        Diverged: answers, or the loss computed from them, are not finite.
+    """
+    if batches.split.truth is not None:
+        return dense.judge(model, batches, epoch=epoch, split=split), None
+    answers = predict(model, batches)
+    return judge(answers, batches.labels, epoch=epoch, split=split), answers
 
 
 def judge(logits: Tensor, labels: Tensor, *, epoch: int, split: SplitName = "validation") -> Judgement:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from distill.contract import Strict
 from distill.errors import UsageError
-from distill.methods.method import Family, Method, Needs, Outputs, Samples, Setting
+from distill.methods.method import ALL_TASKS, Family, Method, Needs, Outputs, Samples, Setting
 from distill.process.normalisation import Normalisation
 from distill.process.pathways import Distances, Grid, Pathway
 from distill.process.schedule import interpolated, weights_above
@@ -49,7 +49,7 @@ class DistProConfig(Strict):
     @property
     def needs(self) -> Needs:
         """The teacher's taps; transforms of pathways that are left out stand idle."""
-        return Needs(teacher="taps", taps=self.grid.needs, idle_parameters=True)
+        return Needs(teacher="taps", taps=self.grid.needs, idle_parameters=True, tasks=ALL_TASKS)
 
     @property
     def search_first(self) -> SearchFirst | None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from distill.contract import Strict
 from distill.errors import Diverged
-from distill.methods.method import Family, Method, Needs, Outputs, Samples, Setting, Stepper
+from distill.methods.method import ALL_TASKS, Family, Method, Needs, Outputs, Samples, Setting, Stepper
 from distill.process.normalisation import Normalisation, normalised
 from distill.process.pathways import Distances, Grid
 from distill.process.search import Search
@@ -55,7 +55,7 @@ class DistProSearchConfig(Strict):
     @property
     def needs(self) -> Needs:
         """The teacher's taps, images held back, and one process: what lies ahead is not averaged over several."""
-        return Needs(teacher="taps", taps=self.grid.needs, held_back=self.held_back, one_process=True)
+        return Needs(teacher="taps", taps=self.grid.needs, held_back=self.held_back, one_process=True, tasks=ALL_TASKS)
 
     def build(self, setting: Setting) -> Method:
         """The module that searches; raises UsageError for networks without two levels of maps each."""

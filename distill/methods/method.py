@@ -10,8 +10,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from distill.errors import UsageError
-from distill.methods.labels import label_loss
+from distill.methods.task_losses import OF_CLASSES, TaskLosses
 from distill.taps import PlacePairs, TapPairs
+from distill.vision.tasks import TASKS, TaskName
 
 if TYPE_CHECKING:  # both know the settings of a run, which know every method
     from distill.checkpoint import Training
@@ -33,6 +34,9 @@ Family = Literal["labels", "soft targets", "cohort", "features", "relations", "s
 images relate to one another inside it; several of these."""
 
 
+ALL_TASKS: tuple[TaskName, ...] = tuple(TASKS)
+
+
 @dataclass(frozen=True)
 class Needs:
     """What a method asks of the loop; read from its settings, before anything is built or loaded.
@@ -49,6 +53,7 @@ class Needs:
         idle_parameters: in some steps some of what the method trains has no part in the losses.
         teacher_statistics: with which mean and variance the teacher's batch normalisation normalises a batch: those it
             has kept, as everywhere else, or the batch's own. It keeps what it has in either case.
+        tasks: for which it is made.
     """
 
     teacher: Literal["none", "logits", "taps"] = "logits"
@@ -59,6 +64,7 @@ class Needs:
     one_process: bool = False
     idle_parameters: bool = False
     teacher_statistics: Literal["kept", "batch"] = "kept"
+    tasks: tuple[TaskName, ...] = ("classification",)
 
 
 @dataclass(frozen=True)
@@ -102,12 +108,14 @@ class Outputs:
     """What a network says of a batch.
 
     Attributes:
-        logits: float32 [B, classes].
+        logits: float32 [B, classes], or of every pixel [B, classes, H, W]; of depth metres [B, 1, H, W].
         taps: place -> activation [B, ...] in the precision the network computes in; what `Needs.taps` asked for.
+        auxiliary: of a head that only training has, of the shape of `logits`; None without one.
     """
 
     logits: Tensor
     taps: Mapping[str, Tensor] = field(default_factory=dict)
+    auxiliary: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -115,23 +123,29 @@ class Samples:
     """Which images a batch holds.
 
     Attributes:
-        labels: int64 [B].
+        labels: int64 [B]; of masks int64 [B, H, W], 255 where not known; of depth float32 [B, H, W], 0 where not known.
         indices: int64 [B], their positions in the training split.
         targets: float32 [B, classes], what label losses aim at where labels are smoothed, mixed or weighed by class;
             None where that is the labels. Of mixed images label and position are those of the larger part.
+        losses: of the task.
     """
 
     labels: Tensor
     indices: Tensor
     targets: Tensor | None = None
+    losses: TaskLosses = OF_CLASSES
 
     def label_loss(self, logits: Tensor) -> Tensor:
-        """Cross-entropy of logits float32 [B, classes] with what label losses aim at: scalar >= 0, mean over images."""
-        return label_loss(logits, self._aim)
+        """The task's loss of what a student answers and what is true: scalar >= 0; of classes the cross-entropy."""
+        return self.losses.label(logits, self._aim)
 
     def label_losses(self, logits: Tensor) -> Tensor:
         """As `label_loss`, one value per image: [B]."""
-        return label_loss(logits, self._aim, reduction="none")
+        return self.losses.label(logits, self._aim, reduction="none")
+
+    def soft_loss(self, student: Tensor, teacher: Tensor, *, temperature: float | Tensor) -> Tensor:
+        """The task's loss of what student and teacher answer: scalar >= 0; of classes that of soft targets."""
+        return self.losses.soft(student, teacher, temperature=temperature)
 
     @property
     def _aim(self) -> Tensor:

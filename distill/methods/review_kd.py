@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from distill.contract import Strict
 from distill.methods.maps import POOLED, as_map, map_shape
-from distill.methods.method import Family, Method, Needs, Outputs, Samples, Setting
+from distill.methods.method import ALL_TASKS, Family, Method, Needs, Outputs, Samples, Setting
 from distill.methods.precision import at_least_float32
 from distill.taps import TapPairs
 
@@ -47,7 +47,7 @@ class ReviewKDConfig(Strict):
     @property
     def needs(self) -> Needs:
         """The teacher's taps."""
-        return Needs(teacher="taps", taps=(self.taps, POOLED) if self.pooled else (self.taps,))
+        return Needs(teacher="taps", taps=(self.taps, POOLED) if self.pooled else (self.taps,), tasks=ALL_TASKS)
 
     def build(self, setting: Setting) -> Method:
         """The module that computes it; raises UsageError where there are no maps."""

@@ -5,13 +5,13 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from distill.contract import Strict
-from distill.methods.method import Family, Method, Needs, Outputs, Samples, Setting
+from distill.methods.method import ALL_TASKS, Family, Method, Needs, Outputs, Samples, Setting
 
 
 class ScratchConfig(Strict):
     """Supervised training without a teacher: cross-entropy with the labels. No settings."""
 
-    needs: ClassVar[Needs] = Needs(teacher="none")
+    needs: ClassVar[Needs] = Needs(teacher="none", tasks=ALL_TASKS)
     family: ClassVar[Family] = "labels"
 
     kind: Literal["scratch"] = "scratch"

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from distill.contract import Strict
 from distill.errors import UsageError
-from distill.methods.method import WHOLE, Family, Method, Needs, Outputs, Samples, Setting
+from distill.methods.method import ALL_TASKS, WHOLE, Family, Method, Needs, Outputs, Samples, Setting
 
 if TYPE_CHECKING:
     from distill.methods import AnyMethod, MethodConfig
@@ -68,6 +68,7 @@ class WeightedSumConfig(Strict):
             one_process=any(of_part.one_process for of_part in needs),
             idle_parameters=any(of_part.idle_parameters for of_part in needs),
             teacher_statistics="batch" if any(of_part.teacher_statistics == "batch" for of_part in needs) else "kept",
+            tasks=tuple(task for task in ALL_TASKS if all(task in of_part.tasks for of_part in needs)),
         )
 
     def build(self, setting: Setting) -> Method:

@@ -36,6 +36,7 @@ from distill.vision.cache import cache_folder, cached_array
 from distill.vision.datasets import Split
 from distill.vision.models import IMAGENET, ImageClassifier, PublishedInput, build, published_input
 from distill.vision.preprocess import Preprocess
+from distill.vision.tasks import TASKS, TaskName
 from distill.vision.weights import fill, read_weights
 
 PICTURES_TRIED = 8
@@ -70,6 +71,7 @@ def load(
     channels: int,
     class_names: tuple[str, ...],
     pictures: Split | None = None,
+    task: TaskName = "classification",
 ) -> Teacher:
     """Read a teacher from wherever it is, and try a network on a few images.
 
@@ -78,16 +80,17 @@ def load(
         channels: of the data set.
         class_names: of the data set, in its order.
         pictures: the training images; a few of them are shown to a network beside noise.
+        task: of the data set.
 
     Raises:
-        UsageError: a missing, damaged or unsuitable file; other classes than the data's; a network whose answers cannot
-            be used (`distill.teachers.guest.tried`).
+        UsageError: a missing, damaged or unsuitable file; another task or other classes than the data's; a network
+            whose answers cannot be used (`distill.teachers.guest.tried`).
     """
     if isinstance(config, LogitsTeacher):
         return _from_logits(config, class_names)
     match config:
         case CheckpointTeacher():
-            teacher = _from_checkpoint(config)
+            teacher = _from_checkpoint(config, task)
         case LibraryTeacher():
             teacher = _from_library(config, channels, len(class_names))
         case ProgramTeacher():
@@ -98,7 +101,30 @@ def load(
             f"has {', '.join(class_names)}. They must be the same, in the same order."
         )
     own_order = None if isinstance(config, CheckpointTeacher) else config.class_names
+    if TASKS[task].is_dense:
+        return _of_pixels(teacher, class_names, task, own_order)
     return _tried(teacher, class_names, pictures, own_order)
+
+
+def _of_pixels(
+    teacher: Teacher, class_names: tuple[str, ...], task: TaskName, own_order: tuple[str, ...] | None
+) -> Teacher:
+    """A network that answers for every pixel, ready to be asked; raises UsageError for one that does not."""
+    assert teacher.model is not None
+    assert teacher.preprocess is not None
+    if own_order not in (None, class_names):
+        raise UsageError("teacher.class_names of masks must be the data set's, in its order. Leave them out.")
+    model = _freeze(teacher.model.eval())
+    with torch.inference_mode():
+        answers = model(torch.rand(2, *teacher.preprocess.input_shape, generator=torch.Generator().manual_seed(0)))
+    expected = (2, *TASKS[task].output_shape(len(class_names), teacher.preprocess.size_px))
+    if not isinstance(answers, Tensor) or answers.shape != expected or not bool(torch.isfinite(answers).all()):
+        found = list(answers.shape) if isinstance(answers, Tensor) else type(answers).__name__
+        raise UsageError(
+            f"the teacher {teacher.source} answers two images with {found}; {task} takes finite {TASKS[task].answer}, "
+            f"here {list(expected)}."
+        )
+    return replace(teacher, model=model)
 
 
 def _tried(
@@ -170,8 +196,10 @@ def _batch_statistics(model: nn.Module | None) -> Generator[None]:
 
 
 def asked_every_step(config: RunConfig) -> bool:
-    """True if an image looks different in every epoch, or more than logits is read: only they are kept."""
+    """True if an image looks different in every epoch, or more is read than a row of logits: only they are kept."""
     augment = config.training.augment
+    if config.task.is_dense:
+        return True
     return (augment.active and not augment.repeats) or config.method.needs.teacher == "taps"
 
 
@@ -321,9 +349,14 @@ def _to_device(model: ImageClassifier, device: torch.device) -> ImageClassifier:
     return model.to(device=device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
 
-def _from_checkpoint(config: CheckpointTeacher) -> Teacher:
+def _from_checkpoint(config: CheckpointTeacher, task: TaskName) -> Teacher:
+    card = checkpoint.read_card(checkpoint.find(Path(config.path)))
+    if card.task != task:
+        raise UsageError(
+            f"the teacher {config.path} was trained for {card.task}, the data set asks for {task}. Bring a teacher of "
+            "the same task, or set another data set."
+        )
     loaded = checkpoint.load(Path(config.path))
-    card = loaded.card
     return Teacher(loaded.model, None, card.preprocess, card.class_names, card.weights_sha256, config.path)
 
 

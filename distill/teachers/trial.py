@@ -101,6 +101,8 @@ class Reason:
 def judge(config: RunConfig, teacher: Teacher | None, answers: TeacherAnswers, views: Split) -> None:
     """Say how often a guest is right on the training images; refuse one that is no better than chance.
 
+    A guest that answers for every pixel is not measured.
+
     Args:
         config: the run; `allow_weak_teacher` makes a warning of the refusal.
         teacher: None for none.
@@ -110,7 +112,7 @@ def judge(config: RunConfig, teacher: Teacher | None, answers: TeacherAnswers, v
     Raises:
         UsageError: it is no better than chance, or its classes are in another order.
     """
-    if teacher is None or isinstance(config.teacher, TrainTeacher):
+    if teacher is None or isinstance(config.teacher, TrainTeacher) or config.task.is_dense:
         return
     chosen = _balanced(views.labels)
     logits = _logits(answers, views, chosen)

@@ -1,11 +1,12 @@
 """Random views of training images, on the training device.
 
 What a view is made of is drawn on the CPU and for the images of all processes, so a run sees the same views on every
-device and on any number of them. Nothing here makes a GPU wait. Images stay uint8 [B, H, W, C] all the way.
+device and on any number of them. Nothing here makes a GPU wait. Images stay uint8 [B, H, W, C] all the way. What is
+true of every pixel moves with it: the nearest value, and "not known" where nothing of the picture is.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -139,7 +140,29 @@ def views(pixels: Tensor, augment: Augment, draws: Draws) -> Tensor:
     return pixels
 
 
-def crops(pixels: Tensor, padding: int, draws: Draws) -> Tensor:
+def truths(values: Tensor, augment: Augment, draws: Draws, *, unknown: float) -> Tensor:
+    """What is true of every pixel [B, H, W], of any type, as `views` moves the pictures; colours change nothing of it.
+
+    Args:
+        values: classes or metres.
+        augment: that of the pictures.
+        draws: those of the pictures.
+        unknown: the value of a pixel of which nothing is known, as where a picture was padded or erased.
+    """
+    moving = values[..., None]
+    if augment.crop_padding_px > 0 or augment.horizontal_flip:
+        moving = crops(moving, augment.crop_padding_px, draws, outside=unknown)
+    if augment.resized_crop is not None:
+        moving = resized_crops(moving, augment.resized_crop, draws["part"], nearest=True)
+    if augment.policy is not None:
+        for names, strengths in rounds_of(augment.policy, draws):
+            moving = moved(moving, names, strengths, outside=unknown)
+    if augment.erasing is not None:
+        moving = erased(moving, augment.erasing, draws["erased"], to=unknown)
+    return moving[..., 0]
+
+
+def crops(pixels: Tensor, padding: int, draws: Draws, *, outside: float = 0) -> Tensor:
     """Crops of the padded pictures and of their mirror images, one gather for the whole batch."""
     batch, height, width, _ = pixels.shape
     device = pixels.device
@@ -148,7 +171,7 @@ def crops(pixels: Tensor, padding: int, draws: Draws) -> Tensor:
         columns = torch.where(without_waiting(draws["mirrored"], device), width - 1 - columns, columns)
     rows = torch.arange(height, device=device) + without_waiting(draws["top"], device)
     columns = columns + without_waiting(draws["left"], device)
-    padded = F.pad(pixels, (0, 0, padding, padding, padding, padding))
+    padded = F.pad(pixels, (0, 0, padding, padding, padding, padding), value=outside)
     samples = torch.arange(batch, device=device)
     return padded[samples[:, None, None], rows[:, :, None], columns[:, None, :]]
 
@@ -169,20 +192,35 @@ def rectangles(drawn: Tensor, areas: tuple[float, float], max_aspect: float) -> 
     return torch.stack([drawn[:, 2] * (1 - width), drawn[:, 3] * (1 - height), width, height], dim=1)
 
 
-def resized_crops(pixels: Tensor, settings: RandomResizedCrop, drawn: Tensor) -> Tensor:
-    """Parts of the pictures stretched to the whole, bilinear; they only grow, so there is nothing to smooth."""
+def resized_crops(pixels: Tensor, settings: RandomResizedCrop, drawn: Tensor, *, nearest: bool = False) -> Tensor:
+    """Parts of the pictures stretched to the whole, bilinear; they only grow, so there is nothing to smooth.
+
+    With `nearest` each pixel takes the value of one pixel, of any type.
+    """
     left, top, width, height = rectangles(drawn, (settings.min_area, 1.0), settings.max_aspect).unbind(1)
     zero = torch.zeros_like(left)
     # In affine_grid's coordinates the picture reaches from -1 to 1.
     theta = torch.stack([width, zero, 2 * left + width - 1, zero, height, 2 * top + height - 1], 1).reshape(-1, 2, 3)
     images = pixels.permute(0, 3, 1, 2).to(torch.float32)
     grid = F.affine_grid(without_waiting(theta, pixels.device), list(images.shape), align_corners=False)
+    if nearest:
+        found = F.grid_sample(images, grid, mode="nearest", padding_mode="border", align_corners=False)
+        return found.to(pixels.dtype).permute(0, 2, 3, 1)
     stretched = F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
     return stretched.round_().to(torch.uint8).permute(0, 2, 3, 1)
 
 
 def operated(pixels: Tensor, policy: RandAugment | TrivialAugment, draws: Draws) -> Tensor:
     """Pictures after the operations of a policy."""
+    for names, strengths in rounds_of(policy, draws):
+        pixels = moved(pixels, names, strengths)
+        keys = [pair if pair[0] in COLOURING else None for pair in zip(names, strengths, strict=True)]
+        pixels = together(pixels, keys, lambda images, key: COLOURING[key[0]](images, key[1]))
+    return pixels
+
+
+def rounds_of(policy: RandAugment | TrivialAugment, draws: Draws) -> Iterator[tuple[list[str], list[float]]]:
+    """The operation of each picture and its strength, round by round."""
     for round_ in range(draws["operation"].shape[1]):
         names = [OPERATIONS[number] for number in draws["operation"][:, round_].tolist()]
         levels = draws["level"][:, round_].tolist()
@@ -190,10 +228,7 @@ def operated(pixels: Tensor, policy: RandAugment | TrivialAugment, draws: Draws)
             strength(name, policy, level) * (-1 if negative and name in SIGNED else 1)
             for name, level, negative in zip(names, levels, draws["negative"][:, round_].tolist(), strict=True)
         ]
-        pixels = moved(pixels, names, strengths)
-        keys = [pair if pair[0] in COLOURING else None for pair in zip(names, strengths, strict=True)]
-        pixels = together(pixels, keys, lambda images, key: COLOURING[key[0]](images, key[1]))
-    return pixels
+        yield names, strengths
 
 
 def strength(name: str, policy: RandAugment | TrivialAugment, level: int) -> float:
@@ -221,7 +256,7 @@ def strength(name: str, policy: RandAugment | TrivialAugment, level: int) -> flo
             return 0.0
 
 
-def moved(pixels: Tensor, names: Sequence[str], strengths: Sequence[float]) -> Tensor:
+def moved(pixels: Tensor, names: Sequence[str], strengths: Sequence[float], *, outside: float = 0) -> Tensor:
     """Pictures sheared, shifted or turned, those whose operation does so; the nearest pixel, black outside."""
     if not any(name in MOVING for name in names):
         return pixels
@@ -237,7 +272,7 @@ def moved(pixels: Tensor, names: Sequence[str], strengths: Sequence[float]) -> T
     inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
     samples = torch.arange(batch, device=device)[:, None, None]
     nearest = pixels[samples, rows.clamp_(0, height - 1), columns.clamp_(0, width - 1)]
-    return nearest * inside[..., None]
+    return nearest * inside[..., None] if outside == 0 else torch.where(inside[..., None], nearest, outside)
 
 
 def source_of(name: str, strength: float, height: int, width: int) -> list[list[float]]:
@@ -295,7 +330,7 @@ def sharpened(images: Tensor, factor: float) -> Tensor:
     return (blurred + factor * (pictures - blurred)).clamp_(0, 255).to(torch.uint8)
 
 
-def erased(pixels: Tensor, settings: Erasing, drawn: Tensor) -> Tensor:
+def erased(pixels: Tensor, settings: Erasing, drawn: Tensor, *, to: float = 0) -> Tensor:
     """Pictures of which some have a black rectangle."""
     _, height, width, _ = pixels.shape
     boxes = rectangles(drawn[:, 1:], (settings.min_area, settings.max_area), settings.max_aspect)
@@ -304,7 +339,8 @@ def erased(pixels: Tensor, settings: Erasing, drawn: Tensor) -> Tensor:
     x = (torch.arange(width, device=pixels.device) + 0.5) / width
     y = (torch.arange(height, device=pixels.device) + 0.5) / height
     columns, rows = (x > left) & (x < left + wide), (y > top) & (y < top + high)
-    return pixels * ~(rows[:, :, None] & columns[:, None, :])[..., None]
+    inside = (rows[:, :, None] & columns[:, None, :])[..., None]
+    return pixels * ~inside if to == 0 else torch.where(inside, to, pixels)
 
 
 def without_waiting(tensor: Tensor, device: torch.device) -> Tensor:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,9 +21,10 @@ from torch import Tensor
 
 from distill.config import Augment
 from distill.errors import UsageError, WorkFailed
-from distill.training.augment import Draws, draw, mixtures, neighbours, views, without_waiting
+from distill.training.augment import Draws, draw, mixtures, neighbours, truths, views, without_waiting
 from distill.vision.datasets import Split
 from distill.vision.pictures import Unreadable
+from distill.vision.tasks import UNKNOWN
 
 BATCHES_AHEAD = 3
 MOST_DECODERS = 8
@@ -34,7 +36,7 @@ class Batch:
 
     Attributes:
         images: float32 [B, C, H, W] in [0, 1], channels last in memory.
-        labels: int64 [B].
+        labels: int64 [B]; or what is true of every pixel: classes int64 [B, H, W], or metres float32 [B, H, W].
         indices: int64 [B], positions in the split.
         targets: float32 [B, classes], what label losses aim at; None where that is the labels. Of mixed images label
             and position are those of the larger part.
@@ -136,6 +138,8 @@ class Batches:
         self.labels = torch.from_numpy(split.labels).to(device)
         # NHWC on the device: a permuted view of it is channels_last without a copy.
         self.images = torch.from_numpy(split.images).to(device) if isinstance(split.images, np.ndarray) else None
+        self.truth = torch.from_numpy(split.truth).to(device) if isinstance(split.truth, np.ndarray) else None
+        self.unknown = UNKNOWN[split.task]
 
     def __len__(self) -> int:
         """Steps per epoch."""
@@ -164,10 +168,19 @@ class Batches:
         chunks = tuple(self.share.of(chunk) for chunk in order.split(self.batch_size))
         view = number % (self.augment.kept_views or 1) if self.augment.repeats else 0
         kept = self._kept(view)
-        for chunk, (indices, pixels) in zip(chunks, self._pixels(chunks), strict=True):
+        for chunk, (indices, pixels, truth) in zip(chunks, self._pixels(chunks), strict=True):
             drawn = self._draw(len(chunk), generator) if kept is None else kept.of(chunk)
             shown = pixels if drawn is None else views(pixels, self.augment, drawn)
-            yield self._batch(to_unit_range(shown), indices, drawn, view)
+            labels = self._labels(indices, truth, drawn)
+            yield self._batch(to_unit_range(shown), labels, indices, drawn, view)
+
+    def _labels(self, indices: Tensor, truth: Tensor | None, drawn: Draws | None) -> Tensor:
+        """What is true of the images as they are shown."""
+        if truth is None:
+            return self.labels[indices]
+        if drawn is not None:
+            truth = truths(truth, self.augment, drawn, unknown=self.unknown)
+        return truth if truth.is_floating_point() else truth.to(torch.int64)
 
     def _draw(self, count: int, generator: torch.Generator) -> Draws | None:
         """What the views of this process's `count` images of a batch are made of; None if they are plain."""
@@ -183,9 +196,9 @@ class Batches:
         weights = self.class_weights[torch.from_numpy(self.split.labels)[self.positions]]
         return torch.multinomial(weights, len(self.positions), replacement=True, generator=generator)
 
-    def _batch(self, images: Tensor, indices: Tensor, drawn: Draws | None, view: int) -> Batch:
+    def _batch(self, images: Tensor, labels: Tensor, indices: Tensor, drawn: Draws | None, view: int) -> Batch:
         """A batch of these images, mixed if they are to be, with what label losses aim at."""
-        labels, classes = self.labels[indices], len(self.split.class_names)
+        classes = len(self.split.class_names)
         if not (self.augment.mixes or self.label_smoothing or self.balanced_weights):
             return Batch(images, labels, indices, view=view)
         targets = one_hot(labels, classes)
@@ -207,9 +220,10 @@ class Batches:
         """
         kept = None if view is None else self._kept(view)
         chunks = self.positions.split(self.batch_size)
-        for chunk, (indices, pixels) in zip(chunks, self._pixels(chunks), strict=True):
-            images = pixels if kept is None else views(pixels, self.augment, kept.of(chunk))
-            yield Batch(to_unit_range(images), self.labels[indices], indices, view=view or 0)
+        for chunk, (indices, pixels, truth) in zip(chunks, self._pixels(chunks), strict=True):
+            drawn = None if kept is None else kept.of(chunk)
+            images = pixels if drawn is None else views(pixels, self.augment, drawn)
+            yield Batch(to_unit_range(images), self._labels(indices, truth, drawn), indices, view=view or 0)
 
     def _kept(self, view: int) -> Draws | None:
         """What a kept view of every image of the split is made of; None if there are no such views."""
@@ -218,32 +232,40 @@ class Batches:
         generator = torch.Generator().manual_seed(KEPT_VIEWS + self.seed * 1_000_003 + view)
         return draw(self.augment, len(self.split), generator)
 
-    def _pixels(self, chunks: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, Tensor]]:
-        if self.images is not None:
+    def _pixels(self, chunks: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+        """Positions of each chunk, its images uint8 [B, H, W, C], and what is true of their pixels [B, H, W]."""
+        if self.images is not None and (self.truth is not None or self.split.truth is None):
             for chunk in chunks:
                 indices = without_waiting(chunk, self.device)
-                yield indices, self.images[indices]
+                yield indices, self.images[indices], None if self.truth is None else self.truth[indices]
             return
-        for chunk, pixels in self._decoded(chunks):
-            yield without_waiting(chunk, self.device), without_waiting(pixels, self.device)
+        for chunk, pixels, truth in self._decoded(chunks):
+            known = None if truth is None else without_waiting(truth, self.device)
+            yield without_waiting(chunk, self.device), without_waiting(pixels, self.device), known
 
-    def _decoded(self, chunks: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, Tensor]]:
-        """The chunks with their pixels, uint8 [B, H, W, C], on the CPU."""
+    def _decoded(self, chunks: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+        """The chunks with their pixels, uint8 [B, H, W, C], and what is true of these, on the CPU."""
+        images, truth = self.split.images, self.split.truth
+
+        def read(part: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[Any] | None]:
+            return images[part], None if truth is None else truth[part]
+
         threads = min(MOST_DECODERS, torch.get_num_threads())
         with ThreadPoolExecutor(threads) as pool:
 
-            def start(chunk: Tensor) -> list[Future[NDArray[np.uint8]]]:
+            def start(chunk: Tensor) -> list[Future[tuple[NDArray[np.uint8], NDArray[Any] | None]]]:
                 parts = np.array_split(chunk.numpy(), min(threads, len(chunk)))
-                return [pool.submit(self.split.images.__getitem__, part) for part in parts]
+                return [pool.submit(read, part) for part in parts]
 
             waiting = iter(chunks)
             ahead = deque((chunk, start(chunk)) for chunk in islice(waiting, BATCHES_AHEAD))
             try:
                 while ahead:
                     chunk, parts = ahead.popleft()
-                    pixels = np.concatenate([part.result() for part in parts])
+                    pixels = np.concatenate([part.result()[0] for part in parts])
+                    known = [found for part in parts if (found := part.result()[1]) is not None]
                     ahead.extend((following, start(following)) for following in islice(waiting, 1))
-                    yield chunk, torch.from_numpy(pixels)
+                    yield chunk, torch.from_numpy(pixels), torch.from_numpy(np.concatenate(known)) if known else None
             except Unreadable as error:
                 raise WorkFailed(
                     f"{error.file} could be decoded when the run began and cannot any more ({error.reason}). "

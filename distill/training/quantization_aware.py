@@ -316,5 +316,5 @@ def rounded_accuracy(trained: list[nn.Module], validation: Batches) -> dict[str,
     """`quantized_accuracy` on the whole validation split under rounding, in [0, 1]; empty for any other run."""
     for model in trained:
         if isinstance(model, FakeQuantized):
-            return {"quantized_accuracy": evaluate.evaluate(model, validation, epoch=0).accuracy}
+            return {"quantized_accuracy": evaluate.evaluate(model, validation, epoch=0).quality}
     return {}

@@ -11,11 +11,16 @@ from torch.func import functional_call
 from distill.config import SGD, TrainingSettings
 from distill.methods import Losses, Method, Outputs, Samples, Stage
 from distill.methods.precision import at_least_float32
+from distill.methods.task_losses import OF_CLASSES, TaskLosses
 from distill.taps import Taps
 from distill.teachers.teacher import resized
 from distill.training.batches import Batch
 from distill.training.fine_tuning import ALL_ALIKE
 from distill.training.lightning import Fabric
+from distill.vision.models.dense.network import DenseNetwork
+
+AUXILIARY_WEIGHT = 0.4
+"""Of an auxiliary head's label loss beside the others' (Zhao et al. 2017, arXiv:1612.01105, section 3.3)."""
 
 
 class Objective(nn.Module):
@@ -25,11 +30,19 @@ class Objective(nn.Module):
         taps: of each student; empty where nothing is tapped.
         losses: what is minimised instead of the method itself; of the present stage.
         fine_tuning: which of the students' parameters learn, and how fast.
+        task_losses: what the task learns from.
     """
 
-    def __init__(self, students: nn.ModuleList, method: Method, taps: Sequence[Taps] = ()) -> None:
+    def __init__(
+        self,
+        students: nn.ModuleList,
+        method: Method,
+        taps: Sequence[Taps] = (),
+        task_losses: TaskLosses = OF_CLASSES,
+    ) -> None:
         super().__init__()
         self.fine_tuning = ALL_ALIKE
+        self.task_losses = task_losses
         self.students = students
         self.method = method
         self.taps = tuple(taps)
@@ -46,15 +59,25 @@ class Objective(nn.Module):
     ) -> dict[str, Tensor]:
         """Named losses of a batch: images float32 [B, C, H, W], what is in `Samples`, the teacher's outputs.
 
+        Where a student has an auxiliary head, its label loss is one more of them (`auxiliary`).
+
         The arguments are tensors, which Fabric knows to convert, and not the records made of them here.
         """
         students = tuple(self._outputs(number, images) for number in range(len(self.students)))
         teacher = None if teacher_logits is None else Outputs(teacher_logits, teacher_taps)
-        return (self.losses or self.method)(students, teacher, Samples(labels, indices, targets))
+        samples = Samples(labels, indices, targets, self.task_losses)
+        losses = (self.losses or self.method)(students, teacher, samples)
+        heads = [head for student in students if (head := student.auxiliary) is not None]
+        if heads:
+            of_heads = torch.stack([samples.label_loss(head) for head in heads])
+            return {**losses, "auxiliary": AUXILIARY_WEIGHT * of_heads.sum()}
+        return losses
 
     def _outputs(self, number: int, images: Tensor) -> Outputs:
         logits = at_least_float32(self.students[number](images))
-        return Outputs(logits, self.taps[number].take()) if self.taps else Outputs(logits)
+        network = getattr(self.students[number], "network", None)
+        auxiliary = network.take_auxiliary() if isinstance(network, DenseNetwork) else None
+        return Outputs(logits, self.taps[number].take() if self.taps else {}, auxiliary)
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from distill.checkpoint import Metrics
+from distill.checkpoint import DepthMetrics, Metrics, SegmentationMetrics
 from distill.errors import UsageError
 from distill.training.batches import Batches
 
 FOLDER = "tensorboard"
 IMAGES_SHOWN = 32
+OF_VALIDATION = {*Metrics.model_fields, *SegmentationMetrics.model_fields, *DepthMetrics.model_fields}
+"""Figures of a row that are of the validation images."""
 
 
 def require_tensorboard() -> None:
@@ -60,5 +62,5 @@ def scalars(row: Mapping[str, Any]) -> dict[str, float]:
     named = {f"loss/{name}": value for name, value in row.get("losses", {}).items()}
     for name, value in row.items():
         if isinstance(value, float):
-            named[f"{'validation' if name in Metrics.model_fields else 'training'}/{name}"] = value
+            named[f"{'validation' if name in OF_VALIDATION else 'training'}/{name}"] = value
     return named

@@ -5,7 +5,7 @@ It has two halves. Decoded pixels are resized and divided by 255 on the host, he
 travel in every exported graph. This module needs NumPy and Pillow only.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +66,25 @@ class Preprocess(Strict):
         if picture.size != (size, size):
             picture = picture.resize((size, size), Image.Resampling.BILINEAR)
         return np.asarray(picture, dtype=np.uint8).reshape(size, size, self.channels)
+
+    def resize_truth(self, truth: Image.Image) -> NDArray[Any]:
+        """What is true of every pixel of a picture (mode L, I;16 or F), as `resize_image` places the picture.
+
+        Every pixel takes the value of the nearest one: classes have no mean, and depth at an edge has none either.
+        Returns [size_px, size_px] of the mode's type.
+        """
+        size = self.size_px
+        if self.resize == "crop":
+            truth = _centre_square(truth)
+        if truth.size != (size, size):
+            truth = truth.resize((size, size), Image.Resampling.NEAREST)
+        return np.asarray(truth)
+
+    def resize_truths(self, truths: NDArray[Any]) -> NDArray[Any]:
+        """Truths [N, H, W] of type uint8 or float32 as [N, size_px, size_px]; a no-op if they already are."""
+        if truths.shape[1:] == (self.size_px, self.size_px):
+            return truths
+        return np.stack([self.resize_truth(Image.fromarray(truth)) for truth in truths])
 
     def resize_batch(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Images uint8 [N, H, W, C] as uint8 [N, size_px, size_px, channels]; a no-op if they already are."""

@@ -4,7 +4,16 @@ import pytest
 import torch
 
 from distill import checkpoint
-from distill.checkpoint import Card, Checkpoint, DataIdentity, Judgement, Metrics, Training
+from distill.checkpoint import (
+    Card,
+    Checkpoint,
+    DataIdentity,
+    DepthMetrics,
+    Judgement,
+    Metrics,
+    SegmentationMetrics,
+    Training,
+)
 from distill.errors import UsageError
 from distill.vision.datasets import EchoPhantom
 from distill.vision.models import build
@@ -93,6 +102,7 @@ def golden_card() -> Card:
         test=Judgement(metrics=best, images=(10, 0), right=(10, 0), confusions=()),
     )
     return Card(
+        task="classification",
         model="mobilenet_v3_small",
         class_names=("plax", "a4c"),
         preprocess=PREPROCESS,
@@ -110,6 +120,10 @@ def test_the_card_on_disk_is_the_golden_file() -> None:
     assert Card.read(GOLDEN) == golden_card()
 
 
+def test_a_card_of_version_2_classifies() -> None:
+    assert Card.read(GOLDEN.with_name("card-2.json")) == golden_card()
+
+
 def test_a_card_of_version_1_is_read_and_knows_nothing_of_what_came_later() -> None:
     old, now = Card.read(GOLDEN.with_name("card-1.json")), golden_card()
     assert old.training is not None
@@ -117,6 +131,22 @@ def test_a_card_of_version_1_is_read_and_knows_nothing_of_what_came_later() -> N
     data = now.training.data.model_copy(update={"train_images": (), "test_sha256": None, "num_test": 0})
     training = now.training.model_copy(update={"data": data, "validation": None, "test": None})
     assert old == now.model_copy(update={"training": training})
+
+
+@pytest.mark.parametrize(
+    "metrics",
+    [
+        SegmentationMetrics(epoch=1, miou=0.5, class_iou=(0.5, None), dice=0.6, pixel_accuracy=0.9, loss=1.0),
+        DepthMetrics(epoch=1, rmse_m=0.5, rel=0.1, delta1=0.9, loss=0.3),
+    ],
+)
+def test_a_card_keeps_the_measures_of_its_task(metrics: SegmentationMetrics | DepthMetrics) -> None:
+    card = golden_card()
+    assert card.training is not None
+    judgement = Judgement(metrics=metrics, images=(), right=(), confusions=())
+    training = card.training.model_copy(update={"best": metrics, "last": metrics, "validation": judgement})
+    dense = card.model_copy(update={"training": training})
+    assert Card.from_json(dense.to_json(), source="card.json") == dense
 
 
 def test_a_judgement_names_the_weakest_class_and_what_it_is_taken_for() -> None:

@@ -9,8 +9,10 @@ All views cut the same solids, so a plane between two views really shows a pictu
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from distill.vision.datasets.echo_solids import (
     FAR_MM,
@@ -133,8 +135,25 @@ def draw_anatomy(rng: np.random.Generator) -> Anatomy:
     )
 
 
-def heart_scene(heart: Heart, points: Points) -> Scene:
-    """The four chambers, the great arteries and their valves at these positions of the heart frame."""
+STRUCTURES = ("background", "LV cavity", "LV wall", "LA", "RV", "RA", "aorta")
+"""What a pixel of a picture may show, in the order of the masks."""
+
+
+class Chambers(NamedTuple):
+    """Signed distances to what holds blood, and to the left ventricle's outer wall."""
+
+    lv: Field
+    lv_outer: Field
+    aorta: Field
+    la: Field
+    ra: Field
+    rv: Field
+    rvot: Field
+    descending: Field
+
+
+def chambers(heart: Heart, points: Points) -> Chambers:
+    """The chambers and great arteries at these positions of the heart frame."""
     lv, lv_outer = left_ventricle(heart, points)
     aorta = np.minimum(aortic_root(heart, points), outflow_tract(heart, points))
     la = np.minimum(carve(left_atrium(heart, points), aorta, 2.5), mitral_orifice(heart, points))
@@ -143,6 +162,35 @@ def heart_scene(heart: Heart, points: Points) -> Scene:
     ra = np.minimum(ra, carve(tricuspid_orifice(heart, points), lv_outer, 0.0))
     rvot = carve(carve(carve(right_outflow(heart, points), aorta, 2.5), lv_outer, 0.0), la, 3.0)
     descending = tube(points, np.array([6.0, -54.0, 15.0]), np.array([66.0, 6.0, -35.0]), 10.5)
+    return Chambers(lv, lv_outer, aorta, la, ra, rv, rvot, descending)
+
+
+def heart_structures(heart: Heart, points: Points) -> NDArray[np.uint8]:
+    """What of `STRUCTURES` lies at these positions of the heart frame, of their shape.
+
+    Papillary muscles belong to the cavity, as is usual when one measures its volume; so does what lies between the
+    cavity and the aortic valve. The right outflow tract belongs to the right ventricle, the descending aorta to the
+    aorta.
+    """
+    parts = chambers(heart, points)
+    along, _, _ = root_frame(heart, points)
+    shape = np.zeros(points.x.shape, dtype=np.uint8)
+    for solid, name in (
+        (parts.lv_outer, "LV wall"),
+        (minimum(parts.rv, parts.rvot), "RV"),
+        (parts.ra, "RA"),
+        (parts.la, "LA"),
+        (np.minimum(parts.aorta, parts.descending), "aorta"),
+        (np.where(along < 0, parts.aorta, FAR_MM), "LV cavity"),
+        (parts.lv, "LV cavity"),
+    ):
+        shape[solid < 0] = STRUCTURES.index(name)
+    return shape
+
+
+def heart_scene(heart: Heart, points: Points) -> Scene:
+    """The four chambers, the great arteries and their valves at these positions of the heart frame."""
+    lv, lv_outer, aorta, la, ra, rv, rvot, descending = chambers(heart, points)
     blood = minimum(lv, aorta, la, ra, rv, rvot)
     organ = minimum(lv_outer, aorta - 3, la - 3, ra - 3, rv - 4.5, rvot - 3.5)
     return Scene(
@@ -155,6 +203,31 @@ def heart_scene(heart: Heart, points: Points) -> Scene:
 
 def arch_scene(heart: Heart, points: Points) -> Scene:
     """The aortic arch with its three branches, the right pulmonary artery and the left atrium, in the arch's frame."""
+    vessels, artery, atrium = arch_vessels(heart, points)
+    below = carve(np.minimum(artery, atrium), vessels.arch, 3.0)
+    blood = np.minimum(vessels.all, below)
+    nothing = np.full_like(blood, FAR_MM)
+    return Scene(blood_mm=blood, organ_mm=blood - np.float32(2.5), muscle_mm=nothing, leaflet_mm=nothing)
+
+
+def arch_structures(heart: Heart, points: Points) -> NDArray[np.uint8]:
+    """What of `STRUCTURES` lies at these positions of the arch's frame, of their shape."""
+    vessels, _, atrium = arch_vessels(heart, points)
+    shape = np.zeros(points.x.shape, dtype=np.uint8)
+    shape[carve(atrium, vessels.arch, 3.0) < 0] = STRUCTURES.index("LA")
+    shape[vessels.all < 0] = STRUCTURES.index("aorta")
+    return shape
+
+
+class ArchVessels(NamedTuple):
+    """Signed distances to the arch alone, and to it with its branches."""
+
+    arch: Field
+    all: Field
+
+
+def arch_vessels(heart: Heart, points: Points) -> tuple[ArchVessels, Field, Field]:
+    """The aortic arch with its three branches, the right pulmonary artery, the left atrium."""
     anatomy = heart.anatomy
     radius = anatomy.arch_radius_mm
     tube_mm = 0.8 * anatomy.aorta_radius_mm * (1 + 0.06 * heart.contraction)
@@ -171,11 +244,7 @@ def arch_scene(heart: Heart, points: Points) -> Scene:
     artery_z = centre_z - radius + 2.1 * tube_mm + 8
     artery = tube(points, np.array([-2.0, -60, artery_z]), np.array([2.0, 60, artery_z]), 0.75 * tube_mm)
     atrium = ellipsoid(points, (0, 0, artery_z + 34), np.array([20, 25, 17]) * anatomy.la_scale)
-    vessels = minimum(arch, *branches)
-    below = carve(np.minimum(artery, atrium), arch, 3.0)
-    blood = np.minimum(vessels, below)
-    nothing = np.full_like(blood, FAR_MM)
-    return Scene(blood_mm=blood, organ_mm=blood - np.float32(2.5), muscle_mm=nothing, leaflet_mm=nothing)
+    return ArchVessels(arch, minimum(arch, *branches)), artery, atrium
 
 
 def left_ventricle(heart: Heart, points: Points) -> tuple[Field, Field]:

@@ -20,7 +20,7 @@ from pydantic import Field as Limits
 from distill.contract import sha256_of_json
 from distill.terminal import progress
 from distill.vision.cache import cache_folder, cached_array
-from distill.vision.datasets.echo_anatomy import Anatomy, Heart, draw_anatomy
+from distill.vision.datasets.echo_anatomy import STRUCTURES, Anatomy, Heart, draw_anatomy
 from distill.vision.datasets.echo_physics import (
     NUM_BEAMS,
     Machine,
@@ -29,14 +29,19 @@ from distill.vision.datasets.echo_physics import (
     beam_image,
     ranges_mm,
     scan_convert,
+    screen_places,
     smooth_noise,
 )
 from distill.vision.datasets.echo_solids import Field
-from distill.vision.datasets.echo_views import VIEWS, View, beam_points, varied_pose
+from distill.vision.datasets.echo_views import VIEWS, Pose, View, beam_points, places_along, varied_pose
 from distill.vision.datasets.split import DatasetSettings, Split, SplitName
 from distill.vision.preprocess import Preprocess
+from distill.vision.tasks import IGNORED, TaskName
 
 GENERATOR_VERSION = 4
+MASKS_VERSION = 1
+SHADOW_DB = 20.0
+"""Loss of a beam from which on nobody could say what lies behind."""
 SIZE_PX = 112
 CLASS_NAMES = tuple(view.name for view in VIEWS)
 SPLITS: tuple[SplitName, ...] = ("train", "validation")
@@ -90,6 +95,27 @@ class EchoPhantom(DatasetSettings):
         return np.repeat(numbers, self.images_per_patient)
 
 
+class EchoPhantomMasks(EchoPhantom):
+    """The same pictures, of which every pixel's chamber, wall or vessel is to be told (`echo_anatomy.STRUCTURES`).
+
+    Not known (255) is what lies in a shadow that leaves the sector dark; what is outside it is background.
+    """
+
+    kind: Literal["echo-phantom-masks"] = "echo-phantom-masks"  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    @property
+    def task(self) -> TaskName:
+        """Segmentation."""
+        return "segmentation"
+
+    def load(self, split: SplitName, preprocess: Preprocess, *, cache: Path | None = None) -> Split:
+        """The images and masks of one split; arguments as `EchoPhantom.load`."""
+        views = super().load(split, preprocess, cache=cache)
+        masks = preprocess.resize_truths(cached_masks(self, split, cache or cache_folder()))
+        nothing = np.zeros(len(masks), dtype=np.int64)
+        return Split(views.images, nothing, STRUCTURES, views.groups, task=self.task, truth=masks)
+
+
 @dataclass(frozen=True)
 class Patient:
     """A virtual patient and the one who scans them.
@@ -131,13 +157,52 @@ def view_number(number: int | NDArray[np.int64], image: NDArray[np.int64]) -> ND
 
 def patient_images(config: EchoPhantom, split: SplitName, number: int) -> NDArray[np.uint8]:
     """All images of one patient, uint8 [images_per_patient, 112, 112]; `number` counts within the split."""
+    return np.stack([shot.image for shot in shots(config, split, number)])
+
+
+def patient_masks(config: EchoPhantom, split: SplitName, number: int) -> NDArray[np.uint8]:
+    """What each pixel of these images shows, uint8 of the same shape: an index into `STRUCTURES`, or 255."""
+    return np.stack([shot.mask() for shot in shots(config, split, number)])
+
+
+def shots(config: EchoPhantom, split: SplitName, number: int) -> "Iterator[Shot]":
+    """All pictures of one patient."""
     patient = draw_patient(random_stream(config.seed, split, number))
     views = view_number(number, np.arange(config.images_per_patient))
     streams = (random_stream(config.seed, split, number, image) for image in range(config.images_per_patient))
-    return np.stack([draw_image(rng, patient, VIEWS[view]) for rng, view in zip(streams, views, strict=True)])
+    return (draw_shot(rng, patient, VIEWS[view]) for rng, view in zip(streams, views, strict=True))
 
 
-def draw_image(rng: np.random.Generator, patient: Patient, view: View) -> NDArray[np.uint8]:
+@dataclass(frozen=True)
+class Shot:
+    """One picture of a patient, and what it was made of."""
+
+    image: NDArray[np.uint8]
+    view: View
+    heart: Heart
+    pose: Pose
+    machine: Machine
+    window: Window
+    apex_px: tuple[float, float]
+
+    def mask(self) -> NDArray[np.uint8]:
+        """What each pixel shows, uint8 [112, 112]: an index into `STRUCTURES`; 255 in the shadow of ribs and lung.
+
+        The solids are cut at the pixels' own places, not on the grid of the beams.
+        """
+        half_angle, depth_mm = self.machine.half_angle_rad, self.pose.depth_mm
+        sector, depths, angles = screen_places(half_angle, depth_mm, size_px=SIZE_PX, apex_px=self.apex_px)
+        places = places_along(self.pose, depths, angles)
+        shown = self.view.structures(self.heart, places)
+        beams = np.linspace(-half_angle, half_angle, NUM_BEAMS)
+        loss_db = np.interp(angles, beams, self.window.beam_loss_db) * np.clip((depths - 8) / 25, 0, 1)
+        shown[loss_db > SHADOW_DB] = IGNORED
+        mask = np.zeros((SIZE_PX, SIZE_PX), dtype=np.uint8)
+        mask[sector] = shown
+        return mask
+
+
+def draw_shot(rng: np.random.Generator, patient: Patient, view: View) -> Shot:
     """One picture of a patient: a moment of the heart beat, a hand that holds the probe, a setting, a window."""
     heart = draw_heart(rng, patient.anatomy)
     pose = varied_pose(rng, view.pose(heart), spread=view.pose_spread)
@@ -146,7 +211,8 @@ def draw_image(rng: np.random.Generator, patient: Patient, view: View) -> NDArra
     points = beam_points(pose, ranges_mm(pose.depth_mm), angles_rad(machine.half_angle_rad))
     picture = beam_image(rng, view.scene(heart, points), machine, window, depth_mm=pose.depth_mm, liver=view.liver)
     apex_px = (rng.uniform(-3, 6), SIZE_PX / 2 + rng.normal(0, 2))
-    return scan_convert(picture, machine.half_angle_rad, pose.depth_mm, size_px=SIZE_PX, apex_px=apex_px)
+    image = scan_convert(picture, machine.half_angle_rad, pose.depth_mm, size_px=SIZE_PX, apex_px=apex_px)
+    return Shot(image, view, heart, pose, machine, window, apex_px)
 
 
 def draw_heart(rng: np.random.Generator, anatomy: Anatomy) -> Heart:
@@ -207,6 +273,13 @@ def generate(config: EchoPhantom, split: SplitName) -> NDArray[np.uint8]:
     return np.concatenate(list(with_progress(patients, count, f"generating {split} images")))[..., None]
 
 
+def generate_masks(config: EchoPhantom, split: SplitName) -> NDArray[np.uint8]:
+    """The mask of every image of one split, uint8 [N, 112, 112], as `generate` orders them."""
+    count = config.patients(split)
+    patients = (patient_masks(config, split, number) for number in range(count))
+    return np.concatenate(list(with_progress(patients, count, f"generating {split} masks")))
+
+
 def with_progress(items: Iterator[NDArray[np.uint8]], count: int, title: str) -> Iterator[NDArray[np.uint8]]:
     """Pass items on while a bar on stderr shows how far they are."""
     with progress(unit="patients") as display:
@@ -218,5 +291,15 @@ def with_progress(items: Iterator[NDArray[np.uint8]], count: int, title: str) ->
 
 def cached_images(config: EchoPhantom, split: SplitName, folder: Path) -> NDArray[np.uint8]:
     """The images of a split from the cache if it holds them unharmed, else generated and put there if possible."""
-    key = sha256_of_json([config.model_dump(mode="json"), GENERATOR_VERSION, np.__version__, split])
-    return cached_array(folder / f"echo-phantom-{key[:16]}.array", lambda: generate(config, split))
+    return cached_array(folder / f"echo-phantom-{_key(config, split)}.array", lambda: generate(config, split))
+
+
+def cached_masks(config: EchoPhantom, split: SplitName, folder: Path) -> NDArray[np.uint8]:
+    """The masks of a split, kept as its images are."""
+    name = f"echo-phantom-masks-{MASKS_VERSION}-{_key(config, split)}.array"
+    return cached_array(folder / name, lambda: generate_masks(config, split))
+
+
+def _key(config: EchoPhantom, split: SplitName) -> str:
+    drawn = EchoPhantom(**config.model_dump(exclude={"kind"})).model_dump(mode="json")
+    return sha256_of_json([drawn, GENERATOR_VERSION, np.__version__, split])[:16]

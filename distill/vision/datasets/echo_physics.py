@@ -173,18 +173,26 @@ def scan_convert(
     """
     from scipy import ndimage
 
+    sector, depths, angles = screen_places(half_angle_rad, depth_mm, size_px=size_px, apex_px=apex_px)
+    sample = depths * np.float32(NUM_SAMPLES / depth_mm) - np.float32(0.5)
+    beam = (angles / np.float32(half_angle_rad) + 1) * np.float32((NUM_BEAMS - 1) / 2)
+    screen = np.zeros((size_px, size_px), dtype=np.uint8)
+    shown = ndimage.map_coordinates(picture, [sample, beam], order=1, mode="nearest")
+    screen[sector] = np.rint(shown * 255).astype(np.uint8)
+    return screen
+
+
+def screen_places(
+    half_angle_rad: float, depth_mm: float, *, size_px: int, apex_px: tuple[float, float]
+) -> tuple[NDArray[np.bool_], Field, Field]:
+    """Which pixels of a screen belong to the sector, and the depth in mm and the angle of each of those."""
     row, column = np.mgrid[0:size_px, 0:size_px].astype(np.float32)
     row, column = row - np.float32(apex_px[0]), column - np.float32(apex_px[1])
     mm_per_px = depth_mm / (size_px - 2 - apex_px[0])
     depths = np.hypot(row, column) * np.float32(mm_per_px)
     angles = np.arctan2(column, row)
     sector = (depths < depth_mm) & (depths > 3) & (np.abs(angles) < half_angle_rad) & (row > 0)
-    sample = depths[sector] * np.float32(NUM_SAMPLES / depth_mm) - np.float32(0.5)
-    beam = (angles[sector] / np.float32(half_angle_rad) + 1) * np.float32((NUM_BEAMS - 1) / 2)
-    screen = np.zeros((size_px, size_px), dtype=np.uint8)
-    shown = ndimage.map_coordinates(picture, [sample, beam], order=1, mode="nearest")
-    screen[sector] = np.rint(shown * 255).astype(np.uint8)
-    return screen
+    return sector, depths[sector], angles[sector]
 
 
 def across_beam(distance_mm: Field, depths_mm: Field) -> Field:

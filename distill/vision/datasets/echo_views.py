@@ -8,8 +8,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from distill.vision.datasets.echo_anatomy import Heart, Scene, arch_scene, heart_scene
+from distill.vision.datasets.echo_anatomy import (
+    Heart,
+    Scene,
+    arch_scene,
+    arch_structures,
+    heart_scene,
+    heart_structures,
+)
 from distill.vision.datasets.echo_solids import Field, Points, Vector, direction, unit
 
 
@@ -37,6 +45,7 @@ class View:
     Attributes:
         pose: the textbook position of the probe for a heart.
         scene: the solids that this view cuts.
+        structures: which of them a pixel of a mask belongs to.
         liver: whether the beam comes through the liver (else through the chest wall).
         pose_spread: how far the hand strays from the textbook position, relative to the other views.
     """
@@ -46,6 +55,7 @@ class View:
     scene: Callable[[Heart, Points], Scene] = heart_scene
     liver: bool = False
     pose_spread: float = 1.0
+    structures: Callable[[Heart, Points], NDArray[np.uint8]] = heart_structures
 
 
 def looking(origin_mm: Vector, target_mm: Vector, right: Vector, depth_mm: float) -> Pose:
@@ -110,7 +120,7 @@ VIEWS: tuple[View, ...] = (
     View("a4c", apical(4, (-11.0, -6.0, -10.0))),
     View("a5c", apical(12, (-10.0, 14.0, -6.0))),
     View("subcostal", subcostal, liver=True, pose_spread=1.3),
-    View("suprasternal", suprasternal, scene=arch_scene, pose_spread=1.3),
+    View("suprasternal", suprasternal, scene=arch_scene, pose_spread=1.3, structures=arch_structures),
 )
 
 
@@ -140,3 +150,11 @@ def beam_points(pose: Pose, ranges_mm: Field, angles_rad: Field) -> Points:
     ways = np.cos(angles_rad)[None] * pose.ahead[:, None] + np.sin(angles_rad)[None] * pose.right[:, None]
     x, y, z = (ranges_mm[:, None] * way[None] + origin for way, origin in zip(ways, pose.origin_mm, strict=True))
     return Points(x.astype(np.float32), y.astype(np.float32), z.astype(np.float32))
+
+
+def places_along(pose: Pose, depths_mm: Field, angles_rad: Field) -> Points:
+    """Where single samples lie, each at its own depth and angle: float32 of their common shape."""
+    along, aside = depths_mm * np.cos(angles_rad), depths_mm * np.sin(angles_rad)
+    rows = zip(pose.ahead, pose.right, pose.origin_mm, strict=True)
+    x, y, z = ((along * ahead + aside * right + origin).astype(np.float32) for ahead, right, origin in rows)
+    return Points(x, y, z)

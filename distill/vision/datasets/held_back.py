@@ -17,6 +17,7 @@ from distill.vision.datasets.duplicates import Fingerprints
 from distill.vision.datasets.image_files import ImageFiles
 from distill.vision.datasets.split import DatasetSettings, Split, SplitName
 from distill.vision.preprocess import Preprocess
+from distill.vision.tasks import TaskName
 
 if TYPE_CHECKING:
     from distill.vision.datasets import DatasetConfig
@@ -43,6 +44,11 @@ class HeldBack(DatasetSettings):
         """The other data set's."""
         return self.of.channels
 
+    @property
+    def task(self) -> TaskName:
+        """The other data set's."""
+        return self.of.task
+
     def load(self, split: SplitName, preprocess: Preprocess) -> Split:
         """One side of the training split; raises UsageError if a class has too few patients (or images) for both."""
         whole = self.of.load("train", preprocess)
@@ -63,6 +69,8 @@ def _part(whole: Split, positions: NDArray[np.int64]) -> Split:
         labels=whole.labels[positions],
         class_names=whole.class_names,
         groups=of(whole.groups),
+        task=whole.task,
+        truth=None if whole.truth is None else whole.truth[positions],
         names=None if whole.names is None else tuple(whole.names[position] for position in positions),
         remarks=whole.remarks,
         clips=of(whole.clips),

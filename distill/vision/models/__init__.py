@@ -18,6 +18,7 @@ from distill.vision.factory import find_factory
 from distill.vision.models import (
     cifar,
     deit,
+    dense,
     edgenext,
     efficientformer_v2,
     efficientnet_lite,
@@ -35,9 +36,10 @@ from distill.vision.models import (
 )
 from distill.vision.models.from_timm import FromTimm, create
 from distill.vision.preprocess import Preprocess
+from distill.vision.tasks import TASKS, Task
 
 Builder = Callable[[int], nn.Module]
-"""Number of classes -> a freshly initialised network."""
+"""Number of classes (of depth 1) -> a freshly initialised network."""
 
 MODELS: dict[str, Builder] = {
     "mobilenet_v3_small": mobilenet_v3.mobilenet_v3_small,
@@ -87,7 +89,10 @@ class ImageClassifier(nn.Module):
         self.register_buffer("inverse_std", 1 / std, persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images float32 [B, C, H, W] in [0, 1], C as in `preprocess` -> logits [B, classes]."""
+        """Images float32 [B, C, H, W] in [0, 1], C as in `preprocess` -> logits [B, classes].
+
+        A network for every pixel answers [B, classes, H, W], or metres [B, 1, H, W].
+        """
         logits = self.network((images - self.mean) * self.inverse_std)
         return logits if self.temperature == 1.0 else logits / self.temperature
 
@@ -98,7 +103,8 @@ def build(name: str, *, num_classes: int, preprocess: Preprocess) -> ImageClassi
     A network of timm's that is made for one size of images, such as a vision transformer, is made for this one.
 
     Args:
-        name: a key of `MODELS`, `timm:NAME`, `torchvision:NAME` or `python:package.module:factory`.
+        name: a key of `MODELS`, `timm:NAME`, `torchvision:NAME`, `smp:ARCHITECTURE:ENCODER` or
+            `python:package.module:factory`.
         num_classes: width of the output.
         preprocess: what its input looks like.
 
@@ -115,15 +121,18 @@ def build(name: str, *, num_classes: int, preprocess: Preprocess) -> ImageClassi
     return ImageClassifier(network, preprocess)
 
 
-def try_on_two_images(name: str, preprocess: Preprocess) -> None:
+def try_on_two_images(name: str, preprocess: Preprocess, task: Task = TASKS["classification"]) -> None:
     """Show a freshly built network two images as training and validation will; leaves torch's random state as it was.
 
     Raises:
-        UsageError: no such network, it fails on images of this size, or it does not answer with one row of logits each.
+        UsageError: no such network, it fails on images of this size, or it does not answer as the task asks: with one
+            row of logits for each, or with a map of each.
     """
     size = preprocess.size_px
     with torch.random.fork_rng(devices=[]), torch.no_grad():
-        model = build(name, num_classes=2, preprocess=preprocess)
+        outputs = task.num_outputs or 2
+        model = build(name, num_classes=outputs, preprocess=preprocess)
+        expected = (2, *task.output_shape(outputs, size))
         images = torch.rand(2, *preprocess.input_shape)
         for training in (True, False):
             try:
@@ -132,11 +141,15 @@ def try_on_two_images(name: str, preprocess: Preprocess) -> None:
                 published = published_input(name).size_px
                 hint = f" It was made for {published} px: --set image.size_px={published}." if published != size else ""
                 raise UsageError(f"{name} fails on images of {size}x{size}: {_words(error)}.{hint}") from error
-            if not isinstance(answer, Tensor) or answer.ndim != 2 or len(answer) != 2:
+            fits = isinstance(answer, Tensor) and (answer.shape == expected if task.is_dense else answer.ndim == 2)
+            if not isinstance(answer, Tensor) or not fits or len(answer) != 2:
                 shape = f"a tensor {list(answer.shape)}" if isinstance(answer, Tensor) else f"a {type(answer).__name__}"
-                raise UsageError(
-                    f"{name} answers two images with {shape}; expected logits [2, classes]. It is no image classifier."
+                remedy = (
+                    f"Networks for {task.name}: {', '.join(dense.NETWORKS)}, smp:ARCHITECTURE:ENCODER."
+                    if task.is_dense
+                    else "It is no image classifier."
                 )
+                raise UsageError(f"{name} answers two images with {shape}; expected {task.answer}. {remedy}")
 
 
 def _words(error: Exception) -> str:
@@ -208,19 +221,23 @@ def builder(name: str, *, size_px: int | None = None) -> Builder:
         name: as `build` takes it.
         size_px: of the images, for networks that are made for one size; None = the published one.
     """
-    if name in MODELS:
-        make = MODELS[name]
+    known = MODELS | dense.NETWORKS
+    if name in known:
+        make = known[name]
         return partial(make, size_px=size_px) if isinstance(make, FromTimm) else make
     library, separator, inner = name.partition(":")
     if separator and library == "timm":
         return _from_timm(inner, size_px)
     if separator and library == "torchvision":
         return _from_torchvision(inner)
+    if separator and library == "smp":
+        return dense.library.named(inner)
     if separator and library == "python":
         return find_factory(inner)
     raise UsageError(
-        f"unknown model {name!r}{did_you_mean(name, MODELS)} Known: {', '.join(MODELS)}; "
-        "any other as timm:NAME, torchvision:NAME or python:package.module:factory."
+        f"unknown model {name!r}{did_you_mean(name, known)} Known: {', '.join(MODELS)}; "
+        f"for masks and depth {', '.join(dense.NETWORKS)}; "
+        "any other as timm:NAME, torchvision:NAME, smp:ARCHITECTURE:ENCODER or python:package.module:factory."
     )
 
 

@@ -40,7 +40,7 @@ def stage_ends(network: nn.Module) -> tuple[str, ...]:
         return tuple(point.post for point in network.tap_points.stage_ends)
     if isinstance(network, HasStages):
         return network.stage_end_paths
-    ends = _of_timm(network) or _measured(network)
+    ends = _of_timm(network) or measured(network)
     if len(ends) < 2:
         parts = ", ".join(path for path, _ in network.named_children())
         raise UsageError(
@@ -60,7 +60,8 @@ def _of_timm(network: nn.Module) -> tuple[str, ...]:
     return _last_of_each((entry["module"], entry["reduction"]) for entry in blocks)
 
 
-def _measured(network: nn.Module) -> tuple[str, ...]:
+def measured(network: nn.Module) -> tuple[str, ...]:
+    """Of a network's parts the last at each resolution, by a call in eval mode; none if it cannot be called so."""
     sizes: list[tuple[str, Tensor]] = []
 
     def note(path: str, output: object) -> None:

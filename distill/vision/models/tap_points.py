@@ -49,6 +49,13 @@ class HasTapPoints(Protocol):
         ...
 
 
+@runtime_checkable
+class HasPooledPath(Protocol):
+    """A network that knows what its answer is read from, in place of a vector that goes into a classifier."""
+
+    pooled_path: str
+
+
 def points_of_stages(stem: Point, stages: Sequence[Sequence[Point]], pooled: str) -> TapPoints:
     """The points of a network whose blocks are given stage by stage."""
     blocks = tuple(point for stage in stages for point in stage)

@@ -75,6 +75,7 @@ def result(
         finished=True,
     )
     card = Card(
+        task="classification",
         model=model,
         class_names=("a",),
         preprocess=Preprocess(size_px=8, channels=1, mean=(0.5,), std=(0.5,)),

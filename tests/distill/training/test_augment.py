@@ -2,12 +2,14 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 
 from distill.config import Augment, ColourJitter, Erasing, RandAugment, RandomResizedCrop, TrivialAugment
 from distill.training.augment import (
     LEVELS,
+    MOVING,
     OPERATIONS,
     SIGNED,
     Draws,
@@ -16,6 +18,7 @@ from distill.training.augment import (
     rectangles,
     resized_crops,
     strength,
+    truths,
     views,
 )
 
@@ -173,3 +176,54 @@ def test_erasing_paints_as_many_rectangles_of_the_right_size_as_asked() -> None:
     assert black[hit].mean() == pytest.approx(0.3, abs=0.01)
     assert 0.15 < black[hit].min()
     assert black[hit].max() < 0.47
+
+
+def planted(count: int = 40, size: int = 24) -> tuple[Tensor, Tensor]:
+    """Pictures uint8 [count, size, size, 1] of blocks, and of each pixel the class that its brightness tells."""
+    blocks = torch.randint(0, 6, (count, 6, 6), generator=torch.Generator().manual_seed(3))
+    classes = blocks.repeat_interleave(size // 6, 1).repeat_interleave(size // 6, 2).to(torch.uint8)
+    return (40 * classes + 20)[..., None], classes
+
+
+@pytest.mark.parametrize(
+    "augment",
+    [
+        Augment(crop_padding_px=5, horizontal_flip=True),
+        Augment(policy=RandAugment(operations=3, magnitude=20)),
+        Augment(erasing=Erasing(pictures=1.0)),
+    ],
+)
+def test_a_mask_moves_with_its_picture_and_is_unknown_where_there_is_none(augment: Augment) -> None:
+    pixels, classes = planted()
+    draws = draw(augment, len(pixels), torch.Generator().manual_seed(4))
+    if augment.policy is not None:  # of which only the moving ones leave the brightness as it is
+        moving = torch.tensor([OPERATIONS.index(name) for name in MOVING])
+        draws = Draws({**draws.values, "operation": moving[draws["operation"] % len(moving)]})
+    shown = views(pixels, augment, draws)[..., 0]
+    truth = truths(classes, augment, draws, unknown=255)
+    unknown = truth == 255
+    assert 0.01 < unknown.float().mean() < 0.7
+    assert not shown[unknown].any()
+    assert torch.equal(shown[~unknown], 40 * truth[~unknown] + 20)
+
+
+def test_a_mask_grows_with_a_part_of_its_picture_and_has_no_class_between_two() -> None:
+    pixels, classes = planted(size=48)
+    augment = Augment(resized_crop=RandomResizedCrop(min_area=0.2))
+    draws = draw(augment, len(pixels), torch.Generator().manual_seed(4))
+    shown = views(pixels, augment, draws)[..., 0]
+    truth = truths(classes, augment, draws, unknown=255)
+    assert truth.unique().tolist() == list(range(6))
+    inner = F.max_pool2d(truth[:, None].float(), 5, 1, 2) == -F.max_pool2d(-truth[:, None].float(), 5, 1, 2)
+    inner[..., :3], inner[..., -3:], inner[..., :3, :], inner[..., -3:, :] = False, False, False, False  # of the part
+    assert inner.float().mean() > 0.1
+    assert torch.equal(shown[inner[:, 0]], 40 * truth[inner[:, 0]] + 20)
+
+
+def test_metres_move_unrounded() -> None:
+    metres = torch.rand(8, 12, 12) + 1
+    augment = Augment(crop_padding_px=2, horizontal_flip=True)
+    moved = truths(metres, augment, draw(augment, 8, torch.Generator().manual_seed(0)), unknown=0.0)
+    assert moved.dtype == torch.float32
+    for before, after in zip(metres, moved, strict=True):
+        assert set(after[after > 0].tolist()) <= set(before.flatten().tolist())

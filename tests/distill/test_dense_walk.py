@@ -1,0 +1,116 @@
+"""Segmentation through the one loop: data, teacher, student, card; and what is refused before any work."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distill import checkpoint
+from distill.checkpoint import SegmentationMetrics
+from distill.config import RunConfig, parse
+from distill.errors import UsageError
+from distill.train import train
+from distill.vision.datasets.echo_anatomy import STRUCTURES
+from tests.conftest import MakeOnce
+
+TRAINING = {"epochs": 2, "batch_size": 4, "augment": {"crop_padding_px": 2}}
+
+
+def segmentation(**changes: Any) -> RunConfig:
+    """A student with a teacher that has an auxiliary head, on a handful of masks."""
+    raw = {
+        "name": "masks",
+        "dataset": {
+            "kind": "echo-phantom-masks",
+            "train_patients": 2,
+            "validation_patients": 1,
+            "images_per_patient": 6,
+        },
+        "image": {"size_px": 32},
+        "model": "lraspp_mobilenet_v3_small",
+        "teacher": {
+            "kind": "train",
+            "model": "deeplabv3_mobilenet_v3_large",
+            "training": TRAINING,
+        },
+        "method": {"kind": "hinton_kd"},
+        "training": TRAINING,
+    }
+    return parse(json.dumps(raw | changes), source="test")
+
+
+@pytest.fixture
+def walked(make_once: MakeOnce) -> Path:
+    """The folder of a finished run, beside that of its teacher."""
+    return make_once("dense-walk", lambda path: train(segmentation(), path / "masks"))
+
+
+def test_a_run_leaves_a_card_that_knows_its_task_and_its_measures(walked: Path) -> None:
+    card = checkpoint.load(walked / "masks").card
+    assert card.task == "segmentation"
+    assert card.class_names == STRUCTURES
+    training = card.training
+    assert training is not None
+    assert training.finished
+    assert isinstance(training.best, SegmentationMetrics)
+    assert len(training.best.class_iou) == len(STRUCTURES)
+    assert training.validation is not None
+    assert training.validation.metrics == training.best
+    assert training.data.train_images == ()
+    rows = [json.loads(line) for line in (walked / "masks" / "metrics.jsonl").read_text().splitlines()]
+    assert training.best.miou == max(row["miou"] for row in rows)
+    assert set(rows[0]["losses"]) == {"soft", "label"}
+
+
+def test_a_head_that_only_training_needs_learns_beside_the_other(walked: Path) -> None:
+    (teacher,) = walked.glob("teacher-*")
+    rows = [json.loads(line) for line in (teacher / "metrics.jsonl").read_text().splitlines()]
+    assert set(rows[0]["losses"]) == {"label", "auxiliary"}
+    assert rows[1]["losses"]["auxiliary"] < rows[0]["losses"]["auxiliary"]
+
+
+def test_a_killed_run_ends_with_the_same_weights(walked: Path, tmp_path: Path) -> None:
+    class Killed(Exception):
+        pass
+
+    def kill(state: object) -> None:
+        raise Killed
+
+    (teacher,) = walked.glob("teacher-*")
+    config = segmentation(teacher={"kind": "checkpoint", "path": str(teacher)})
+    whole = train(config, tmp_path / "whole")
+    with pytest.raises(Killed):
+        train(config, tmp_path / "killed", watch=kill)
+    assert train(config, tmp_path / "killed", resume=True).weights_sha256 == whole.weights_sha256
+
+
+def test_a_teacher_of_another_task_is_refused(walked: Path, tmp_path: Path) -> None:
+    views = {"kind": "echo-phantom", "train_patients": 2, "validation_patients": 1, "images_per_patient": 10}
+    config = segmentation(
+        dataset=views, model="mobilenet_v3_small", teacher={"kind": "checkpoint", "path": str(walked / "masks")}
+    )
+    with pytest.raises(UsageError, match="was trained for segmentation, the data set asks for classification"):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": "mobilenet_v3_small"}, r"expected logits \[2, classes, height, width\]\. Networks for segmentation"),
+        ({"method": {"kind": "dist"}}, "method dist is for classification; the data set asks for segmentation"),
+        (
+            {"training": TRAINING | {"augment": {"mixup": 1.0}}},
+            r"training\.augment\.mixup is for classifiers of pictures",
+        ),
+        ({"training": TRAINING | {"label_smoothing": 0.1}}, "training.label_smoothing is for classifiers"),
+        ({"teacher": {"kind": "logits", "path": "a.npy"}}, "a teacher of kind logits answers for pictures"),
+    ],
+)
+def test_what_is_for_pictures_alone_is_refused_before_any_work(
+    changes: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        train(segmentation(**changes), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
