@@ -12,6 +12,7 @@ from ai_edge_quantizer.recipe_manager import RecipeManager
 from distill.errors import WorkFailed
 from export.artifact.manifest import PrecisionName
 from export.artifact.runner import Batch
+from export.formats.litert.floats import stay_float
 from export.quantize.ranges import CalibratorName, Histogram
 from export.quantize.recipe import OperationName, QuantizationRecipe
 
@@ -106,12 +107,16 @@ def _rules(content: bytes, precision: PrecisionName, recipe: QuantizationRecipe)
         floats = [kind for name in recipe.float_operations for kind in _KINDS[name]]
         for kind in (_EVERY.INPUT, _EVERY.OUTPUT, *floats):
             rules.add_quantization_config(".*", kind, algorithm_key=_Algorithm.NO_QUANTIZE)
+        for result in stay_float(content):
+            _leave_in_float(rules, result)
     for layer in recipe.float_layers:
         for result in results_of(content, layer):
-            rules.add_quantization_config(
-                re.escape(result) + ";", _EVERY.ALL_SUPPORTED, algorithm_key=_Algorithm.NO_QUANTIZE
-            )
+            _leave_in_float(rules, result)
     return rules.get_quantization_recipe()
+
+
+def _leave_in_float(rules: RecipeManager, result: str) -> None:
+    rules.add_quantization_config(re.escape(result) + ";", _EVERY.ALL_SUPPORTED, algorithm_key=_Algorithm.NO_QUANTIZE)
 
 
 def results_of(content: bytes, layer: str) -> list[str]:

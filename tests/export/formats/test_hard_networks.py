@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -15,8 +16,10 @@ from distill.errors import WorkFailed
 from distill.vision.models import ImageClassifier
 from export.artifact import manifest as manifests
 from export.artifact.manifest import Manifest
+from export.artifact.runner import open_runner, run_all
 from export.convert import convert
 from export.formats import Target
+from export.formats.litert.floats import Model
 from export.proof.evidence import Evidence, eager_logits
 
 # Converters warn of their insides.
@@ -69,6 +72,30 @@ class Resized(Base):
         return self.head(F.normalize(h.mean((2, 3)), dim=1) + h.square().amax((2, 3)))
 
 
+class Quotient(Base):
+    """Divides by a sum that pictures make large or small, as linear attention does."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.features(x)
+        return self.head((h / (h.sum(1, keepdim=True) + 1e-3)).mean((2, 3)))
+
+
+class Tokens(Base):
+    """A transformer's block: a token of its own before all others, layer normalisation, attention."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.own = nn.Parameter(torch.randn(1, 1, 8))
+        self.layer_norm, self.mixed = nn.LayerNorm(8), nn.Linear(8, 24)
+
+    def forward(self, x: Tensor) -> Tensor:
+        own = self.own.expand(len(x), -1, -1)
+        h = torch.cat([own, F.avg_pool2d(self.features(x), 2).flatten(2).mT], 1)
+        q, k, v = self.mixed(self.layer_norm(h)).chunk(3, -1)
+        h = h + (q @ k.mT).softmax(-1) @ v
+        return self.head(h[:, 1:].mean(1))
+
+
 class Branches(Base):
     def forward(self, x: Tensor) -> Tensor:
         h = self.features(x).mean((2, 3))
@@ -114,6 +141,25 @@ def make(checkpoint: Checkpoint, evidence: Evidence, tmp_path: Path) -> Make:
 def test_its_logits_are_eagers(make: Make, network: type[Base], format: str) -> None:
     _, manifest = make(network(), format)
     assert (manifest.parity.verdict, manifest.parity.top1_agreement) == ("pass", 1.0)
+
+
+@pytest.mark.parametrize("network", [Quotient, Tokens], ids=lambda value: value.__name__)
+@pytest.mark.parametrize("precision", ["int8", "int16x8"])
+def test_whatever_is_divided_by_stays_float_and_answers_are_numbers_of_any_picture(
+    make: Make, network: type[Base], precision: str
+) -> None:
+    folder, manifest = make(network(), "litert", precision, allow_loss=True)
+    content = (folder / "model.tflite").read_bytes()
+    model = Model(content)
+    divisions = [each for each in model.operations if each.name in ("DIV", "RSQRT")]
+    assert divisions
+    assert all(model.is_float(index) for each in divisions for index in each.inputs)
+    assert sum(each.name in ("CONV_2D", "FULLY_CONNECTED") for each in model.operations) >= 3
+    dark = np.full((1, *manifest.preprocess.input_shape), 1e-3, np.float32)
+    logits = run_all(open_runner(folder, manifest, threads=1), np.concatenate([dark, 1 - dark]), batch_sizes=(1,))
+    assert np.isfinite(logits).all()
+    assert manifest.parity.top1_agreement is not None
+    assert manifest.parity.top1_agreement > 0.9
 
 
 def test_enlarging_to_whole_pixels_stays_the_runtimes_own_operation(make: Make) -> None:
