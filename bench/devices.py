@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from bench.android.options import PhoneOptions, open_phones
+from bench.answers.options import AccuracyOptions
 from bench.cpu.options import HostOptions, open_cpu
 from bench.cuda.device import CudaOptions, open_cuda
 from bench.session.device import DeviceBench
@@ -17,12 +18,14 @@ class Options:
 
     Attributes:
         timeout_s: seconds one process may take.
+        accuracy: what is asked about accuracy, of any of them.
         host: what is asked of this machine; phones do not look at it.
         phone: what is asked of phones; nobody else looks at it.
         cuda: what is asked of GPUs, beside what is asked of this machine.
     """
 
     timeout_s: float = 120.0
+    accuracy: AccuracyOptions = field(default_factory=AccuracyOptions)
     host: HostOptions = field(default_factory=HostOptions)
     phone: PhoneOptions = field(default_factory=PhoneOptions)
     cuda: CudaOptions = field(default_factory=CudaOptions)
@@ -37,13 +40,16 @@ class DeviceEntry:
 
 
 DEVICES: dict[str, DeviceEntry] = {
-    "cpu": DeviceEntry(lambda options: open_cpu(options.host, timeout_s=options.timeout_s), is_this_machine=True),
+    "cpu": DeviceEntry(
+        lambda options: open_cpu(options.host, options.accuracy, timeout_s=options.timeout_s), is_this_machine=True
+    ),
     "android": DeviceEntry(
-        lambda options: open_phones(options.phone, limits=Limits(), timeout_s=options.timeout_s),
+        lambda options: open_phones(options.phone, options.accuracy, limits=Limits(), timeout_s=options.timeout_s),
         is_this_machine=False,
     ),
     "cuda": DeviceEntry(
-        lambda options: open_cuda(options.host, options.cuda, timeout_s=options.timeout_s), is_this_machine=True
+        lambda options: open_cuda(options.host, options.accuracy, options.cuda, timeout_s=options.timeout_s),
+        is_this_machine=True,
     ),
 }
 

@@ -12,6 +12,9 @@ from rich.markup import escape
 
 from bench.android.options import PhoneOptions
 from bench.android.sustained import per_minute
+from bench.answers.options import AccuracyOptions
+from bench.answers.words import in_words
+from bench.compare.conditions import what
 from bench.compare.speed_up import compare
 from bench.cpu.device import LAUNCHES
 from bench.cpu.options import INTERVAL_PERCENT, HostOptions
@@ -50,7 +53,9 @@ def measure(
     interval_percent: Annotated[
         float, typer.Option(help="Sample until a launch knows its median to ± this.", min=0.1, max=50)
     ] = INTERVAL_PERCENT,
-    accuracy: Annotated[int, typer.Option(help="Held-out images to run through each artifact, too.", min=0)] = 0,
+    accuracy: Annotated[
+        int, typer.Option(help="Held-out pictures that each answers there; on phones as files.", min=0)
+    ] = 0,
     data: Annotated[
         Path | None, typer.Option(help="Where the held-out images lie now, if they were moved.", show_default=False)
     ] = None,
@@ -65,6 +70,9 @@ def measure(
     sustained: Annotated[str | None, typer.Option(help="Phones: run each without a pause, e.g. 10m.")] = None,
     allow_hot: Annotated[bool, typer.Option(help="Phones: measure even if it does not cool down.")] = False,
     fixed_performance: Annotated[bool, typer.Option(help="Phones: hold the clocks at a level it can keep up.")] = False,
+    repeat: Annotated[
+        int, typer.Option(help="Phones: calls with one input in each launch; do all outputs agree?", min=1)
+    ] = PhoneOptions.repeat,
     engines: Annotated[str, typer.Option(help="GPU: what runs the models.")] = CudaOptions.engines,
     precisions: Annotated[str, typer.Option(help="GPU: fp32, tf32, bf16, fp16.")] = CudaOptions.precisions,
     l2: Annotated[str, typer.Option(help="GPU: its L2 cache before a call, warm or cold.")] = CudaOptions.l2,
@@ -75,14 +83,17 @@ def measure(
 
     Each runs in its own process; every finished row is one line of the journal, with its raw samples.
     """
-    phone = PhoneOptions(adb, serial, all_devices, instrument, launches, allow_hot, fixed_performance, sustained)
-    host = HostOptions(launches, seed, interval_percent, accuracy, data, memory_limit_mb)
+    phone = PhoneOptions(
+        adb, serial, all_devices, instrument, launches, allow_hot, fixed_performance, sustained, repeat
+    )
+    answers = AccuracyOptions(accuracy, data, out.parent / "answers")
+    host = HostOptions(launches, seed, interval_percent, memory_limit_mb)
     cuda = CudaOptions(engines, precisions, l2, copy_input)
     entry = find_device(device)
     refuse_without_effect(phone if entry.is_this_machine else host, device)
     if device != "cuda":
         refuse_without_effect(cuda, device)
-    bench = entry.open(Options(timeout, host, phone, cuda))
+    bench = entry.open(Options(timeout, answers, host, phone, cuda))
     batches, thread_counts = whole_numbers(batch, "--batch"), whole_numbers(threads, "--threads")
     if entry.is_this_machine:
         within_cores(thread_counts)
@@ -99,6 +110,7 @@ def measure(
         show_table(compare(rows))
         if sustained is not None:
             tell_minutes(rows)
+        tell_answers(rows)
         product(out, f"python -m bench report --measurements {out}")
     raise_failures(rows, todo.not_measured, out)
 
@@ -135,6 +147,15 @@ def tell_minutes(rows: Sequence[Measurement]) -> None:
         medians = [f"{minute.median_ms:.3f}" for minute in per_minute(row.samples_ms)]
         name = f"{row.subject.name} {row.subject.format} {row.subject.precision}"
         say(f"{escape(name)}, median ms by minute: {' '.join(medians) or 'none'}")
+
+
+def tell_answers(rows: Sequence[Measurement]) -> None:
+    """What held-out pictures say of each row that answered some."""
+    for row in rows:
+        if row.answered is not None:
+            say(escape(f"{what(row)}: {in_words(row.answered)}"))
+        elif row.measured_note:
+            say(f"[yellow]no accuracy:[/] {escape(what(row))}: {escape(row.measured_note)}")
 
 
 def refuse_without_effect(options: PhoneOptions | HostOptions | CudaOptions, device: str) -> None:

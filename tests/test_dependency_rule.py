@@ -34,6 +34,7 @@ ROOMS = {
         "session",
         "protocol",
         "instruments",
+        "answers",
         "cpu",
         "cuda",
         "android",

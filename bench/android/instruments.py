@@ -19,6 +19,7 @@ from bench.protocol import (
     JOB_FILE,
     DeviceFormat,
     InstrumentName,
+    logits_file,
     progress_file,
     result_file,
 )
@@ -43,8 +44,11 @@ class Instrument(Protocol):
     Attributes:
         name: as results and rows say it.
         formats: what it can run.
+        reads_pictures: whether it decodes picture files.
     """
 
+    @property
+    def reads_pictures(self) -> bool: ...  # noqa: D102
     @property
     def name(self) -> InstrumentName: ...  # noqa: D102
     @property
@@ -103,6 +107,7 @@ class App:
 
     name: InstrumentName = "app"
     formats: frozenset[DeviceFormat] = ALL_FORMATS
+    reads_pictures: bool = True
 
     def prepare(self, phone: Phone, identity: Identity) -> None:
         """See `Instrument`."""
@@ -184,7 +189,8 @@ class App:
 
     def clean(self, phone: Phone, folder: str, run_id: str) -> None:
         """Stop the app and remove its files of this launch."""
-        names = [progress_file(run_id), result_file(run_id), result_file(run_id) + ".tmp"]
+        whole = [result_file(run_id), logits_file(run_id)]
+        names = [progress_file(run_id), *whole, *(f"{name}.tmp" for name in whole)]
         phone.shell(["am", "force-stop", APP_PACKAGE])
         phone.shell(["rm", "-f", *(f"{EXTERNAL_FOLDER}/{name}" for name in names)])
         phone.shell(["run-as", APP_PACKAGE, "rm", "-f", *(f"files/{name}" for name in names)])
@@ -219,6 +225,7 @@ class PythonAgent(StartedByTheShell):
 
     name: InstrumentName = "python"
     formats: frozenset[DeviceFormat] = ALL_FORMATS
+    reads_pictures: bool = True
 
     def prepare(self, phone: Phone, identity: Identity) -> None:
         """See `Instrument`."""
@@ -246,6 +253,7 @@ class NativeRunner(StartedByTheShell):
 
     name: InstrumentName = "native"
     formats: frozenset[DeviceFormat] = frozenset({"executorch"})
+    reads_pictures: bool = False
 
     def prepare(self, phone: Phone, identity: Identity) -> None:
         """See `Instrument`."""

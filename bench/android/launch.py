@@ -5,7 +5,7 @@ import re
 import tempfile
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -17,7 +17,21 @@ from bench.android.identity import Identity, boot_id
 from bench.android.instruments import Instrument
 from bench.android.quiet import RUNS_FOLDER, QuietPhone, remove_run
 from bench.android.state import THERMAL_WORDS, Gate, Snapshot, snapshot, throttling
-from bench.protocol import JOB_FILE, Job, JobModel, ModelResult, Result, progress_file, result_file
+from bench.answers.judge import Logits, Unreadable
+from bench.answers.packs import Pack
+from bench.protocol import (
+    JOB_FILE,
+    Job,
+    JobModel,
+    ModelResult,
+    PicturePack,
+    PictureRule,
+    Result,
+    Task,
+    logits_file,
+    progress_file,
+    result_file,
+)
 from bench.session.cells import Cell
 from bench.session.golden import check_output, model_input
 from bench.timing.loop import NS_PER_S, Limits
@@ -112,20 +126,58 @@ class Launcher:
         """The phone."""
         return self.quiet.phone
 
-    def launch(self, cell: Cell, *, note: str) -> Launched:
-        """Wait until the phone is cool, then measure a cell once. `note` says in a word or two what is going on.
+    def launch(self, cell: Cell, *, note: str, repeats: int = 1, pictures: Sequence[Pack] = ()) -> Launched:
+        """Wait until the phone is cool, then measure a cell once.
+
+        Args:
+            cell: what is measured.
+            note: says in a word or two what is going on.
+            repeats: calls with the golden input whose outputs are compared.
+            pictures: what the whole path is timed with, on the phone already; none for no such timing.
 
         Raises:
             LaunchFailed: this cell gave no measurement.
             PhoneGone: the phone is away.
         """
-        run_id = uuid.uuid4().hex
-        folder = f"{RUNS_FOLDER}/{run_id}"
-        try:
+
+        def measure(run_id: str) -> Launched:
             before, hot_start = self._when_cool(note)
-            self.quiet.note_launch(run_id)
-            self.tell(note)
-            return self._launch(cell, before, run_id, folder, note, hot_start=hot_start)
+            asked = Asked(cell, "time", repeats, tuple(pictures))
+            seen = self._run(asked, before, run_id, note)
+            refuse_cut_samples(seen.model)
+            check_golden(seen.model, seen.golden, seen.manifest)
+            held = held_back(seen.model, before, seen.after)
+            return Launched(seen.model, seen.golden is not None, before, seen.after, held, hot_start)
+
+        return self._noted(measure)
+
+    def answer(self, cell: Cell, pictures: Sequence[Pack], *, note: str) -> "GivenAnswers":
+        """Let a cell's model answer pictures that are on the phone already; heat does not matter.
+
+        Raises:
+            LaunchFailed: it gave no answers, or not whole.
+            PhoneGone: the phone is away.
+        """
+
+        def ask(run_id: str) -> GivenAnswers:
+            asked = Asked(cell, "answer", 1, tuple(pictures))
+            seen = self._run(asked, snapshot(self.phone), run_id, note)
+            classes, count = asked.cell.manifest.output.shape[1], sum(pack.count for pack in pictures)
+            name, boot = logits_file(run_id), seen.after.boot_id
+            data = self._twice(lambda: self.instrument.read(self.phone, run_folder(run_id), name), boot)
+            whole = hashlib.sha256(data).hexdigest() == seen.model.logits_sha256 and len(data) == 4 * count * classes
+            if seen.model.answered != count or not whole:
+                raise LaunchFailed(f"the answers are not whole: {seen.model.answered} of {count}, {len(data)} bytes")
+            logits = np.frombuffer(data, dtype="<f4").astype(np.float32).reshape(count, classes)
+            return GivenAnswers(logits, tuple(Unreadable(each.index, each.reason) for each in seen.model.unreadable))
+
+        return self._noted(ask)
+
+    def _noted(self, work: Callable[[str], T]) -> T:
+        """Do the work of a launch under a run id of its own, and clean up after it."""
+        run_id = uuid.uuid4().hex
+        try:
+            return work(run_id)
         except (AdbFailed, UsageError) as error:
             self._raise_if_gone(error)
             raise LaunchFailed(str(error)) from error
@@ -149,14 +201,17 @@ class Launcher:
             )
         return before, objection is not None
 
-    def _launch(
-        self, cell: Cell, before: Snapshot, run_id: str, folder: str, note: str, *, hot_start: bool
-    ) -> Launched:
+    def _run(self, asked: "Asked", before: Snapshot, run_id: str, note: str) -> "SeenLaunch":
+        """Push a job, start the instrument on it, wait, collect its result and check that it is this one's."""
+        cell, folder = asked.cell, run_folder(run_id)
+        self.quiet.note_launch(run_id)
+        self.tell(note)
         self._refuse_threads(cell)
         manifest = read_artifact(cell.folder)
         values, golden = model_input(cell.folder, manifest, batch=cell.batch)
         self._refuse_full(manifest.size_bytes)
-        job_sha256, job = self._push(cell, manifest, values, run_id, folder)
+        job = make_job(asked, manifest, values, run_id, self.limits)
+        job_sha256 = self._push(cell, manifest, values, job, folder)
         try:
             self.instrument.start(self.phone, folder, run_id)
         except (DeviceLost, AdbTimeout) as error:
@@ -170,9 +225,7 @@ class Launcher:
         model = verified(result, job, job_sha256, before, self.identity, self.instrument.name)
         if model.error is not None:
             raise LaunchFailed(f"the instrument says: {model.error}")
-        refuse_cut_samples(model)
-        check_golden(model, golden, manifest)
-        return Launched(model, golden is not None, before, after, held_back(model, before, after), hot_start)
+        return SeenLaunch(model, manifest, golden, after)
 
     def _refuse_threads(self, cell: Cell) -> None:
         cores = len(self.identity.core_mhz)
@@ -182,18 +235,17 @@ class Launcher:
             )
 
     def _refuse_full(self, model_bytes: int) -> None:
-        answer = self.phone.shell(["df", "-k", RUNS_FOLDER.rsplit("/", 1)[0]])
-        match = re.search(r"\s(\d+)\s+\d+%", answer.stdout)
-        if match and int(match.group(1)) * 1024 < SPACE_FACTOR * model_bytes:
+        free_bytes = free_storage_bytes(self.phone)
+        if free_bytes is not None and free_bytes < SPACE_FACTOR * model_bytes:
             raise LaunchFailed(
-                f"{self.phone.serial} has {int(match.group(1)) / 1024:.1f} MB free, this model needs "
+                f"{self.phone.serial} has {free_bytes / 2**20:.1f} MB free, this model needs "
                 f"{SPACE_FACTOR * model_bytes / 2**20:.1f} MB. Free some storage and measure it again."
             )
 
-    def _push(self, cell: Cell, manifest: Manifest, values: Batch, run_id: str, folder: str) -> tuple[str, Job]:
+    def _push(self, cell: Cell, manifest: Manifest, values: Batch, job: Job, folder: str) -> str:
+        """Everything that a job needs; returns the hash of its file."""
         model = cell.folder / manifest.file("model")
         self.phone.must(["mkdir", "-p", folder])
-        job = make_job(cell, manifest, values, run_id, self.limits)
         with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
             input_path, job_path = Path(scratch) / INPUT_FILE, Path(scratch) / JOB_FILE
             write_whole(input_path, values.astype("<f4").tobytes())
@@ -205,13 +257,14 @@ class Launcher:
             # The app is another user than the shell: it must be able to read, and nobody to write.
             self.phone.must(["chmod", "0755", folder])
             self.phone.script(f"chmod 0644 {folder}/*")
-            return sha256_of_file(job_path), job
+            return sha256_of_file(job_path)
 
     def _telling(self, name: str, size_bytes: int) -> Callable[[int], None]:
         return lambda arrived: self.tell(f"pushing {name}: {arrived / 1e6:.0f} of {size_bytes / 1e6:.0f} MB")
 
     def _wait(self, folder: str, run_id: str, note: str, before: Snapshot) -> None:
-        deadline = time.monotonic() + self.timeout_s
+        deadline, done = time.monotonic() + self.timeout_s, 0
+        rate = Rate()
         first_line_deadline = time.monotonic() + min(FIRST_LINE_LIMIT_S, self.timeout_s)
         while True:
             try:
@@ -230,6 +283,9 @@ class Launcher:
                     f"the instrument ended without a result while {seen.stage}{ended}{self._log(folder)}"
                 )
             now = time.monotonic()
+            if seen.done > done:
+                # Many pictures may take longer than any one launch: what counts is that it goes on.
+                deadline, done = now + self.timeout_s, seen.done
             if not seen.stage and now > first_line_deadline:
                 ended = self._how_it_ended(None, before.clock)
                 raise LaunchFailed(f"the instrument was started and said nothing{ended}{self._log(folder)}")
@@ -239,7 +295,7 @@ class Launcher:
                     f"(--timeout allows more){self._log(folder)}"
                 )
             # Also where a stop is asked for: a tell that raises ends the launch.
-            self.tell(f"{note}: {seen.stage or 'starting'}")
+            self.tell(f"{note}: {seen.stage or 'starting'}{rate.words(seen.done, seen.total)}")
             time.sleep(self.poll_s)
 
     def _look(self, folder: str, run_id: str) -> "Seen":
@@ -250,11 +306,14 @@ class Launcher:
         )
         answer = self.phone.script(text).stdout
         stage, pid = re.search(r'"stage": ?"([a-z]+)"', answer), re.search(r'"pid": ?(\d+)', answer)
+        done, total = (re.search(rf'"{name}": ?(\d+)', answer) for name in ("done", "total"))
         return Seen(
             finished=answer.startswith("finished"),
             stage=stage.group(1) if stage else None,
             pid=int(pid.group(1)) if pid else None,
             alive=answer.rstrip().endswith("alive"),
+            done=int(done.group(1)) if done else 0,
+            total=int(total.group(1)) if total else 0,
         )
 
     def _wait_until_back(self, error: ToolError, boot: str) -> None:
@@ -316,16 +375,80 @@ class Launcher:
 
 @dataclass(frozen=True)
 class Seen:
-    """One look at a launch: whether the result is there, the last stage told, by which process, whether that lives."""
+    """One look at a launch: whether the result is there, the last stage told, by which process, whether that lives.
+
+    `done` of `total` pictures are answered; both are 0 where none are asked about.
+    """
 
     finished: bool
     stage: str | None
     pid: int | None
     alive: bool
+    done: int = 0
+    total: int = 0
 
 
-def make_job(cell: Cell, manifest: Manifest, values: Batch, run_id: str, limits: Limits) -> Job:
-    """The job of one cell."""
+@dataclass(frozen=True)
+class Asked:
+    """What one launch is to do with a cell; as in the job."""
+
+    cell: Cell
+    task: Task
+    repeats: int
+    pictures: tuple[Pack, ...]
+
+
+@dataclass(frozen=True)
+class SeenLaunch:
+    """What came back of a launch: of its one model, with the golden output if there is one, and the phone after it."""
+
+    model: ModelResult
+    manifest: Manifest
+    golden: Batch | None
+    after: Snapshot
+
+
+@dataclass(frozen=True)
+class GivenAnswers:
+    """Logits float32 [pictures, classes] of a device; NaN for those it does not decode."""
+
+    logits: Logits
+    unreadable: tuple[Unreadable, ...]
+
+
+class Rate:
+    """How fast pictures are answered, and how long the rest takes."""
+
+    def __init__(self) -> None:
+        self._first: tuple[float, int] | None = None
+
+    def words(self, done: int, total: int) -> str:
+        """E.g. " 420 of 2000 pictures, 1:05 left"; empty where there are none."""
+        if not total:
+            return ""
+        now = time.monotonic()
+        began, at_first = self._first = self._first or (now, done)
+        if done <= at_first or now <= began:
+            return f" {done} of {total} pictures"
+        left_s = round((total - done) * (now - began) / (done - at_first))
+        return f" {done} of {total} pictures, {left_s // 60}:{left_s % 60:02} left"
+
+
+def free_storage_bytes(phone: Phone) -> int | None:
+    """Free storage where jobs lie; None if the phone does not tell."""
+    answer = phone.shell(["df", "-k", RUNS_FOLDER.rsplit("/", 1)[0]])
+    match = re.search(r"\s(\d+)\s+\d+%", answer.stdout)
+    return int(match.group(1)) * 1024 if match else None
+
+
+def run_folder(run_id: str) -> str:
+    """Where a launch's files lie on the phone."""
+    return f"{RUNS_FOLDER}/{run_id}"
+
+
+def make_job(asked: Asked, manifest: Manifest, values: Batch, run_id: str, limits: Limits) -> Job:
+    """The job of one launch."""
+    cell, rule = asked.cell, manifest.preprocess
     file = next(file for file in manifest.files if file.role == "model")
     model = JobModel(
         id=MODEL_ID,
@@ -339,8 +462,20 @@ def make_job(cell: Cell, manifest: Manifest, values: Batch, run_id: str, limits:
         input_shape=values.shape,
         output_name=manifest.output.name,
         output_shape=(cell.batch, *manifest.output.shape[1:]),
+        pictures=PictureRule(size_px=rule.size_px, resize=rule.resize, channels=rule.channels)
+        if asked.pictures
+        else None,
     )
-    return Job(run_id=run_id, threads=cell.threads, batch=cell.batch, limits=limits, models=(model,))
+    return Job(
+        run_id=run_id,
+        task=asked.task,
+        repeats=asked.repeats,
+        pictures=tuple(PicturePack(file=pack.name, sha256=pack.sha256, count=pack.count) for pack in asked.pictures),
+        threads=cell.threads,
+        batch=cell.batch,
+        limits=limits,
+        models=(model,),
+    )
 
 
 def verified(

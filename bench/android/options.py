@@ -8,6 +8,7 @@ from bench.android.fleet import Fleet
 from bench.android.instruments import find_instrument
 from bench.android.phones import LAUNCHES, PhoneBench
 from bench.android.state import Gate
+from bench.answers.options import AccuracyOptions
 from bench.timing.loop import Limits
 from distill.errors import UsageError
 
@@ -27,6 +28,7 @@ class PhoneOptions:
         launches: processes per cell.
         allow_hot: measure a phone that does not cool down.
         fixed_performance: hold the clocks at a level the phone can keep up.
+        repeat: calls with one input in each launch, whose outputs are compared.
         sustained: how long each cell runs without a pause, e.g. "10m"; None for the usual limits.
     """
 
@@ -38,9 +40,12 @@ class PhoneOptions:
     allow_hot: bool = False
     fixed_performance: bool = False
     sustained: str | None = None
+    repeat: int = 1
 
 
-def open_phones(options: PhoneOptions, *, limits: Limits, timeout_s: float) -> PhoneBench | Fleet:
+def open_phones(
+    options: PhoneOptions, accuracy: AccuracyOptions, *, limits: Limits, timeout_s: float
+) -> PhoneBench | Fleet:
     """The phone asked for, or all of them.
 
     Raises:
@@ -54,6 +59,10 @@ def open_phones(options: PhoneOptions, *, limits: Limits, timeout_s: float) -> P
         limits = limits.model_copy(update={"min_s": seconds, "max_s": seconds, "max_count": MAX_SUSTAINED_COUNT})
         timeout_s, launches = timeout_s + seconds, 1
     chosen = find_instrument(options.instrument)
+    if accuracy.images and not chosen.reads_pictures:
+        raise UsageError(
+            f"--accuracy: the {chosen.name} instrument reads no pictures. Measure with --instrument app (or python)."
+        )
     adb = Adb.find(options.adb)
     phones = adb.usable() if options.all_devices else [adb.choose(options.serial)]
     gate = Gate(allow_hot=options.allow_hot)
@@ -66,6 +75,8 @@ def open_phones(options: PhoneOptions, *, limits: Limits, timeout_s: float) -> P
             launches=launches,
             gate=gate,
             fixed_performance=options.fixed_performance,
+            accuracy=accuracy,
+            repeats=options.repeat,
         )
         for phone in phones
     ]

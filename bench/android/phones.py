@@ -8,17 +8,20 @@ from datetime import UTC, datetime
 from rich.markup import escape
 
 from bench.android.adb import Phone
+from bench.android.answers import Questions, prepared, take
 from bench.android.identity import identify
 from bench.android.instruments import App, Instrument
 from bench.android.launch import Launched, Launcher, LaunchFailed, PhoneGone, Tell
 from bench.android.quiet import quieted
 from bench.android.runtimes import fit
 from bench.android.state import LOW_BATTERY_PERCENT, Gate, mean_mhz, snapshot
+from bench.answers.options import AccuracyOptions
 from bench.protocol import ModelResult
 from bench.record import Conditions, Device, Launch, Measurement
+from bench.record.repeated import Repeated, SeenOutput
 from bench.session.cells import Cell, Plan
 from bench.session.resume import Place
-from bench.session.row import Footprint, LaunchSeen, Session, row
+from bench.session.row import Accuracy, Footprint, LaunchSeen, Session, row
 from bench.timing.judge import Trace, judge
 from bench.timing.loop import NS_PER_MS, Limits
 from bench.timing.statistics import Label
@@ -43,6 +46,7 @@ class CellRun:
     cell: Cell
     began: datetime = field(default_factory=lambda: datetime.now(UTC))
     launches: list[Launched] = field(default_factory=list)
+    accuracy: Accuracy = field(default_factory=Accuracy)
     failure: str | None = None
     doubt: str | None = None
     told: bool = False
@@ -60,6 +64,8 @@ class PhoneBench:
         launches: processes per cell.
         gate: when the phone is cool enough.
         fixed_performance: hold the clocks at a level the phone can keep up.
+        accuracy: how many held-out pictures every model answers there.
+        repeats: calls with one input in each launch, whose outputs are compared.
         poll_s: pause between two looks at a running launch.
         back_limit_s: how long to wait for a phone that went away.
     """
@@ -71,6 +77,8 @@ class PhoneBench:
     launches: int = LAUNCHES
     gate: Gate = field(default_factory=Gate)
     fixed_performance: bool = False
+    accuracy: AccuracyOptions = field(default_factory=AccuracyOptions)
+    repeats: int = 1
     poll_s: float = 1.0
     back_limit_s: float = 120.0
 
@@ -107,10 +115,24 @@ class PhoneBench:
         return Place("android", self.phone.serial, self.instrument.name)
 
     def measure_all(self, cells: Sequence[Cell], *, run_id: str, tell: Tell) -> Generator[tuple[Cell, Measurement]]:
+        """Measure all cells, as `measure_with`; what needs no phone is done before it is touched."""
+        with prepared(cells, self.accuracy, tell) as questions:
+            yield from self.measure_with(questions, cells, run_id=run_id, tell=tell)
+
+    def measure_with(
+        self, questions: Questions, cells: Sequence[Cell], *, run_id: str, tell: Tell
+    ) -> Generator[tuple[Cell, Measurement]]:
         """Measure all cells, each in several launches, in a new order in every round; rows come as cells are complete.
 
-        A cell that was throttled gives a row that says so, and is measured once more after the others. Ctrl-C and a
-        phone that goes away end the launches, not the rows of cells that have some.
+        First every model answers the pictures, if it is asked. A cell that was throttled gives a row that says so, and
+        is measured once more after the others. Ctrl-C and a phone that goes away end the launches, not the rows of
+        cells that have some.
+
+        Args:
+            questions: held-out pictures to be answered, by the artifact's folder; empty for none.
+            cells: what is measured.
+            run_id: of the session.
+            tell: shows what is going on.
 
         Raises:
             UsageError: the phone cannot be measured; nothing was started.
@@ -138,6 +160,7 @@ class PhoneBench:
                 tell,
             )
             try:
+                self._take_answers(runs, questions, launcher, run_id)
                 for run in self._rounds(runs, launcher):
                     yield run.cell, self.row(run, device, run_id)
             except (PhoneGone, KeyboardInterrupt) as error:
@@ -159,6 +182,13 @@ class PhoneBench:
         for doubt in dict.fromkeys(run.doubt for run in runs if run.doubt):
             say(f"[yellow]{escape(self.phone.serial)}:[/] {escape(doubt)}; measuring anyway")
 
+    def _take_answers(self, runs: list[CellRun], questions: Questions, launcher: Launcher, run_id: str) -> None:
+        asked = [run.cell for run in runs if questions and run.failure is None]
+        for folder, accuracy in take(asked, questions, launcher, self.accuracy.keep / run_id):
+            for run in runs:
+                if run.cell.folder == folder:
+                    run.accuracy = accuracy
+
     def _rounds(self, runs: list[CellRun], launcher: Launcher) -> Iterator[CellRun]:
         """Launch every cell once per round; gives back each cell that is complete or has failed."""
         shuffle = random.Random(SEED)
@@ -166,7 +196,7 @@ class PhoneBench:
             order = [run for run in runs if run.failure is None]
             shuffle.shuffle(order)
             for run in order:
-                _launch(run, launcher, f"launch {number} of {self.launches}")
+                self._launch(run, launcher, f"launch {number} of {self.launches}")
                 if run.failure is not None or number == self.launches:
                     yield run
         for run in runs:
@@ -179,7 +209,15 @@ class PhoneBench:
         run.launches, run.told, count = kept, False, len(run.launches) - len(kept)
         for _ in range(count):
             if run.failure is None:
-                _launch(run, launcher, "again after throttling")
+                self._launch(run, launcher, "again after throttling")
+
+    def _launch(self, run: CellRun, launcher: Launcher, note: str) -> None:
+        manifest = run.cell.manifest
+        note = f"{manifest.format} {manifest.precision} {note}"
+        try:
+            run.launches.append(launcher.launch(run.cell, note=note, repeats=self.repeats))
+        except LaunchFailed as error:
+            run.failure = f"{error}; {run.doubt}" if run.doubt else str(error)
 
     def row(self, run: CellRun, device: Device, run_id: str) -> Measurement:
         """What has been seen of a cell, as a measurement."""
@@ -196,6 +234,8 @@ class PhoneBench:
             validity=verdict.validity,
             reason=verdict.reason,
             footprint=Footprint(peak_bytes=max(peaks, default=None)),
+            accuracy=run.accuracy,
+            repeated=_repeated(launches),
         )
 
 
@@ -252,12 +292,23 @@ def samples_ms(launched: Launched) -> list[float]:
     return [ns / NS_PER_MS for ns in launched.result.samples_ns]
 
 
-def _launch(run: CellRun, launcher: Launcher, note: str) -> None:
-    manifest = run.cell.manifest
-    try:
-        run.launches.append(launcher.launch(run.cell, note=f"{manifest.format} {manifest.precision} {note}"))
-    except LaunchFailed as error:
-        run.failure = f"{error}; {run.doubt}" if run.doubt else str(error)
+def _repeated(launches: Sequence[Launched]) -> Repeated | None:
+    """The outputs of all launches together; None if there are none."""
+    outputs: dict[str, SeenOutput] = {}
+    for launched in launches:
+        for seen in launched.result.outputs:
+            known = outputs.get(seen.sha256)
+            apart = [seen.max_abs_difference, known.max_abs_difference if known else 0.0]
+            outputs[seen.sha256] = SeenOutput(
+                sha256=seen.sha256,
+                calls=seen.calls + (known.calls if known else 0),
+                launches=1 + (known.launches if known else 0),
+                max_abs_difference=None if None in apart else max(value for value in apart if value is not None),
+            )
+    if not outputs:
+        return None
+    ordered = sorted(outputs.values(), key=lambda output: -output.calls)
+    return Repeated(calls=sum(output.calls for output in ordered), launches=len(launches), outputs=tuple(ordered))
 
 
 def _launch_record(result: ModelResult) -> Launch:

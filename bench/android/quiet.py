@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal
 from bench.android.adb import Phone
 from bench.android.identity import ask_sections
 from bench.android.instruments import Instrument, find_instrument
-from bench.protocol import InstrumentName
+from bench.protocol import PICTURES_FOLDER, InstrumentName
 from distill.contract import Contract, Strict
 from distill.errors import ToolError, UsageError, WorkFailed
 from distill.terminal import say
@@ -34,6 +34,8 @@ FIXED_PERFORMANCE = ("cmd", "power", "set-fixed-performance-mode-enabled")
 """Since Android 11; "false" is what a phone starts with."""
 
 RUNS_FOLDER = "/data/local/tmp/pocket-distill"
+PICTURES_PLACE = f"{RUNS_FOLDER}/{PICTURES_FOLDER}"
+"""What all launches of a session read; it stays when the phone goes away, so that it need not be pushed again."""
 
 
 class Setting(Strict):
@@ -146,7 +148,7 @@ def quieted(phone: Phone, *, instrument: InstrumentName, fixed_performance: bool
         path = journal_path(phone.serial)
         for left in journals_of(phone.serial, own_serial):
             say(f"[yellow]{phone.serial}:[/] an earlier session was cut off; putting back what it had changed")
-            restore(phone, left)
+            restore(phone, left, keep_pictures=True)
         journal = PhoneJournal(
             serial=phone.serial,
             settings=_settings_now(phone),
@@ -166,12 +168,13 @@ def quieted(phone: Phone, *, instrument: InstrumentName, fixed_performance: bool
             _restore_and_tell(phone)
 
 
-def restore(phone: Phone, path: Path | None = None) -> PhoneJournal | None:
+def restore(phone: Phone, path: Path | None = None, *, keep_pictures: bool = False) -> PhoneJournal | None:
     """Put back what a journal of the phone says, and remove the journal; None if there is none.
 
     Args:
         phone: which.
         path: of the journal; None for the one under adb's name of the phone.
+        keep_pictures: leave pictures there, because a session goes on that reads them.
 
     Raises:
         WorkFailed: something could not be put back; the journal stays.
@@ -182,6 +185,8 @@ def restore(phone: Phone, path: Path | None = None) -> PhoneJournal | None:
     journal = PhoneJournal.read(path)
     for run_id in journal.run_ids:
         remove_run(phone, find_instrument(journal.instrument), run_id)
+    if not keep_pictures:
+        phone.script(f"rm -rf {PICTURES_PLACE}; rmdir {RUNS_FOLDER} 2>/dev/null")
     failed = [
         f"settings put {setting.namespace} {setting.key} {setting.value}"
         for setting in journal.settings

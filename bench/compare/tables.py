@@ -9,7 +9,14 @@ from distill.terminal import console
 MISSING = "–"
 """Stands where there is no figure."""
 
-STYLE = {"valid": "green", "noisy": "yellow", "drifting": "yellow", "throttled": "yellow", "failed": "red"}
+STYLE = {
+    "valid": "green",
+    "noisy": "yellow",
+    "drifting": "yellow",
+    "throttled": "yellow",
+    "wrong": "red",
+    "failed": "red",
+}
 """Colours of the labels."""
 
 UNLIMITED = 1000

@@ -1,7 +1,6 @@
 """The CPU of this machine: every cell in several processes of its own, those of all cells sampling in turn."""
 
 import random
-import tempfile
 import uuid
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
@@ -148,16 +147,14 @@ class CpuBench:
     def _take_accuracy(self, runs: Sequence[CellRun], tell: Tell) -> None:
         if not self.accuracy_images:
             return
-        with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
-            accuracies = measure_accuracy(
-                [run.cell for run in runs],
-                self.accuracy_images,
-                data=self.data,
-                memory_limit_bytes=self.memory_limit_bytes,
-                outcomes=self.workers.outcomes,
-                tell=tell,
-                scratch=Path(scratch),
-            )
+        accuracies = measure_accuracy(
+            [run.cell for run in runs],
+            self.accuracy_images,
+            data=self.data,
+            memory_limit_bytes=self.memory_limit_bytes,
+            outcomes=self.workers.outcomes,
+            tell=tell,
+        )
         for run in runs:
             run.accuracy = accuracies[run.cell.folder]
 
@@ -212,7 +209,6 @@ class CpuBench:
             threads=cell.threads,
             limits=self.limits,
             memory_limit_bytes=self.memory_limit_bytes,
-            images=None,
             together=together,
         )
 

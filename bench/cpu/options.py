@@ -2,13 +2,12 @@
 
 import secrets
 from dataclasses import dataclass
-from pathlib import Path
 
+from bench.answers.options import AccuracyOptions
 from bench.cpu import machine
 from bench.cpu.device import LAUNCHES, CpuBench
 from bench.cpu.workers import Workers
 from bench.timing.loop import HostLimits
-from distill.errors import UsageError
 
 INTERVAL_PERCENT = 2.0
 
@@ -24,23 +23,17 @@ class HostOptions:
         launches: processes per cell.
         seed: of the order of launches; None for a new one.
         interval_percent: a launch goes on until its median is known to ± this many percent.
-        accuracy: held-out images per artifact.
-        data: where these lie now; None for where the manifest says.
         memory_limit_mb: what a worker may hold; None for `MEMORY_SHARE` of the machine.
     """
 
     launches: int = LAUNCHES
     seed: int | None = None
     interval_percent: float = INTERVAL_PERCENT
-    accuracy: int = 0
-    data: Path | None = None
     memory_limit_mb: int | None = None
 
 
-def open_cpu(options: HostOptions, *, timeout_s: float) -> CpuBench:
-    """The CPU of this machine; raises UsageError for a place of data that nothing is read from."""
-    if options.data is not None and not options.accuracy:
-        raise UsageError(f"--data {options.data}: no picture is read without --accuracy N. Add that, or leave it out.")
+def open_cpu(options: HostOptions, accuracy: AccuracyOptions, *, timeout_s: float) -> CpuBench:
+    """The CPU of this machine."""
     limit_bytes = int(MEMORY_SHARE * machine.identify().memory_bytes)
     if options.memory_limit_mb is not None:
         limit_bytes = options.memory_limit_mb * 1_000_000
@@ -50,6 +43,6 @@ def open_cpu(options: HostOptions, *, timeout_s: float) -> CpuBench:
         seed=secrets.randbelow(2**31) if options.seed is None else options.seed,
         workers=Workers(timeout_s=timeout_s),
         memory_limit_bytes=limit_bytes,
-        accuracy_images=options.accuracy,
-        data=options.data,
+        accuracy_images=accuracy.images,
+        data=accuracy.data,
     )

@@ -33,7 +33,7 @@ from export.artifact.runner import RUNNERS, Batch, open_runner, run_all
 MEMORY_CALLS = 10
 """Calls after which a model's memory is taken as its peak: runtimes plan theirs in the first few."""
 
-Task = Literal["latency", "memory", "predictions"]
+Task = Literal["latency", "memory", "logits"]
 
 MORE, ENOUGH = b"+", b"."
 
@@ -45,11 +45,13 @@ class Job(Strict):
     """What the worker is to do.
 
     Attributes:
-        task: measure latency, memory, or predictions.
+        task: measure latency or memory, or answer images.
         folder: the artifact.
         limits: when warm-up and sampling stop.
         memory_limit_bytes: data the process may hold; None for no limit.
-        images: .npz file with `images`, uint8 [N, H, W, C], for predictions; None otherwise.
+        images: .npz file with `images`, uint8 [N, H, W, C], or `inputs`, float32 [N, C, H, W], to be answered; None
+            for other tasks.
+        logits: where their logits go, .npy float32 [N, classes]; None for other tasks.
         together: as in `bench.record.Launch`.
     """
 
@@ -59,7 +61,8 @@ class Job(Strict):
     threads: int
     limits: HostLimits
     memory_limit_bytes: int | None
-    images: str | None
+    images: str | None = None
+    logits: str | None = None
     together: str | None = None
 
 
@@ -86,11 +89,11 @@ class Timed(Strict):
 
 
 class Outcome(Strict):
-    """What the task gave, or `failure`: why nothing, in words. `predictions` holds one class per image."""
+    """What the task gave, or `failure`: why nothing, in words. `answered` counts images with logits."""
 
     timed: Timed | None = None
     footprint: Footprint | None = None
-    predictions: tuple[int, ...] | None = None
+    answered: int | None = None
     failure: str | None = None
 
 
@@ -233,25 +236,27 @@ def measure_memory(job: Job, manifest: Manifest) -> Outcome:
     return Outcome(footprint=Footprint(runtime_bytes=runtime_bytes, loaded_bytes=loaded_bytes, peak_bytes=peak_bytes))
 
 
-def measure_predictions(job: Job, manifest: Manifest) -> Outcome:
-    """The class that the artifact gives each image.
+def write_logits(job: Job, manifest: Manifest) -> Outcome:
+    """The logits that the artifact gives each image.
 
     Raises:
         UsageError: as `measure_latency`.
     """
-    if job.images is None:
-        raise ValueError("a job for predictions names no images")
+    if job.images is None or job.logits is None:
+        raise ValueError("a job for logits names no images, or no place for them")
     runner = open_runner(Path(job.folder), manifest, threads=job.threads)
     with np.load(job.images, allow_pickle=False) as file:
-        images = file["images"]
-    predicted: list[int] = []
+        images = file["inputs"] if "inputs" in file else file["images"]
+    parts: list[Batch] = []
     for start in range(0, len(images), CHUNK):
-        inputs = manifest.preprocess.to_input(images[start : start + CHUNK])
-        predicted += run_all(runner, inputs, batch_sizes=(job.batch,)).argmax(axis=1).tolist()
-    return Outcome(predictions=tuple(predicted))
+        chunk = images[start : start + CHUNK]
+        inputs = chunk if chunk.dtype == np.float32 else manifest.preprocess.to_input(chunk)
+        parts.append(run_all(runner, inputs, batch_sizes=(job.batch,)))
+    np.save(job.logits, np.concatenate(parts))
+    return Outcome(answered=len(images))
 
 
-TASKS = {"latency": measure_latency, "memory": measure_memory, "predictions": measure_predictions}
+TASKS = {"latency": measure_latency, "memory": measure_memory, "logits": write_logits}
 
 
 def _import_runtime(manifest: Manifest) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar, get_args
 
+from bench.answers.options import AccuracyOptions
 from bench.cpu.device import CellRun, CpuBench, MachineState
 from bench.cpu.options import HostOptions, open_cpu
 from bench.cpu.worker import GpuWatch, Job, Task
@@ -160,7 +161,7 @@ def throttling(watches: Sequence[GpuWatch]) -> str | None:
     return None
 
 
-def open_cuda(host: HostOptions, options: CudaOptions, *, timeout_s: float) -> CudaBench:
+def open_cuda(host: HostOptions, accuracy: AccuracyOptions, options: CudaOptions, *, timeout_s: float) -> CudaBench:
     """The first GPU that torch sees.
 
     Raises:
@@ -169,10 +170,10 @@ def open_cuda(host: HostOptions, options: CudaOptions, *, timeout_s: float) -> C
     engines = chosen(options.engines, EVERY_ENGINE, "--engines")
     precisions = chosen(options.precisions, EVERY_PRECISION, "--precisions")
     (l2,) = chosen(options.l2, ("warm", "cold"), "--l2", at_most=1)
-    if host.accuracy:
+    if accuracy.images:
         raise UsageError("--accuracy has no effect on cuda: every row's output is checked there anyway. Leave it out.")
     gpu, seen = find_gpu()
-    cpu = open_cpu(host, timeout_s=timeout_s)
+    cpu = open_cpu(host, accuracy, timeout_s=timeout_s)
     return CudaBench(
         # One process at a time on the GPU: each holds memory there for as long as it lives.
         limits=cpu.limits.model_copy(update={"burst_s": None}),

@@ -2,8 +2,9 @@
 
     python3 agent.py JOB FOLDER
 
-It is one file that is pushed to the device: standard library only, and NumPy with the runtime of each model, imported
-when needed. It knows nothing of this toolkit and writes nothing but its two files in FOLDER.
+It is one file that is pushed to the device: standard library only, and NumPy with the runtime of each model, and
+Pillow where pictures are to be read, imported when needed. It knows nothing of this toolkit and writes nothing but its
+files in FOLDER.
 """
 
 import argparse
@@ -15,12 +16,17 @@ import platform
 import re
 import sys
 import time
+import zipfile
 from array import array
 
 VERSION = "0.1.0"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 NS_PER_MS = 1_000_000
 NS_PER_S = 1_000_000_000
+TELL_EVERY_S = 1.0
+TOP = 5
+LARGEST_COUNT_OF_OUTPUTS = 100
+STAGES = ("decode_ns", "resize_ns", "convert_ns", "call_ns", "top_k_ns")
 
 
 def main(arguments=None):
@@ -39,23 +45,26 @@ def main(arguments=None):
         result["job_sha256"] = hashlib.sha256(text).hexdigest()
         job = json.loads(text)
         refuse_other_version(job)
+        folder = os.path.dirname(os.path.abspath(options.job))
+        pictures = Pictures(os.path.join(os.path.dirname(folder), "pictures"), job["pictures"])
         for model in job["models"]:
             report.progress("loading", model["id"])
-            result["models"].append(measure_model(job, model, os.path.dirname(options.job), report))
+            result["models"].append(measure_model(job, model, folder, pictures, report))
     except Exception as error:
         result["error"] = words(error)
     report.finish(result)
 
 
 class Report:
-    """The two files an instrument writes: progress lines, and a result that appears whole or not at all."""
+    """The files an instrument writes: progress lines, and a result and logits that appear whole or not at all."""
 
     def __init__(self, folder, run_id):
         self.run_id = run_id
         self.result_path = os.path.join(folder, f"{run_id}.result.json")
         self.progress_path = os.path.join(folder, f"{run_id}.progress.jsonl")
+        self.logits_path = os.path.join(folder, f"{run_id}.logits.bin")
 
-    def progress(self, stage, model_id=None):
+    def progress(self, stage, model_id=None, done=None, total=None):
         """Append one line."""
         line = {
             "schema_version": SCHEMA_VERSION,
@@ -64,6 +73,8 @@ class Report:
             "model_id": model_id,
             "pid": os.getpid(),
             "at_ns": since_boot_ns(),
+            "done": done,
+            "total": total,
         }
         with open(self.progress_path, "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
@@ -71,13 +82,23 @@ class Report:
     def finish(self, result):
         """Write the result beside its name, sync it, and give it its name."""
         result["ended_ns"] = since_boot_ns()
-        unfinished = self.result_path + ".tmp"
-        with open(unfinished, "w", encoding="utf-8") as file:
-            json.dump(result, file, allow_nan=False)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, self.result_path)
+        write_whole(self.result_path, json.dumps(result, allow_nan=False).encode())
         self.progress("failed" if result["error"] else "done")
+
+    def logits(self, data):
+        """Write the logits of all pictures; returns their hex SHA-256."""
+        write_whole(self.logits_path, data)
+        return hashlib.sha256(data).hexdigest()
+
+
+def write_whole(path, data):
+    """Write bytes beside a name, sync them, and give them the name."""
+    unfinished = path + ".tmp"
+    with open(unfinished, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(unfinished, path)
 
 
 def new_result(run_id, instrument):
@@ -104,7 +125,7 @@ def refuse_other_version(job):
         raise ValueError(f"the job has schema version {version!r}, this instrument ({VERSION}) knows {SCHEMA_VERSION}")
 
 
-def measure_model(job, model, folder, report):
+def measure_model(job, model, folder, pictures, report):
     """What was seen of one model; whatever goes wrong becomes its `error`."""
     seen = {
         "id": model["id"],
@@ -123,14 +144,20 @@ def measure_model(job, model, folder, report):
         "golden_output": [],
         "peak_memory_bytes": None,
         "readings": [],
+        "outputs": [],
+        "stages": None,
+        "answered": 0,
+        "unreadable": [],
+        "logits_sha256": None,
     }
     try:
         seen["sha256"] = refuse_changed(os.path.join(folder, model["file"]), model["sha256"])
         refuse_changed(os.path.join(folder, model["input_file"]), model["input_sha256"])
-        measure_into(seen, job, model, folder, report)
+        measure_into(seen, job, model, folder, pictures, report)
     except Exception as error:
         seen["error"] = words(error)
         seen["samples_ns"], seen["sample_count"], seen["golden_output"] = [], 0, []
+        seen["outputs"], seen["stages"] = [], None
     return seen
 
 
@@ -145,8 +172,8 @@ def refuse_changed(path, expected):
     return digest.hexdigest()
 
 
-def measure_into(seen, job, model, folder, report):
-    """Load, warm up, sample, and take the golden output."""
+def measure_into(seen, job, model, folder, pictures, report):
+    """Load, then answer all pictures, or warm up, sample, and take the golden output."""
     import numpy
 
     open_model = RUNTIMES.get(model["format"])
@@ -159,19 +186,182 @@ def measure_into(seen, job, model, folder, report):
     runtime = open_model(os.path.join(folder, model["file"]), model, job["threads"])
     seen["load_ms"] = (time.perf_counter_ns() - began) / NS_PER_MS
     seen.update(runtime.describe())
+    if job["task"] == "answer":
+        answer_all(seen, runtime, batch, model, pictures, report)
+        return
     call = runtime.bind(batch)
     readings = [reading(0)]
     report.progress("measuring", model["id"])
     timing = time_calls(call, job["limits"], time.perf_counter_ns)
+    if len(pictures) and job["batch"] == 1:
+        seen["stages"] = time_path(runtime, batch.copy(), model, pictures, job["limits"], time.perf_counter_ns)
+        call = runtime.bind(batch)
     readings.append(reading(len(timing["samples_ns"])))
     report.progress("checking", model["id"])
-    output = numpy.asarray(call(), dtype=numpy.float32).reshape(-1)
+    output, seen["outputs"] = repeated(call, job["repeats"])
     seen.update(timing)
     seen["sample_count"] = len(timing["samples_ns"])
     seen["golden_output"] = [float(logit) if numpy.isfinite(logit) else None for logit in output]
     peak = first_match("/proc/self/status", r"VmHWM:\s*(\d+) kB")
     seen["peak_memory_bytes"] = int(peak) * 1024 if peak else None
     seen["readings"] = readings
+
+
+def repeated(call, count):
+    """The first output of `count` calls with one input, and which different ones there were."""
+    import numpy
+
+    first, outputs = None, {}
+    for _ in range(count):
+        output = numpy.array(call(), dtype="<f4").reshape(-1)
+        first = output if first is None else first
+        digest = hashlib.sha256(output.tobytes()).hexdigest()
+        if digest not in outputs and len(outputs) < LARGEST_COUNT_OF_OUTPUTS:
+            difference = float(numpy.abs(output - first).max())
+            outputs[digest] = [0, difference if numpy.isfinite(difference) else None]
+        # Beyond the most that are told apart, every new one counts as the last.
+        outputs[digest if digest in outputs else next(reversed(outputs))][0] += 1
+    told = [
+        {"sha256": digest, "calls": calls, "max_abs_difference": difference}
+        for digest, (calls, difference) in outputs.items()
+    ]
+    return first, told
+
+
+class Pictures:
+    """The picture files of a job, in order; their zip files are opened and checked when the first one is read."""
+
+    def __init__(self, folder, packs):
+        self.folder, self.packs, self.entries = folder, packs, None
+
+    def __len__(self):
+        return sum(pack["count"] for pack in self.packs)
+
+    def read(self, index):
+        """The bytes of one file."""
+        if self.entries is None:
+            self.entries = [entry for pack in self.packs for entry in self._open(pack)]
+        archive, name = self.entries[index]
+        return archive.read(name)
+
+    def _open(self, pack):
+        path = os.path.join(self.folder, pack["file"])
+        refuse_changed(path, pack["sha256"])
+        archive = zipfile.ZipFile(path)
+        names = archive.namelist()
+        if len(names) != pack["count"]:
+            raise ValueError(f"{path} holds {len(names)} pictures, the job says {pack['count']}")
+        return [(archive, name) for name in names]
+
+
+class Path:
+    """From a picture's bytes to the values of an input, step by step, with Pillow: the rule of the job's model."""
+
+    def __init__(self, rule):
+        self.rule = rule
+
+    def decode(self, data):
+        """Upright pixels on white, mode L or RGB, colours as stored; profiles, ink and 16 bits are for the app."""
+        import io
+
+        from PIL import Image, ImageOps
+
+        with Image.open(io.BytesIO(data)) as stored:
+            stored.load()
+            picture = ImageOps.exif_transpose(stored)
+        if picture.mode in ("LA", "PA", "RGBA") or "transparency" in picture.info:
+            picture = picture.convert("RGBA")
+            white = Image.new("RGB", picture.size, (255, 255, 255))
+            white.paste(picture.convert("RGB"), mask=picture.getchannel("A"))
+            picture = white
+        mode = "L" if self.rule["channels"] == 1 else "RGB"
+        return picture if picture.mode == mode else picture.convert(mode)
+
+    def resize(self, picture):
+        """uint8 [C, size, size]."""
+        import numpy
+        from PIL import Image
+
+        size = self.rule["size_px"]
+        if self.rule["resize"] == "crop":
+            side = min(picture.size)
+            left, top = (picture.width - side) // 2, (picture.height - side) // 2
+            picture = picture.crop((left, top, left + side, top + side))
+        if picture.size != (size, size):
+            picture = picture.resize((size, size), Image.BILINEAR)
+        return numpy.asarray(picture, dtype=numpy.uint8).reshape(size, size, -1).transpose(2, 0, 1)
+
+    def convert(self, pixels, target):
+        """Write pixels as values in [0, 1] into float32 [C, size, size]."""
+        import numpy
+
+        numpy.divide(pixels, numpy.float32(255), out=target)
+
+
+def answer_all(seen, runtime, batch, model, pictures, report):
+    """Every picture through decoder, resize and model; logits into their file."""
+    import numpy
+
+    path, total = Path(model["pictures"]), len(pictures)
+    logits = numpy.full((total, model["output_shape"][1]), numpy.nan, dtype="<f4")
+    call, size, told = runtime.bind(batch), len(batch), time.monotonic()
+    report.progress("answering", model["id"], 0, total)
+    for start in range(0, total, size):
+        filled = []
+        for index in range(start, min(start + size, total)):
+            try:
+                path.convert(path.resize(path.decode(pictures.read(index))), batch[index - start])
+                filled.append(index)
+            except Exception as error:
+                seen["unreadable"].append({"index": index, "reason": words(error)})
+        if filled:
+            call = runtime.bind(batch)
+            output = numpy.asarray(call(), dtype=numpy.float32).reshape(size, -1)
+            logits[filled] = output[[index - start for index in filled]]
+        if time.monotonic() - told >= TELL_EVERY_S:
+            told = time.monotonic()
+            report.progress("answering", model["id"], min(start + size, total), total)
+    seen["answered"] = total
+    seen["logits_sha256"] = report.logits(logits.tobytes())
+
+
+def time_path(runtime, batch, model, pictures, limits, clock):
+    """The stages of the whole path, over the pictures in turn."""
+    path, files = Path(model["pictures"]), [pictures.read(index) for index in range(len(pictures))]
+    marks, number = [], 0
+
+    def call():
+        nonlocal number
+        data = files[number % len(files)]
+        number += 1
+        began = clock()
+        picture = path.decode(data)
+        decoded = clock()
+        pixels = path.resize(picture)
+        resized = clock()
+        path.convert(pixels, batch[0])
+        run = runtime.bind(batch)
+        converted = clock()
+        output = run()
+        called = clock()
+        top_classes(output)
+        marks.append((began, decoded, resized, converted, called, clock()))
+
+    timing = time_calls(call, limits, clock)
+    kept = marks[len(marks) - len(timing["samples_ns"]) :]
+    stages = {name: [mark[at + 1] - mark[at] for mark in kept] for at, name in enumerate(STAGES)}
+    return {**stages, "total_ns": timing["samples_ns"]}
+
+
+def top_classes(output):
+    """The likeliest classes of one picture with their shares, as an app shows them."""
+    import numpy
+
+    logits = numpy.asarray(output, dtype=numpy.float64).reshape(-1)
+    shares = numpy.exp(logits - logits.max())
+    shares /= shares.sum()
+    order = numpy.argsort(-logits, kind="stable")[:TOP]
+    return [(int(index), float(shares[index])) for index in order]
 
 
 def time_calls(call, limits, clock):

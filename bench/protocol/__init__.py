@@ -19,10 +19,17 @@ FOLDER = Path(__file__).resolve().parent
 APP_PACKAGE = "org.pocketdistill.demo"
 APP_ACTIVITY = f"{APP_PACKAGE}/.BenchActivity"
 JOB_FILE = "job.json"
+PICTURES_FOLDER = "pictures"
+"""Beside the folders of the launches: what all of them read."""
+
+PROTOCOL_VERSION = 2
+"""2: pictures go as files through the device's own decoder, whole paths are timed, repeated outputs are compared."""
+
 
 InstrumentName = Literal["app", "native", "python"]
 DeviceFormat = Literal["executorch", "litert", "onnx", "torchscript"]
-Stage = Literal["loading", "measuring", "checking", "done", "failed"]
+Stage = Literal["loading", "answering", "measuring", "checking", "done", "failed"]
+Task = Literal["time", "answer"]
 
 RunId = Annotated[
     str,
@@ -48,6 +55,31 @@ def progress_file(run_id: str) -> str:
     return f"{run_id}.progress.jsonl"
 
 
+def logits_file(run_id: str) -> str:
+    """Name of the logits of a launch that answers pictures."""
+    return f"{run_id}.logits.bin"
+
+
+class PicturePack(Strict):
+    """Some picture files in one zip file, stored or deflated; the order of its directory is theirs."""
+
+    file: FileName = Field(description="In the folder `pictures` beside the job's folder.")
+    sha256: Sha256 = Field(description="Of the zip file. Refuse a file that has another.")
+    count: int = Field(ge=1, description="Pictures in it.")
+
+
+class PictureRule(Strict):
+    """From a decoded picture, upright and on white, to the input: as distill.vision.preprocess.Preprocess has it."""
+
+    size_px: int = Field(ge=1, description="The network sees size_px x size_px.")
+    resize: Literal["stretch", "crop"] = Field(
+        description="stretch scales both sides; crop cuts the centre square first; bilinear with antialiasing."
+    )
+    channels: Literal[1, 3] = Field(
+        description="1 = luma (ITU-R 601), 3 = red, green, blue; values are divided by 255."
+    )
+
+
 class JobModel(Strict):
     """One model to measure, with its golden input."""
 
@@ -64,15 +96,26 @@ class JobModel(Strict):
     input_shape: tuple[int, ...] = Field(description="[batch, channels, height, width]; every entry is at least 1.")
     output_name: str = Field(description="The model's name for its output.")
     output_shape: tuple[int, ...] = Field(description="[batch, classes].")
+    pictures: PictureRule | None = Field(
+        description="How a picture becomes its input; null if no picture is to be read."
+    )
 
 
 class Job(Contract):
     """What an instrument is to do in one process launch: one file, `job.json`, beside the models and inputs."""
 
-    SCHEMA_VERSION: ClassVar[int] = 1
+    SCHEMA_VERSION: ClassVar[int] = PROTOCOL_VERSION
 
-    schema_version: Literal[1] = Field(default=1, description="Refuse any other number.")
+    schema_version: Literal[2] = Field(default=2, description="Refuse any other number.")
     run_id: RunId
+    task: Task = Field(
+        description="time: samples of the model's call, and of the whole path if there are pictures; "
+        "answer: every picture once, the logits go into a file."
+    )
+    repeats: int = Field(
+        ge=1, description="time: calls with the golden input after the samples, whose outputs are compared bit for bit."
+    )
+    pictures: tuple[PicturePack, ...] = Field(description="What is to be read; empty for none.")
     threads: int = Field(ge=1, description="Threads the runtime is to use; report what it really uses.")
     batch: int = Field(ge=1, description="Images per call; the first entry of every shape.")
     limits: Limits = Field(description="When warm-up and sampling stop; times in seconds.")
@@ -94,6 +137,34 @@ class Reading(Strict):
     thermal_headroom: float | None = Field(description="Share of the way to severe throttling, 1 is there; or null.")
     core: int | None = Field(description="Number of the core the measuring thread was on last; or null.")
     core_khz: int | None = Field(description="That core's clock in kHz; or null.")
+
+
+class Unreadable(Strict):
+    """A picture that the device does not decode; its logits are not numbers."""
+
+    index: Count = Field(description="Its place among all pictures of the job, from 0.")
+    reason: str = Field(description="Why, in words.")
+
+
+class SeenOutput(Strict):
+    """One of the different outputs that calls with one input gave."""
+
+    sha256: Sha256 = Field(description="Of the values as float32, little-endian.")
+    calls: int = Field(ge=1, description="How many calls gave it.")
+    max_abs_difference: float | None = Field(
+        description="Largest difference of a logit to the first output; null if one of the two is not finite."
+    )
+
+
+class Stages(Strict):
+    """Every timed way from a picture's bytes to the likeliest classes, in nanoseconds, one picture a call."""
+
+    decode_ns: tuple[Nanoseconds, ...] = Field(description="Bytes in memory to upright pixels on white.")
+    resize_ns: tuple[Nanoseconds, ...] = Field(description="Grey if asked, centre square if asked, resized.")
+    convert_ns: tuple[Nanoseconds, ...] = Field(description="Divided by 255 into the runtime's input.")
+    call_ns: tuple[Nanoseconds, ...] = Field(description="The runtime's call.")
+    top_k_ns: tuple[Nanoseconds, ...] = Field(description="Output read, likeliest classes with their shares.")
+    total_ns: tuple[Nanoseconds, ...] = Field(description="Clock right before, clock right after all of them.")
 
 
 class ModelResult(Strict):
@@ -121,14 +192,23 @@ class ModelResult(Strict):
     )
     peak_memory_bytes: int | None = Field(description="Highest resident memory of the process (VmHWM), bytes; or null.")
     readings: tuple[Reading, ...] = Field(description="At least one before and one after the samples.")
+    outputs: tuple[SeenOutput, ...] = Field(
+        description="The different outputs of the repeated input, first seen first."
+    )
+    stages: Stages | None = Field(description="The whole path; null where no picture was given, or the batch is not 1.")
+    answered: Count = Field(description="answer: pictures whose logits were written, the unreadable ones included.")
+    unreadable: tuple[Unreadable, ...] = Field(description="answer: pictures that could not be decoded, in order.")
+    logits_sha256: Sha256 | None = Field(
+        description="answer: of RUN_ID.logits.bin, float32 [answered, classes], little-endian; null if there is none."
+    )
 
 
 class Result(Contract):
     """What an instrument says of one launch: appears whole or not at all (write beside it, sync, rename)."""
 
-    SCHEMA_VERSION: ClassVar[int] = 1
+    SCHEMA_VERSION: ClassVar[int] = PROTOCOL_VERSION
 
-    schema_version: Literal[1] = Field(default=1, description="Version of this schema.")
+    schema_version: Literal[2] = Field(default=2, description="Version of this schema.")
     run_id: RunId
     instrument: InstrumentName = Field(description="Results of different instruments are never compared.")
     instrument_version: str = Field(description="Version of the instrument.")
@@ -150,14 +230,16 @@ class Result(Contract):
 class Progress(Contract):
     """One line of the progress journal, appended outside the timed region; the host shows the last one."""
 
-    SCHEMA_VERSION: ClassVar[int] = 1
+    SCHEMA_VERSION: ClassVar[int] = PROTOCOL_VERSION
 
-    schema_version: Literal[1] = Field(default=1, description="Version of this schema.")
+    schema_version: Literal[2] = Field(default=2, description="Version of this schema.")
     run_id: RunId
     stage: Stage = Field(description="What begins now; done and failed come after the result was written.")
     model_id: str | None = Field(description="Which model; null where the stage is about the whole job.")
     pid: int = Field(ge=1, description="Process of the instrument; the host asks whether it lives.")
     at_ns: Nanoseconds = Field(description="Nanoseconds since boot, sleep included.")
+    done: Count | None = Field(description="answering: pictures answered so far, of `total`; else null.")
+    total: Count | None = Field(description="answering: pictures to answer; else null.")
 
 
 RECORDS: dict[str, type[Contract]] = {"job": Job, "result": Result, "progress": Progress}

@@ -11,12 +11,15 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import model_validator
 
+from bench.record.answered import Answered
+from bench.record.repeated import Repeated
 from bench.record.upgrade import upgraded
+from bench.record.whole_path import WholePath
 from distill.contract import Contract, Strict, append_line
 from distill.errors import UsageError
 from export.artifact.answers import Answers
 
-Validity = Literal["valid", "noisy", "drifting", "throttled", "failed"]
+Validity = Literal["valid", "noisy", "drifting", "throttled", "wrong", "failed"]
 WIDE: frozenset[Validity] = frozenset({"noisy", "drifting"})
 """Labels of rows whose times are known badly: their interval is wide, and they count by its ends."""
 
@@ -191,14 +194,18 @@ class Measurement(Contract):
         measured_agreement: share of images for which it predicts what the eager artifact of its checkpoint predicts.
         measured_images: how many held-out images stand behind those two; 0 if it was not asked for.
         measured_note: why one of the two is None though images were asked for; empty otherwise.
-        validity, reason: label of the row and what led to it; `failed` rows have no samples.
+        answered: what else these answers say; None if there are none, or in rows older than this field.
+        path: stage by stage from picture to answer; None where it was not timed.
+        repeated: the outputs of one input in all launches; None where they were not compared.
+        validity, reason: label of the row and what led to it; `failed` rows have no samples, what a `wrong` one answers
+            is not what its model answers.
         utc_time: ISO 8601, when the measurement began.
         toolkit_version: version of this package.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 4
+    SCHEMA_VERSION: ClassVar[int] = 5
 
-    schema_version: Literal[4] = 4
+    schema_version: Literal[5] = 5
     run_id: str
     seed: int | None
     utc_time: str
@@ -225,6 +232,9 @@ class Measurement(Contract):
     measured_agreement: float | None
     measured_images: int
     measured_note: str
+    answered: Answered | None
+    path: WholePath | None
+    repeated: Repeated | None
     validity: Validity
     reason: str
 

@@ -12,16 +12,18 @@ NEW_IN_2 = {
     "measured_note": "",
 }
 
+NEW_IN_5 = {"answered": None, "path": None, "repeated": None}
+
 
 def upgraded(raw: dict[str, Any]) -> dict[str, Any]:
     """A row of an older version as one of the newest; any other as it is, for the record to judge."""
     version = raw.get("schema_version")
     row = _from_1_to_2(raw) if version == 1 and "launch_counts" in raw else raw
     # Version 3 says of each launch in which bursts it was taken; before, there was one.
-    if row.get("schema_version") not in (2, 3):
-        return raw
-    row = {**row, "schema_version": 4}
-    return row | {"subject": row["subject"] | {"answers": None}} if isinstance(row.get("subject"), dict) else row
+    if row.get("schema_version") in (2, 3):
+        row = {**row, "schema_version": 4}
+        row |= {"subject": row["subject"] | {"answers": None}} if isinstance(row.get("subject"), dict) else {}
+    return {**row, **NEW_IN_5, "schema_version": 5} if row.get("schema_version") == 4 else raw
 
 
 def _from_1_to_2(raw: dict[str, Any]) -> dict[str, Any]:

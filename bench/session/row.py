@@ -6,6 +6,9 @@ from datetime import datetime
 from statistics import median
 
 from bench.record import Conditions, Device, InputKind, Launch, Measurement, Validity
+from bench.record.answered import Answered
+from bench.record.repeated import Repeated
+from bench.record.whole_path import WholePath
 from bench.session.cells import Cell, subject
 from distill.contract import Strict
 from distill.version import toolkit_version
@@ -21,11 +24,14 @@ class Footprint(Strict):
 
 @dataclass(frozen=True)
 class Accuracy:
-    """As in the record: `measured_accuracy`, `measured_agreement`, `measured_images`, `measured_note`."""
+    """What was seen of an artifact's answers to held-out pictures.
 
-    accuracy: float | None = None
-    agreement: float | None = None
-    images: int = 0
+    Attributes:
+        answered: as in the record; None if there are none.
+        note: why something of it is missing.
+    """
+
+    answered: Answered | None = None
     note: str = ""
 
 
@@ -62,10 +68,16 @@ def row(
     reason: str,
     footprint: Footprint | None = None,
     accuracy: Accuracy | None = None,
+    path: WholePath | None = None,
+    repeated: Repeated | None = None,
 ) -> Measurement:
-    """The measurement of a cell; without launches for one that failed."""
+    """The measurement of a cell; without launches for one that failed. What answers wrongly is labelled so."""
     first = launches[0] if launches else None
     footprint, accuracy = footprint or Footprint(), accuracy or Accuracy()
+    answered = accuracy.answered
+    faults = [fault for fault in (answered and answered.fault, repeated and repeated.differs) if fault]
+    if faults:
+        validity, reason = "failed" if validity == "failed" else "wrong", "; ".join([*faults, reason])
     return Measurement(
         run_id=session.run_id,
         seed=session.seed,
@@ -89,10 +101,13 @@ def row(
         runtime_memory_bytes=footprint.runtime_bytes,
         loaded_memory_bytes=footprint.loaded_bytes,
         peak_memory_bytes=footprint.peak_bytes,
-        measured_accuracy=accuracy.accuracy,
-        measured_agreement=accuracy.agreement,
-        measured_images=accuracy.images,
+        measured_accuracy=answered.accuracy if answered else None,
+        measured_agreement=answered.agreement if answered else None,
+        measured_images=answered.answers.num_images if answered else 0,
         measured_note=accuracy.note,
+        answered=answered,
+        path=path,
+        repeated=repeated,
         validity=validity,
         reason=reason,
     )

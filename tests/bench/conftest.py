@@ -230,6 +230,9 @@ def make_measurement() -> MakeMeasurement:
             "measured_agreement": None,
             "measured_images": 0,
             "measured_note": "",
+            "answered": None,
+            "path": None,
+            "repeated": None,
             "validity": "valid",
             "reason": "",
         }

@@ -82,10 +82,8 @@ def test_a_broken_artifact_fails_the_command_and_not_the_others(make_artifact, t
         (["--device", "android", "--adb", "/no/adb"], "--adb names '/no/adb', which is not a program"),
         (["--device", "android", "--instrument", "stopwatch"], "there is no instrument 'stopwatch'"),
         (["--device", "android", "--sustained", "long"], "'long' is not a duration"),
-        (
-            ["--device", "android", "--accuracy", "5", "--seed", "1"],
-            "--seed, --accuracy is for this machine and has no effect on android",
-        ),
+        (["--device", "android", "--seed", "1"], "--seed is for this machine and has no effect on android"),
+        (["--device", "android", "--data", "x"], "--data x: no picture is read without --accuracy N"),
         (["--l2", "cold"], "--l2 is for GPUs and has no effect on cpu"),
         (["--device", "abacus"], "There is no device 'abacus'. Devices of this version: cpu, android"),
         (["nowhere"], "nowhere does not exist. Make artifacts with: python -m export"),

@@ -30,8 +30,8 @@ def test_a_missing_key_is_named_with_its_path():
 
 
 def test_another_schema_version_is_refused_by_number():
-    with pytest.raises(UsageError, match=r"here has schema version 5, but .* reads 4 \(Measurement\)"):
-        Measurement.from_json(changed(schema_version=5), source="here")
+    with pytest.raises(UsageError, match=r"here has schema version 6, but .* reads 5 \(Measurement\)"):
+        Measurement.from_json(changed(schema_version=6), source="here")
 
 
 def test_text_in_place_of_a_number_is_not_coerced():
@@ -120,4 +120,32 @@ def test_of_a_row_of_version_3_it_is_not_known_which_images_were_answered_rightl
     path.write_text(json.dumps(json.loads((GOLDEN.parent / "measurement-3.json").read_text())) + "\n")
     (row,) = read_journal(path).measurements
     assert row.subject.answers is None
-    assert row == Measurement.read(GOLDEN).model_copy(update={"subject": row.subject})
+    unknown = {"subject": row.subject, "answered": None, "path": None, "repeated": None}
+    assert row == Measurement.read(GOLDEN).model_copy(update=unknown)
+
+
+def test_a_row_of_version_4_knows_nothing_of_answers_paths_and_repeats(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    path.write_text(json.dumps(json.loads((GOLDEN.parent / "measurement-4.json").read_text())) + "\n")
+    (row,) = read_journal(path).measurements
+    assert (row.answered, row.path, row.repeated) == (None, None, None)
+    assert row.subject == Measurement.read(GOLDEN).subject
+
+
+def test_stages_that_do_not_have_as_many_samples_as_the_launches_are_refused():
+    path = json.loads(GOLDEN.read_text())["path"]
+    with pytest.raises(UsageError, match="the launches have 2 samples, the stages"):
+        Measurement.from_json(changed(path={**path, "call_ms": [1.0]}), source="here")
+
+
+def test_outputs_of_one_input_that_differ_are_told():
+    row = Measurement.read(GOLDEN)
+    assert row.repeated is not None
+    assert row.repeated.differs is None
+    (first,) = row.repeated.outputs
+    other = first.model_copy(update={"sha256": "0" * 64, "calls": 3, "max_abs_difference": 0.25})
+    differing = row.repeated.model_copy(update={"calls": 203, "outputs": (first, other)})
+    assert differing.differs == (
+        "one input gave 2 different outputs in 203 calls of 2 launches (3 calls unlike the most frequent one, by up to "
+        "0.25)"
+    )

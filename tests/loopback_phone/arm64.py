@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.android.launch import INPUT_FILE, MODEL_FILE, check_golden, make_job
+from bench.android.launch import INPUT_FILE, MODEL_FILE, Asked, check_golden, make_job
 from bench.instruments.native.build import build, native_folder
 from bench.protocol import JOB_FILE, Result, result_file
 from bench.session.cells import Cell, find_artifacts, subject_name
@@ -103,7 +103,7 @@ def compare(folder: Path, machine: Emulator) -> Compared:
         place.mkdir()
         shutil.copy2(folder / manifest.file("model"), place / MODEL_FILE)
         (place / INPUT_FILE).write_bytes(values.astype("<f4").tobytes())
-        make_job(cell, manifest, values, run_id, ONCE).write(place / JOB_FILE)
+        make_job(Asked(cell, "time", 1, ()), manifest, values, run_id, ONCE).write(place / JOB_FILE)
         try:
             machine.run([*_instrument(manifest.format, machine), place / JOB_FILE, place])
             result = Result.read(place / result_file(run_id))

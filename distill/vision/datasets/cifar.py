@@ -9,6 +9,8 @@ from distill.errors import UsageError
 from distill.vision.datasets.split import DatasetSettings, Split, SplitName
 from distill.vision.preprocess import Preprocess
 
+STORED_PX = 32
+
 
 class Cifar10(DatasetSettings):
     """CIFAR-10 (Krizhevsky 2009): 50,000 training and 10,000 test pictures; the test set serves as validation.
@@ -24,6 +26,11 @@ class Cifar10(DatasetSettings):
     def channels(self) -> Literal[3]:
         """Colour."""
         return 3
+
+    @property
+    def stored_px(self) -> int:
+        """As in the archive."""
+        return STORED_PX
 
     def load(self, split: SplitName, preprocess: Preprocess) -> Split:
         """Read one split, resized by `preprocess`; raises UsageError if the files are missing or damaged."""
@@ -46,6 +53,11 @@ class Cifar100(DatasetSettings):
     def channels(self) -> Literal[3]:
         """Colour."""
         return 3
+
+    @property
+    def stored_px(self) -> int:
+        """As in the archive."""
+        return STORED_PX
 
     def load(self, split: SplitName, preprocess: Preprocess) -> Split:
         """Read one split, resized by `preprocess`; raises UsageError if the files are missing or damaged."""

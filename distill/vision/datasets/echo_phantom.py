@@ -68,6 +68,11 @@ class EchoPhantom(DatasetSettings):
         """1: greyscale stays one channel."""
         return 1
 
+    @property
+    def stored_px(self) -> int:
+        """As drawn."""
+        return SIZE_PX
+
     def load(self, split: SplitName, preprocess: Preprocess, *, cache: Path | None = None) -> Split:
         """The images of one split, from the cache folder if they were generated before.
 

@@ -26,6 +26,11 @@ class DatasetSettings(Strict):
         """What a network is to answer about the pictures."""
         return "classification"
 
+    @property
+    def stored_px(self) -> int | None:
+        """Side of its pictures before they are resized, where all are squares of one size; None for files."""
+        return None
+
 
 class ImageSource(Protocol):
     """Images that may be too many for memory. A NumPy array [N, H, W, C] of uint8 is one; so is `ImageFiles`."""

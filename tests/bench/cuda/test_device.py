@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench.answers.options import AccuracyOptions
 from bench.compare.speed_up import compare
 from bench.cpu.options import HostOptions
 from bench.cpu.worker import GpuWatch, Outcome, Timed
@@ -133,9 +134,9 @@ def test_words_of_an_option_are_checked():
     with pytest.raises(UsageError, match=r"--precisions 'int4' is not a list of fp32, tf32\."):
         chosen("int4", ("fp32", "tf32"), "--precisions")
     with pytest.raises(UsageError, match=r"--l2 'warm,cold' is not one of warm, cold\."):
-        open_cuda(HostOptions(), CudaOptions(l2="warm,cold"), timeout_s=1)
+        open_cuda(HostOptions(), AccuracyOptions(), CudaOptions(l2="warm,cold"), timeout_s=1)
     with pytest.raises(UsageError, match="--accuracy has no effect on cuda"):
-        open_cuda(HostOptions(accuracy=10), CudaOptions(), timeout_s=1)
+        open_cuda(HostOptions(), AccuracyOptions(10), CudaOptions(), timeout_s=1)
 
 
 # A machine without a GPU.

@@ -17,6 +17,7 @@ import android.widget.TextView;
 import org.pocketdistill.demo.engine.Engines;
 import org.pocketdistill.demo.instrument.Clock;
 import org.pocketdistill.demo.instrument.Instrument;
+import org.pocketdistill.demo.phone.AndroidDecoder;
 import org.pocketdistill.demo.phone.AndroidDevice;
 import org.pocketdistill.demo.phone.PackedModels;
 
@@ -104,7 +105,9 @@ public final class BenchActivity extends Activity {
                 return System.nanoTime();
             }
         };
-        return new Instrument(new Engines(PackedModels.runtimes(this)), new AndroidDevice(this), clock, version());
+        return new Instrument(
+                new Engines(PackedModels.runtimes(this)), new AndroidDecoder(), new AndroidDevice(this), clock,
+                version());
     }
 
     private String version() throws IOException {

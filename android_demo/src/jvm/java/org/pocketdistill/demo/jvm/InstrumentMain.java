@@ -28,7 +28,8 @@ public final class InstrumentMain {
         File job = new File(arguments[0]).getAbsoluteFile();
         EngineFactory engines = InstrumentMain::open;
         String version = InstrumentMain.class.getPackage().getImplementationVersion();
-        Instrument instrument = new Instrument(engines, new JvmSurroundings(), System::nanoTime, version);
+        Instrument instrument = new Instrument(
+                engines, new StandInDecoder(), new JvmSurroundings(), System::nanoTime, version);
         String failure = instrument.run(
                 job, job.getParentFile().getName(), Collections.singletonList(new File(arguments[1])));
         if (failure != null) {

@@ -29,7 +29,7 @@ public final class Preprocess {
     private int heightPx;
     private byte[] cut = new byte[0];
     private byte[] between = new byte[0];
-    private final byte[] plane;
+    private final byte[] pixels;
 
     /**
      * @param sizePx the network sees sizePx x sizePx.
@@ -42,7 +42,7 @@ public final class Preprocess {
         this.sizePx = sizePx;
         this.resize = resize;
         this.channels = channels;
-        this.plane = new byte[sizePx * sizePx];
+        this.pixels = new byte[channels * sizePx * sizePx];
     }
 
     /** How many values {@link #toInput} writes. */
@@ -54,6 +54,12 @@ public final class Preprocess {
      * Writes the input of one picture, channels x size x size values in [0, 1], from position 0 of {@code input} on.
      */
     public void toInput(Picture picture, FloatBuffer input) {
+        resize(picture);
+        convert(input, 0);
+    }
+
+    /** The first step: grey if asked, the centre square if asked, resized; kept until the next picture. */
+    public void resize(Picture picture) {
         int left = 0;
         int top = 0;
         int width = picture.widthPx;
@@ -68,8 +74,14 @@ public final class Preprocess {
         prepare(width, height);
         for (int channel = 0; channel < channels; channel++) {
             cutChannel(picture, left, top, channel);
-            resizePlane();
-            writePlane(input, channel * plane.length);
+            resizePlane(channel * sizePx * sizePx);
+        }
+    }
+
+    /** The second step: the resized picture as values in [0, 1], from position {@code start} of {@code input} on. */
+    public void convert(FloatBuffer input, int start) {
+        for (int i = 0; i < pixels.length; i++) {
+            input.put(start + i, (pixels[i] & 0xff) / 255f);
         }
     }
 
@@ -112,13 +124,13 @@ public final class Preprocess {
         return heightPx > sizePx && heightPx - sizePx > 2 * (widthPx - sizePx);
     }
 
-    private void resizePlane() {
+    private void resizePlane(int start) {
         if (isDownFirst()) {
             for (int x = 0; x < widthPx; x++) {
                 down.resize(cut, x, widthPx, between, x, widthPx);
             }
             for (int y = 0; y < sizePx; y++) {
-                across.resize(between, y * widthPx, 1, plane, y * sizePx, 1);
+                across.resize(between, y * widthPx, 1, pixels, start + y * sizePx, 1);
             }
             return;
         }
@@ -126,13 +138,7 @@ public final class Preprocess {
             across.resize(cut, y * widthPx, 1, between, y * sizePx, 1);
         }
         for (int x = 0; x < sizePx; x++) {
-            down.resize(between, x, sizePx, plane, x, sizePx);
-        }
-    }
-
-    private void writePlane(FloatBuffer input, int start) {
-        for (int i = 0; i < plane.length; i++) {
-            input.put(start + i, (plane[i] & 0xff) / 255f);
+            down.resize(between, x, sizePx, pixels, start + x, sizePx);
         }
     }
 }

@@ -13,6 +13,7 @@ import java.util.Map;
 import org.pocketdistill.demo.engine.Engine;
 import org.pocketdistill.demo.engine.EngineException;
 import org.pocketdistill.demo.engine.EngineFactory;
+import org.pocketdistill.demo.image.PictureDecoder;
 import org.pocketdistill.demo.json.JsonException;
 import org.pocketdistill.demo.model.WholeFile;
 
@@ -23,14 +24,23 @@ import org.pocketdistill.demo.model.WholeFile;
  * <p>Knows nothing of Android, so that the same code runs and is tested on any JVM.
  */
 public final class Instrument {
+    private static final TimedLoop.Observer NO_OBSERVER = new TimedLoop.Observer() {
+        @Override
+        public void between(int sampleCount) {
+        }
+    };
+
     private final EngineFactory engines;
+    private final PictureDecoder decoder;
     private final Surroundings device;
     private final Clock clock;
     private final String version;
 
     /** {@code version} is that of the app. */
-    public Instrument(EngineFactory engines, Surroundings device, Clock clock, String version) {
+    public Instrument(
+            EngineFactory engines, PictureDecoder decoder, Surroundings device, Clock clock, String version) {
         this.engines = engines;
+        this.decoder = decoder;
         this.device = device;
         this.clock = clock;
         this.version = version;
@@ -56,8 +66,10 @@ public final class Instrument {
             Job job = Job.parse(WholeFile.text(bytes), jobFile.getAbsoluteFile().getParentFile());
             runId = job.runId;
             LaunchFiles files = new LaunchFiles(runId, folders, device);
-            for (Job.Model model : job.models) {
-                models.add(measure(job, model, files).toJson());
+            try (Pictures pictures = new Pictures(job.pictures)) {
+                for (Job.Model model : job.models) {
+                    models.add(measure(job, model, pictures, files).toJson());
+                }
             }
         } catch (IOException | JsonException fault) {
             error = fault.getMessage();
@@ -78,7 +90,7 @@ public final class Instrument {
         files.progress("failed", null);
     }
 
-    private ModelReport measure(Job job, Job.Model model, LaunchFiles files) throws IOException {
+    private ModelReport measure(Job job, Job.Model model, Pictures pictures, LaunchFiles files) throws IOException {
         ModelReport report = new ModelReport(model.id);
         files.progress("loading", model.id);
         try {
@@ -89,7 +101,11 @@ public final class Instrument {
             Engine engine = engines.open(model.spec, job.threads);
             report.opened(engine, clock.nanos() - began);
             try {
-                measure(job, model, engine, input, report, files);
+                if (job.task == Job.Task.ANSWER) {
+                    answer(job, model, engine, pictures, report, files);
+                } else {
+                    measure(job, model, engine, input, pictures, report, files);
+                }
             } finally {
                 engine.close();
             }
@@ -101,9 +117,17 @@ public final class Instrument {
         return report;
     }
 
-    private void measure(
-            Job job, Job.Model model, Engine engine, FloatBuffer input, final ModelReport report, LaunchFiles files)
+    private void answer(
+            Job job, Job.Model model, Engine engine, Pictures pictures, ModelReport report, LaunchFiles files)
             throws IOException, EngineException {
+        Answering answering = new Answering(model, job.batch, decoder, clock);
+        byte[] logits = answering.answerAll(engine, pictures, files);
+        report.answered(answering, files.logits(logits));
+    }
+
+    private void measure(
+            Job job, Job.Model model, Engine engine, FloatBuffer input, Pictures pictures, final ModelReport report,
+            LaunchFiles files) throws IOException, EngineException {
         engine.setInput(input);
         files.progress("measuring", model.id);
         report.read(device, 0);
@@ -114,12 +138,14 @@ public final class Instrument {
             }
         });
         report.measured(timing);
+        if (pictures.count() > 0 && job.batch == 1) {
+            PathStages path = new PathStages(model, engine, decoder, pictures, clock, job.limits.maxCount);
+            report.timedPath(path, new TimedLoop(clock, job.limits).measure(path, NO_OBSERVER));
+            engine.setInput(input);
+        }
         report.read(device, timing.samplesNanos.length);
         files.progress("checking", model.id);
-        float[] output = new float[model.spec.outputLength()];
-        engine.run();
-        engine.readOutput(output);
-        report.checked(output);
+        report.checked(new Repeats(engine, model.spec.outputLength(), job.repeats));
     }
 
     private static TimedLoop.Call calls(final Engine engine) {

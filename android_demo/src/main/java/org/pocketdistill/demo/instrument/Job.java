@@ -9,6 +9,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.regex.Pattern;
 
+import org.pocketdistill.demo.image.Preprocess;
 import org.pocketdistill.demo.json.JsonException;
 import org.pocketdistill.demo.json.JsonObject;
 import org.pocketdistill.demo.json.JsonText;
@@ -16,11 +17,78 @@ import org.pocketdistill.demo.model.ModelSpec;
 
 /** What the host asks for in one launch: {@code bench/protocol/job.schema.json}. */
 public final class Job {
-    public static final int SCHEMA_VERSION = 1;
+    public static final int SCHEMA_VERSION = 2;
     public static final String FILE_NAME = "job.json";
+    /** Beside the job's folder: what all launches read. */
+    static final String PICTURES_FOLDER = "pictures";
     static final Pattern RUN_ID = Pattern.compile("[0-9a-f]{32}");
     private static final Pattern NAME = Pattern.compile("[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}");
     private static final Pattern SHA_256 = Pattern.compile("[0-9a-f]{64}");
+
+    /** What is to be done with each model. */
+    public enum Task {
+        /** Sample its call, and the whole path if there are pictures. */
+        TIME,
+        /** Let it answer every picture. */
+        ANSWER
+    }
+
+    /** Some picture files in one zip file. */
+    public static final class Pack {
+        final File file;
+        final String sha256;
+        final int count;
+
+        private Pack(JsonObject json, File folder) throws JsonException {
+            json.requireKeys("file", "sha256", "count");
+            file = new File(folder, matching(json, "file", NAME));
+            sha256 = matching(json, "sha256", SHA_256);
+            count = json.integer("count", 1);
+        }
+
+        private Map<String, Object> toJson() {
+            Map<String, Object> json = new LinkedHashMap<>();
+            json.put("file", file.getName());
+            json.put("sha256", sha256);
+            json.put("count", count);
+            return json;
+        }
+    }
+
+    /** How a picture becomes a model's input. */
+    public static final class Rule {
+        private final int sizePx;
+        private final Preprocess.Resize resize;
+        private final int channels;
+
+        private Rule(JsonObject json, long[] inputShape) throws JsonException {
+            json.requireKeys("size_px", "resize", "channels");
+            sizePx = json.integer("size_px", 1);
+            channels = json.integer("channels", 1);
+            String name = json.string("resize");
+            if (!name.equals("stretch") && !name.equals("crop")) {
+                throw new JsonException("pictures.resize: must be stretch or crop, found " + name);
+            }
+            resize = name.equals("crop") ? Preprocess.Resize.CROP : Preprocess.Resize.STRETCH;
+            if (inputShape[1] != channels || inputShape[2] != sizePx || inputShape[3] != sizePx
+                    || (channels != 1 && channels != 3)) {
+                throw new JsonException("pictures: " + channels + " channels of " + sizePx + " px are not the input "
+                        + Arrays.toString(inputShape));
+            }
+        }
+
+        Preprocess preprocess() {
+            return new Preprocess(sizePx, resize, channels);
+        }
+
+        private Map<String, Object> toJson() {
+            Map<String, Object> json = new LinkedHashMap<>();
+            json.put("size_px", sizePx);
+            json.put("resize", resize == Preprocess.Resize.CROP ? "crop" : "stretch");
+            json.put("channels", channels);
+            return json;
+        }
+    }
 
     /** One model to measure, with its input; files lie beside the job. */
     public static final class Model {
@@ -30,21 +98,30 @@ public final class Job {
         public final File inputFile;
         public final String inputSha256;
         public final ModelSpec spec;
+        /** Null if no picture is to be read. */
+        final Rule rule;
 
-        /** {@code spec.file} is the model file. */
+        /** For a job without pictures; {@code spec.file} is the model file. */
         public Model(String id, String sha256, long sizeBytes, File inputFile, String inputSha256, ModelSpec spec) {
+            this(id, sha256, sizeBytes, inputFile, inputSha256, spec, null);
+        }
+
+        private Model(
+                String id, String sha256, long sizeBytes, File inputFile, String inputSha256, ModelSpec spec,
+                Rule rule) {
             this.id = id;
             this.sha256 = sha256;
             this.sizeBytes = sizeBytes;
             this.inputFile = inputFile;
             this.inputSha256 = inputSha256;
             this.spec = spec;
+            this.rule = rule;
         }
 
         private static Model parse(JsonObject json, File folder, int batch) throws JsonException {
             json.requireKeys(
                     "id", "format", "file", "sha256", "size_bytes", "input_file", "input_sha256", "input_name",
-                    "input_shape", "output_name", "output_shape");
+                    "input_shape", "output_name", "output_shape", "pictures");
             ModelSpec spec = new ModelSpec(
                     json.string("format"), new File(folder, matching(json, "file", NAME)),
                     json.string("input_name"), shape(json, "input_shape", 4, batch),
@@ -52,7 +129,7 @@ public final class Job {
             return new Model(
                     matching(json, "id", NAME), matching(json, "sha256", SHA_256), json.longInteger("size_bytes"),
                     new File(folder, matching(json, "input_file", NAME)), matching(json, "input_sha256", SHA_256),
-                    spec);
+                    spec, json.isNull("pictures") ? null : new Rule(json.object("pictures"), spec.inputShape));
         }
 
         private Map<String, Object> toJson() {
@@ -68,18 +145,32 @@ public final class Job {
             json.put("input_shape", spec.inputShape);
             json.put("output_name", spec.outputName);
             json.put("output_shape", spec.outputShape);
+            json.put("pictures", rule == null ? null : rule.toJson());
             return json;
         }
     }
 
     public final String runId;
+    final Task task;
+    final int repeats;
+    final List<Pack> pictures;
     public final int threads;
     public final int batch;
     public final Limits limits;
     public final List<Model> models;
 
+    /** A job that times models without pictures. */
     public Job(String runId, int threads, int batch, Limits limits, List<Model> models) {
+        this(runId, Task.TIME, 1, Collections.<Pack>emptyList(), threads, batch, limits, models);
+    }
+
+    private Job(
+            String runId, Task task, int repeats, List<Pack> pictures, int threads, int batch, Limits limits,
+            List<Model> models) {
         this.runId = runId;
+        this.task = task;
+        this.repeats = repeats;
+        this.pictures = Collections.unmodifiableList(new ArrayList<>(pictures));
         this.threads = threads;
         this.batch = batch;
         this.limits = limits;
@@ -91,7 +182,8 @@ public final class Job {
         JsonObject json = JsonObject.parse(text, FILE_NAME);
         try {
             json.requireVersion(SCHEMA_VERSION, "the job");
-            json.requireKeys("schema_version", "run_id", "threads", "batch", "limits", "models");
+            json.requireKeys(
+                    "schema_version", "run_id", "task", "repeats", "pictures", "threads", "batch", "limits", "models");
             int batch = json.integer("batch", 1);
             List<Model> models = new ArrayList<>();
             for (JsonObject model : json.objects("models")) {
@@ -100,9 +192,22 @@ public final class Job {
             if (models.isEmpty()) {
                 throw new JsonException("models: must name at least one");
             }
+            List<Pack> packs = new ArrayList<>();
+            for (JsonObject pack : json.objects("pictures")) {
+                packs.add(new Pack(pack, new File(folder.getParentFile(), PICTURES_FOLDER)));
+            }
+            Task task = task(json.string("task"));
+            if (task == Task.ANSWER && packs.isEmpty()) {
+                throw new JsonException("pictures: there is none to answer");
+            }
+            for (Model model : packs.isEmpty() ? Collections.<Model>emptyList() : models) {
+                if (model.rule == null) {
+                    throw new JsonException("pictures: " + model.id + " says nothing of how it takes them");
+                }
+            }
             return new Job(
-                    matching(json, "run_id", RUN_ID), json.integer("threads", 1), batch,
-                    Limits.parse(json.object("limits")), models);
+                    matching(json, "run_id", RUN_ID), task, json.integer("repeats", 1), packs,
+                    json.integer("threads", 1), batch, Limits.parse(json.object("limits")), models);
         } catch (JsonException error) {
             throw new JsonException(FILE_NAME + ": " + error.getMessage());
         }
@@ -115,12 +220,30 @@ public final class Job {
             modelList.add(model.toJson());
         }
         json.put("schema_version", SCHEMA_VERSION);
+        List<Object> packs = new ArrayList<>();
+        for (Pack pack : pictures) {
+            packs.add(pack.toJson());
+        }
         json.put("run_id", runId);
+        json.put("task", task == Task.ANSWER ? "answer" : "time");
+        json.put("repeats", repeats);
+        json.put("pictures", packs);
         json.put("threads", threads);
         json.put("batch", batch);
         json.put("limits", limits.toJson());
         json.put("models", modelList);
         return JsonText.of(json);
+    }
+
+    private static Task task(String name) throws JsonException {
+        switch (name) {
+            case "time":
+                return Task.TIME;
+            case "answer":
+                return Task.ANSWER;
+            default:
+                throw new JsonException("task: must be time or answer, found " + name);
+        }
     }
 
     private static String matching(JsonObject json, String key, Pattern pattern) throws JsonException {

@@ -21,6 +21,11 @@ final class ModelReport {
     private float[] goldenOutput = new float[0];
     private Long peakMemoryBytes;
     private final List<Object> readings = new ArrayList<>();
+    private List<Object> outputs = new ArrayList<>();
+    private Map<String, Object> stages;
+    private int answered;
+    private List<Object> unreadable = new ArrayList<>();
+    private String logitsSha256;
 
     ModelReport(String id) {
         this.id = id;
@@ -39,9 +44,20 @@ final class ModelReport {
         timing = measuredTiming;
     }
 
-    void checked(float[] output) {
-        goldenOutput = output;
+    void checked(Repeats repeats) {
+        goldenOutput = repeats.first();
+        outputs = repeats.toJson();
         peakMemoryBytes = Proc.peakMemoryBytes();
+    }
+
+    void timedPath(PathStages path, TimedLoop.Timing pathTiming) {
+        stages = path.toJson(pathTiming.samplesNanos);
+    }
+
+    void answered(Answering answering, String sha256OfLogits) {
+        answered = answering.count();
+        unreadable = answering.unreadable();
+        logitsSha256 = sha256OfLogits;
     }
 
     void failed(String reason) {
@@ -79,6 +95,11 @@ final class ModelReport {
         json.put("golden_output", goldenOutput);
         json.put("peak_memory_bytes", peakMemoryBytes);
         json.put("readings", readings);
+        json.put("outputs", outputs);
+        json.put("stages", stages);
+        json.put("answered", answered);
+        json.put("unreadable", unreadable);
+        json.put("logits_sha256", logitsSha256);
         return json;
     }
 }

@@ -8,12 +8,17 @@ import static org.junit.Assert.assertTrue;
 import static org.junit.Assert.fail;
 
 import java.io.File;
+import java.io.FileOutputStream;
 import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
 import java.nio.FloatBuffer;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collections;
 import java.util.List;
+import java.util.zip.ZipEntry;
+import java.util.zip.ZipOutputStream;
 
 import org.junit.Before;
 import org.junit.Rule;
@@ -22,6 +27,8 @@ import org.junit.rules.TemporaryFolder;
 import org.pocketdistill.demo.engine.Engine;
 import org.pocketdistill.demo.engine.EngineException;
 import org.pocketdistill.demo.engine.EngineFactory;
+import org.pocketdistill.demo.image.Picture;
+import org.pocketdistill.demo.image.PictureDecoder;
 import org.pocketdistill.demo.json.JsonException;
 import org.pocketdistill.demo.json.JsonObject;
 import org.pocketdistill.demo.model.ModelSpec;
@@ -37,6 +44,8 @@ public final class InstrumentTest {
     private File folder;
     private File second;
     private int closed;
+    private int runs;
+    private int wrongEvery;
 
     @Before
     public void makeFolders() throws IOException {
@@ -71,16 +80,20 @@ public final class InstrumentTest {
 
         @Override
         public void setInput(FloatBuffer values) {
-            sum = values.get(0) + values.get(1);
+            sum = 0;
+            for (int i = 0; i < values.capacity(); i++) {
+                sum += values.get(i);
+            }
         }
 
         @Override
         public void run() {
+            runs++;
         }
 
         @Override
         public void readOutput(float[] logits) {
-            logits[0] = sum;
+            logits[0] = sum + (wrongEvery > 0 && runs % wrongEvery == 0 ? 0.5f : 0f);
             logits[1] = Float.NaN;
         }
 
@@ -103,6 +116,17 @@ public final class InstrumentTest {
                 default:
                     return new SumEngine();
             }
+        }
+    };
+
+    /** One grey pixel, of a file's first byte. */
+    private final PictureDecoder decoder = new PictureDecoder() {
+        @Override
+        public Picture decode(byte[] file) throws IOException {
+            if (file.length == 0) {
+                throw new IOException("an empty file");
+            }
+            return new Picture(1, 1, new int[] {0xff000000 | (file[0] & 0xff) * 0x10101});
         }
     };
 
@@ -163,7 +187,7 @@ public final class InstrumentTest {
     }
 
     private Instrument instrument() {
-        return new Instrument(engines, device, clock, "0.1.0");
+        return new Instrument(engines, decoder, device, clock, "0.1.0");
     }
 
     private List<String> stages() throws IOException, JsonException {
@@ -194,6 +218,99 @@ public final class InstrumentTest {
         assertEquals(1, closed);
     }
 
+    /** A job's text for a model of one grey pixel, with pictures of these first bytes; -1 is an empty file. */
+    private String jobWithPictures(String task, int batch, int... greys) throws IOException {
+        File pictures = new File(folder.getParentFile(), "pictures");
+        assertTrue(pictures.isDirectory() || pictures.mkdir());
+        File pack = new File(pictures, "pack.zip");
+        try (ZipOutputStream zip = new ZipOutputStream(new FileOutputStream(pack))) {
+            for (int i = 0; i < greys.length; i++) {
+                zip.putNextEntry(new ZipEntry("" + i));
+                zip.write(greys[i] < 0 ? new byte[0] : new byte[] {(byte) greys[i]});
+            }
+        }
+        WholeFile.write(new File(folder, "input"), new byte[4 * batch]);
+        File input = new File(folder, "input");
+        ModelSpec spec = new ModelSpec(
+                "executorch", new File(folder, "good"), "x", new long[] {batch, 1, 1, 1}, "y", new long[] {batch, 2});
+        String sha256 = WholeFile.sha256(spec.file);
+        Job.Model model = new Job.Model("m", sha256, 7, input, WholeFile.sha256(input), spec);
+        String text = new Job(RUN_ID, 2, batch, SHORT, Collections.singletonList(model)).toJson();
+        String packs = "{\"file\":\"pack.zip\",\"sha256\":\"" + WholeFile.sha256(pack) + "\",\"count\":"
+                + greys.length + "}";
+        return text.replace("\"time\"", "\"" + task + "\"").replace("\"pictures\":[]", "\"pictures\":[" + packs + "]")
+                .replace("\"pictures\":null", "\"pictures\":{\"size_px\":1,\"resize\":\"crop\",\"channels\":1}");
+    }
+
+    @Test
+    public void everyPictureIsAnsweredAndOneThatCannotBeReadIsNamed() throws IOException, JsonException {
+        JsonObject model = runText(jobWithPictures("answer", 1, 0, 255, -1, 51)).objects("models").get(0);
+        assertNull(model.stringOrNull("error"));
+        assertEquals(4, model.integer("answered", 0));
+        assertEquals(2, model.objects("unreadable").get(0).integer("index", 0));
+        assertEquals("an empty file", model.objects("unreadable").get(0).string("reason"));
+        byte[] bytes = WholeFile.read(new File(second, RUN_ID + ".logits.bin"));
+        assertEquals(WholeFile.sha256(bytes), model.string("logits_sha256"));
+        float[] logits = new float[8];
+        ByteBuffer.wrap(bytes).order(ByteOrder.LITTLE_ENDIAN).asFloatBuffer().get(logits);
+        float[] firsts = {logits[0], logits[2], logits[4], logits[6]};
+        assertArrayEquals(new float[] {0f, 1f, Float.NaN, 0.2f}, firsts, 0f);
+        assertEquals(Arrays.asList("loading", "answering", "done"), stages());
+        assertEquals(0, model.longIntegers("samples_ns").length);
+    }
+
+    @Test
+    public void batchesAreFilledAndTheLastOneIsCut() throws IOException, JsonException {
+        JsonObject model = runText(jobWithPictures("answer", 2, 255, 255, 255)).objects("models").get(0);
+        assertEquals(3, model.integer("answered", 0));
+        // The engine sums a whole batch; three pictures have two logits each.
+        assertEquals(4 * 2 * 3, new File(folder, RUN_ID + ".logits.bin").length());
+    }
+
+    @Test
+    public void aPackThatIsAnotherIsRefused() throws IOException, JsonException {
+        String text = jobWithPictures("answer", 1, 7).replace("\"count\":1", "\"count\":2");
+        String error = runText(text).objects("models").get(0).string("error");
+        assertTrue(error, error.contains("holds 1 pictures, the job says 2"));
+    }
+
+    @Test
+    public void theStagesOfThePathMakeUpItsTime() throws IOException, JsonException {
+        JsonObject model = runText(jobWithPictures("time", 1, 7, 9)).objects("models").get(0);
+        JsonObject stages = model.object("stages");
+        long[] totals = stages.longIntegers("total_ns");
+        assertEquals(3, totals.length);
+        for (int i = 0; i < totals.length; i++) {
+            long sum = 0;
+            for (String name : new String[] {"decode_ns", "resize_ns", "convert_ns", "call_ns", "top_k_ns"}) {
+                sum += stages.longIntegers(name)[i];
+            }
+            assertTrue(sum + " of " + totals[i], sum <= totals[i]);
+        }
+        assertArrayEquals(new float[] {0f, Float.NaN}, model.floatsOrNaN("golden_output"), 0f);
+    }
+
+    @Test
+    public void anEngineThatIsSometimesWrongIsFound() throws IOException, JsonException {
+        wrongEvery = 7;
+        String text = jobWithPictures("time", 1, 7).replace("\"repeats\":1", "\"repeats\":100");
+        List<JsonObject> outputs = runText(text).objects("models").get(0).objects("outputs");
+        assertEquals(2, outputs.size());
+        int calls = outputs.get(0).integer("calls", 0) + outputs.get(1).integer("calls", 0);
+        assertEquals(100, calls);
+        assertTrue(Math.min(outputs.get(0).integer("calls", 0), outputs.get(1).integer("calls", 0)) >= 14);
+        // One of the two logits is never a number, so no difference can be told.
+        assertTrue(outputs.get(1).isNull("max_abs_difference"));
+    }
+
+    @Test
+    public void aRightEngineIsNotAccused() throws IOException, JsonException {
+        String text = jobWithPictures("time", 1, 7).replace("\"repeats\":1", "\"repeats\":100");
+        List<JsonObject> outputs = runText(text).objects("models").get(0).objects("outputs");
+        assertEquals(1, outputs.size());
+        assertEquals(100, outputs.get(0).integer("calls", 0));
+    }
+
     @Test
     public void brokenModelsFailAloneAndInWords() throws IOException, JsonException {
         WholeFile.write(new File(folder, "changed"), "another");
@@ -221,7 +338,7 @@ public final class InstrumentTest {
 
     @Test
     public void aBrokenJobGivesAnErrorResult() throws IOException, JsonException {
-        for (String text : new String[] {"", "{", "{\"schema_version\": 2}", JobTest.example().replace("\"threads\"", "\"thread\"")}) {
+        for (String text : new String[] {"", "{", "{\"schema_version\": 1}", JobTest.example().replace("\"threads\"", "\"thread\"")}) {
             JsonObject result = runText(text);
             assertFalse(text, result.isNull("error"));
             assertTrue(result.objects("models").isEmpty());

@@ -45,8 +45,8 @@ public final class JobTest {
     @Test
     public void malformedJobsAreRefused() throws IOException {
         String[][] changes = {
-            {"\"schema_version\": 1", "\"schema_version\": 2"},
-            {"\"schema_version\": 1,", ""},
+            {"\"schema_version\": 2", "\"schema_version\": 1"},
+            {"\"schema_version\": 2,", ""},
             {"\"run_id\": \"0f3c", "\"run_id\": \"../0f3c"},
             {"\"threads\": 1", "\"threads\": 0"},
             {"\"threads\": 1", "\"threads\": 1.5"},
@@ -63,6 +63,11 @@ public final class JobTest {
             {"96\n      ],", "96, 1\n      ],"},
             {"96\n      ],", "9999999999\n      ],"},
             {"\"output_name\"", "\"outputs\""},
+            {"\"task\": \"time\"", "\"task\": \"sleep\""},
+            {"\"repeats\": 3", "\"repeats\": 0"},
+            {"\"count\": 8", "\"count\": 0"},
+            {"\"resize\": \"stretch\"", "\"resize\": \"fit\""},
+            {"\"size_px\": 96", "\"size_px\": 95"},
         };
         String text = example();
         for (String[] change : changes) {

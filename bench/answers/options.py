@@ -1,0 +1,28 @@
+"""What the command line asks about accuracy, of any device."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from distill.errors import UsageError
+
+ANSWERS = Path("out/answers")
+
+
+@dataclass(frozen=True)
+class AccuracyOptions:
+    """As on the command line.
+
+    Attributes:
+        images: held-out images per artifact; 0 for none.
+        data: where these lie now; None for where the manifest says.
+        keep: where logits of phones are kept, a folder for each session.
+    """
+
+    images: int = 0
+    data: Path | None = None
+    keep: Path = ANSWERS
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for a place of data that nothing is read from."""
+        if self.data is not None and not self.images:
+            raise UsageError(f"--data {self.data}: no picture is read without --accuracy N. Add that, or leave it out.")
