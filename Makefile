@@ -4,6 +4,12 @@ OUT ?= out
 SEED ?= 0
 BUNDLE ?= $(OUT)/bundle
 ENGINES ?=
+DATA ?=
+TEACHER ?=
+DEVICE ?=
+MAX_LATENCY_MS ?= 5
+MIN_RELATIVE_ACCURACY ?=
+TIME ?= 1h
 VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
@@ -13,7 +19,7 @@ export PATH := $(PATH):$(shell $(PYTHON) -m site --user-base)/bin
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup uv demo distill export bench report app app-check app-test test check format perf gpu-check lock clean
+.PHONY: help setup uv demo distill export bench report ship app app-check app-test test check format perf gpu-check lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +48,11 @@ bench: export ## measure every artifact on this machine's CPU
 
 report: $(READY) ## turn the measurements into one HTML page
 	$(RUN) -m bench report --measurements $(OUT)/measurements.jsonl --out $(OUT)/report.html
+
+ship: $(READY) ## the whole loop: DATA= TEACHER= DEVICE= MAX_LATENCY_MS= MIN_RELATIVE_ACCURACY= TIME= SHIP="more options"
+	$(RUN) -m android_demo ship --seed $(SEED) --max-latency-ms $(MAX_LATENCY_MS) --time $(TIME) --out $(OUT)/ship \
+		$(if $(DATA),--data "$(DATA)") $(if $(TEACHER),--teacher "$(TEACHER)") $(if $(DEVICE),--device $(DEVICE)) \
+		$(if $(MIN_RELATIVE_ACCURACY),--min-relative-accuracy $(MIN_RELATIVE_ACCURACY)) $(SHIP)
 
 app: ## the demo app with its runtimes (needs Gradle and an Android SDK)
 	android_demo/app.sh $(BUNDLE) $(ENGINES)

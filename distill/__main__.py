@@ -1,4 +1,4 @@
-"""python -m distill {run, report, tune, study, figures, data, evaluate, taps, hints, list}."""
+"""python -m distill {run, config, report, tune, study, figures, data, evaluate, taps, hints, list}."""
 
 import json
 import shlex
@@ -80,6 +80,35 @@ def run(
         if (path / PAGE_FILE).is_file():
             terminal.say(f"[bold]page:[/] {_open_page(path / PAGE_FILE)}")
         terminal.product(path, _export_command(path))
+
+
+@app.command()
+def config(
+    recipe: Annotated[str, typer.Argument(help="A recipe (see list), a config.json, or a run folder.")],
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting, as for run.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write it here, to run it later.")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="With identity and preprocessing, as one JSON document.")
+    ] = False,
+) -> None:
+    """Show every setting of a run without starting it; what `run` would refuse is refused."""
+    from distill.config import with_overrides
+    from distill.contract import write_whole
+
+    settled = with_overrides(_load_config(recipe), assignments or [])
+    text = settled.model_dump_json(indent=2)
+    if out is not None:
+        write_whole(out, f"{text}\n".encode())
+    if as_json:
+        preprocess = settled.preprocess.model_dump(mode="json")
+        facts = {"config": json.loads(text), "preprocess": preprocess, "identity": settled.identity()}
+        terminal.answer(json.dumps(facts, indent=2))
+    elif out is not None:
+        terminal.product(out, terminal.command("python", "-m", "distill", "run", out))
+    else:
+        terminal.answer(text)
 
 
 @app.command()

@@ -1,5 +1,10 @@
-import pytest
+import json
+from pathlib import Path
 
+import pytest
+from typer.testing import CliRunner
+
+from distill.__main__ import app
 from distill.config import Cosine, LibraryTeacher, OneCycle, Steps, TrainTeacher, differences, parse, with_overrides
 from distill.errors import UsageError
 from distill.recipes import RECIPES, demo, folder_kd, recipe
@@ -145,3 +150,16 @@ def test_a_later_setting_counts_in_the_identity_only_where_it_is_used(assignment
     used = with_overrides(short_demo(), [assignment])
     assert used.identity() != short_demo().identity()
     assert with_overrides(used, [f"{group}=null"]).identity() == short_demo().identity()
+
+
+def test_a_run_is_shown_with_every_setting_and_runs_from_what_is_written(tmp_path: Path) -> None:
+    file = tmp_path / "my.json"
+    words = ["config", "demo", "--set", "training.epochs=5", "--out", str(file)]
+    shown = CliRunner().invoke(app, [*words, "--json"])
+    facts = json.loads(shown.stdout)
+    written = parse(file.read_bytes(), source="my.json")
+    assert facts["identity"] == written.identity()
+    assert facts["preprocess"] == written.preprocess.model_dump(mode="json")
+    assert (written.training.epochs, demo().training.epochs) == (5, 24)
+    refused = CliRunner().invoke(app, ["config", "demo", "--set", "training.epochs=0"])
+    assert isinstance(refused.exception, UsageError)

@@ -1,0 +1,124 @@
+"""Measure the finalists and the teacher on the device in one session, and let `bench choose` decide."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import JsonValue
+
+from android_demo.ship.ground import Ground
+from android_demo.ship.question import Question
+from android_demo.ship.record import Candidate, Choice, Exported, FileIdentity, Kill
+from android_demo.ship.steps import Steps, key_of
+from bench.record import Measurement, read_journal
+from distill.contract import sha256_of_file, write_whole
+from distill.errors import WorkFailed
+
+JOURNAL_FILE = "measurements.jsonl"
+BEGUN_FILE = "measuring.json"
+"""Which session was begun last, so that it is gone on with rather than begun anew."""
+
+
+def measure(question: Question, ground: Ground, exported: Sequence[Exported], steps: Steps) -> Path:
+    """The journal with a row of every artifact; a session that was cut off is gone on with.
+
+    Raises:
+        WorkFailed: nothing could be measured.
+    """
+    journal = steps.folder / JOURNAL_FILE
+    made = [each for each in exported if each.manifest is not None and _runs_on(each, question.device)]
+    manifests = {each.manifest.sha256 for each in made if each.manifest}
+    words: list[object] = [*(each.folder for each in made), "--device", question.device, "--out", journal]
+    words += ["--threads", question.threads, "--launches", question.launches]
+    deciding: JsonValue = {"manifests": [*sorted(manifests)], "phone": ground.phone}
+    key = key_of("bench", words, deciding)
+    name = f"measure {len(made)} artifacts on {ground.phone or 'this machine'}"
+    more: list[str] = []
+    if not steps.has(key):
+        measured = _measured_since_begun(journal, steps.folder / BEGUN_FILE, key)
+        if measured >= manifests:
+            steps.accept(name, "bench", words, deciding=deciding)
+        more = ["--resume"] if measured else []
+    steps.do(name, "bench", words, deciding=deciding, fine=(0, 1), more=more)
+    rows = {row.subject.manifest_sha256: row for row in read_journal(journal).measurements}
+    good = [row for sha, row in rows.items() if sha in manifests and row.validity != "failed"]
+    if not good:
+        reasons = "; ".join(sorted({row.reason for row in rows.values()}))
+        raise WorkFailed(f"no artifact could be measured on {question.device}: {reasons or 'the reason stands above'}.")
+    return journal
+
+
+def choose(question: Question, exported: Sequence[Exported], journal: Path, steps: Steps) -> Choice:
+    """What `bench choose` decides among the artifacts of this loop."""
+    folders = {each.manifest.sha256: each.folder for each in exported if each.manifest is not None}
+    words: list[object] = ["choose", *question.budget.options(), "--device", question.device]
+    words += ["--threads", question.threads, "--measurements", journal]
+    for folder in folders.values():
+        words += ["--artifacts", folder]
+    sha256 = sha256_of_file(journal)
+    deciding: JsonValue = {"journal": sha256, "manifests": [*sorted(folders)]}
+    step = steps.do(
+        "choose",
+        "bench",
+        [*words, "--json"],
+        deciding=deciding,
+        learn=lambda ended: ended.document(),
+        fine=(0, 1),
+    )
+    return as_choice(step.answer, folders, FileIdentity(path=str(journal), sha256=sha256))
+
+
+def as_choice(told: Any, folders: dict[str, str], journal: FileIdentity) -> Choice:
+    """The document of `bench choose --json` as this contract has it."""
+
+    def candidate(record: dict[str, Any] | None) -> Candidate | None:
+        if record is None:
+            return None
+        known = {name: record[name] for name in Candidate.model_fields if name in record}
+        interval = record["relative_accuracy_interval"]
+        known |= {
+            "median_interval_ms": tuple(record["median_interval_ms"]),
+            "relative_accuracy_interval": None if interval is None else tuple(interval),
+            "breaks": tuple(record["breaks"]),
+            "folder": folders.get(record["manifest_sha256"]),
+        }
+        return Candidate(**known)
+
+    return Choice(
+        device=told["device"]["name"],
+        reference=told["reference"],
+        winner=candidate(told["winner"]),
+        runner_up=candidate(told["runner_up"]),
+        candidates=tuple(found for record in told["candidates"] if (found := candidate(record))),
+        contenders=tuple((each["name"], each["remedy"]) for each in told["contenders"]),
+        excluded=tuple((each["what"], each["reason"]) for each in told["excluded"]),
+        kills=tuple(
+            Kill(
+                limit=each["limit"], value=told["budget"][each["limit"]], breaking=each["breaking"], alone=each["alone"]
+            )
+            for each in told["kills"]
+        ),
+        nearest_miss=candidate(told["nearest_miss"]),
+        trades=tuple(told["trades"]),
+        journal=journal,
+    )
+
+
+def rows_of(journal: Path) -> dict[str, Measurement]:
+    """The newest row of every artifact, by the hash of its manifest."""
+    return {row.subject.manifest_sha256: row for row in read_journal(journal).measurements}
+
+
+def _runs_on(exported: Exported, device: str) -> bool:
+    return device != "android" or exported.format != "eager"
+
+
+def _measured_since_begun(journal: Path, begun: Path, key: str) -> set[str]:
+    """Manifests that the session which was begun last has rows of, if it was this one; else it is begun now."""
+    rows = read_journal(journal).measurements if journal.is_file() else ()
+    if begun.is_file() and (told := json.loads(begun.read_text()))["key"] == key:
+        own = rows[told["rows"] :]
+        return {row.subject.manifest_sha256 for row in own if row.validity != "failed"}
+    write_whole(begun, json.dumps({"key": key, "rows": len(rows)}).encode())
+    return set()

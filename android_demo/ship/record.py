@@ -1,0 +1,240 @@
+"""CONTRACT: what the loop was asked, did and decided, `ship.json`; every number leads to the file it came from."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, JsonValue
+
+from android_demo.ship.question import Question
+from distill.contract import Contract, Strict
+
+SHIP_FILE = "ship.json"
+
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Fit = Literal["inside", "open", "outside", "not-measured"]
+"""`open`: the interval of the median lies across the limit."""
+
+
+class FileIdentity(Strict):
+    """A file that this record speaks of, as it was then; `path` is relative to the record's folder where it can be."""
+
+    path: str
+    sha256: Sha256
+
+
+class Timed(Strict):
+    """An untrained student in one format and precision on the device.
+
+    Attributes:
+        median_ms: per call, with its 95 % interval; None if it could not be measured.
+    """
+
+    format: str
+    precision: str
+    median_ms: float | None
+    median_interval_ms: tuple[float, float] | None
+    size_bytes: int
+    validity: str
+    fit: Fit
+
+
+class Screened(Strict):
+    """A student before it was trained.
+
+    Attributes:
+        kept: whether it is trained.
+        reason: why not, or what keeps the budget.
+        journal: its raw samples; None where nothing was measured.
+    """
+
+    student: str
+    kept: bool
+    reason: str
+    timed: tuple[Timed, ...]
+    journal: FileIdentity | None
+
+
+class Teacher(Strict):
+    """What the students learnt from.
+
+    Attributes:
+        accuracy: on its own validation images, in [0, 1]; None for one that was brought from elsewhere.
+    """
+
+    folder: str
+    model: str
+    weights_sha256: Sha256
+    num_parameters: int
+    accuracy: float | None
+    trained_here: bool
+
+
+class Data(Strict):
+    """What was learnt from and judged on, as the students' cards say it."""
+
+    kind: str
+    path: str | None
+    class_names: tuple[str, ...]
+    num_train: int
+    num_validation: int
+    train_sha256: str
+    validation_sha256: str
+
+
+class Rung(Strict):
+    """How a student stood when it was compared with the others: its best epoch so far, accuracy in [0, 1]."""
+
+    epochs: int
+    accuracy: float
+
+
+class Trained(Strict):
+    """A student that was trained, as far as it came.
+
+    Attributes:
+        full_length: epochs that its run has when it is finished.
+        finalist: whether it was trained to the end.
+        reason: why it was not.
+        rungs: in order.
+        seconds_per_epoch: median; None without an epoch.
+        card: of its best epoch.
+    """
+
+    student: str
+    run: str
+    full_length: int
+    finalist: bool
+    reason: str
+    rungs: tuple[Rung, ...]
+    seconds_per_epoch: float | None
+    card: FileIdentity | None
+    weights_sha256: Sha256 | None
+
+
+class Exported(Strict):
+    """A finalist, or the teacher, in one format and precision.
+
+    Attributes:
+        status: as `export` says: made, unchanged, refused, failed.
+        cause: why it could not be made, or what the proof says.
+        recipe: the doctor's, where the default lost too much.
+        verdict: of the proof against eager PyTorch.
+    """
+
+    student: str
+    format: str
+    precision: str
+    status: str
+    cause: str
+    folder: str
+    manifest: FileIdentity | None
+    verdict: str | None
+    recipe: FileIdentity | None
+
+
+class Candidate(Strict):
+    """An artifact that was measured, as `bench choose` sees it.
+
+    Attributes:
+        median_ms, median_interval_ms: per call.
+        accuracy: share of right answers on `accuracy_images` held-out images.
+        relative_accuracy, relative_accuracy_interval: share of the teacher's; None where it is not paired by image.
+        breaks: options of the limits that it is not shown to keep.
+        folder: the artifact; None if it is not among those of this loop.
+    """
+
+    name: str
+    format: str
+    precision: str
+    manifest_sha256: str
+    folder: str | None
+    median_ms: float
+    median_interval_ms: tuple[float, float]
+    size_bytes: int
+    peak_memory_bytes: int | None
+    accuracy: float
+    accuracy_images: int
+    relative_accuracy: float
+    relative_accuracy_interval: tuple[float, float] | None
+    validity: str
+    is_teacher: bool
+    breaks: tuple[str, ...]
+
+
+class Kill(Strict):
+    """A limit: how many candidates break it, and what it would have to be if it alone gave; None if that is no help."""
+
+    limit: str
+    value: float
+    breaking: int
+    alone: float | None
+
+
+class Choice(Strict):
+    """What `bench choose` decided.
+
+    Attributes:
+        device: name of what it was measured on.
+        reference: what the relative accuracy is relative to.
+        contenders: who might win if latencies were known better, and what would tell.
+        excluded: what was left out, and why.
+        kills: the limits, the one that stands most in the way first.
+        nearest_miss: where nothing fits.
+        trades: what the winner gives up against others, as `bench choose --json` says it.
+    """
+
+    device: str
+    reference: str
+    winner: Candidate | None
+    runner_up: Candidate | None
+    candidates: tuple[Candidate, ...]
+    contenders: tuple[tuple[str, str], ...]
+    excluded: tuple[tuple[str, str], ...]
+    kills: tuple[Kill, ...]
+    nearest_miss: Candidate | None
+    trades: tuple[dict[str, JsonValue], ...]
+    journal: FileIdentity
+
+
+class Done(Strict):
+    """A step of the way: the command, how it ended and what it took."""
+
+    name: str
+    command: tuple[str, ...]
+    exit_code: int
+    seconds: float
+    utc_time: str
+
+
+class Ship(Contract):
+    """The whole loop.
+
+    Attributes:
+        toolkit_version: of this toolkit.
+        device: what it ships for, in words.
+        outcome: `nothing-fits`: no candidate is shown to keep every limit.
+        choice: None where no candidate came as far as being measured.
+        bundle: index of the bundle with the winner; None where nothing fits.
+        steps: in order; `reused` of them were finished in an earlier session.
+        seconds: all steps together, whenever they were done.
+        unproven: what this record does not show, one sentence each.
+    """
+
+    SCHEMA_VERSION: ClassVar[int] = 1
+
+    schema_version: Literal[1] = 1
+    toolkit_version: str
+    utc_time: str
+    question: Question
+    device: str
+    outcome: Literal["shipped", "nothing-fits"]
+    answer: str
+    data: Data | None
+    teacher: Teacher | None
+    screened: tuple[Screened, ...]
+    trained: tuple[Trained, ...]
+    exported: tuple[Exported, ...]
+    choice: Choice | None
+    bundle: FileIdentity | None
+    steps: tuple[Done, ...]
+    seconds: float
+    unproven: tuple[str, ...]

@@ -1,0 +1,30 @@
+"""The record of a loop is a contract: what is on disk stays readable."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from android_demo.ship.page import render
+from android_demo.ship.record import Ship
+from distill.errors import UsageError
+
+GOLDEN = Path(__file__).parent / "golden/ship.json"
+
+
+def test_the_golden_record_is_read_and_written_as_it_is() -> None:
+    record = Ship.read(GOLDEN)
+    assert json.loads(record.to_json()) == json.loads(GOLDEN.read_text())
+
+
+@pytest.mark.parametrize("change", [{"schema_version": 99}, {"mood": "good"}, {"outcome": "perhaps"}])
+def test_anything_else_is_refused(change: dict[str, object]) -> None:
+    with pytest.raises(UsageError):
+        Ship.from_json(json.dumps(json.loads(GOLDEN.read_text()) | change), source="ship.json")
+
+
+def test_names_are_shown_as_they_are_and_never_as_markup() -> None:
+    record = Ship.read(GOLDEN).model_copy(update={"answer": "<script>alert(1)</script>"})
+    page = render(record)
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
