@@ -54,6 +54,10 @@ class LostTooMuch(WorkFailed):
         self.manifest = manifest
 
 
+class CannotRun(WorkFailed):
+    """The artifact was written, and what runs its format here does not open it."""
+
+
 def convert(
     checkpoint: Checkpoint,
     target: Target,
@@ -82,8 +86,9 @@ def convert(
     Raises:
         UsageError: a pair that does not exist here.
         LostTooMuch: it fails its limits.
-        WorkFailed: full disk or unwritable folder; a network that branches on its picture; an artifact that cannot be
-            proven here. Any other exception is the toolchain's own.
+        CannotRun: what runs the format here does not open it.
+        WorkFailed: full disk or unwritable folder; a network that branches on its picture. Any other exception is the
+            toolchain's own.
     """
     reason = why_not(target, has_data=evidence.calibration is not None)
     if reason is not None:
@@ -275,7 +280,7 @@ def prove(
     The golden output is what the artifact itself gave, or eager if it cannot run here.
 
     Raises:
-        WorkFailed: its runtime cannot open it, and `allow_unproven` is False.
+        CannotRun: its runtime cannot open it, and `allow_unproven` is False.
     """
     held_out, preprocess = evidence.held_out, draft.preprocess
     image, logits = preprocess.to_input(held_out.images[:1]), held_out.eager_logits[:1]
@@ -286,7 +291,7 @@ def prove(
         except UsageError as error:
             obstacle = f"unproven, what runs {draft.format} here cannot open it: {error}"
             if not allow_unproven:
-                raise WorkFailed(
+                raise CannotRun(
                     f"it was converted and cannot be proven here: {error}. Keep it unproven with --allow-loss, or take "
                     "another --format."
                 ) from error

@@ -19,6 +19,7 @@ HIDDEN = ("artifact", "confidence %", "calibration error %", "worst class", "rec
 """What accuracy alone does not show, of eager and then of the artifact; the class is the one that falls furthest."""
 
 UNKNOWN = "–"
+ALTERNATIVES = 3
 
 
 def all_well(results: Sequence[Result]) -> bool:
@@ -53,6 +54,30 @@ def row(result: Result) -> list[str]:
         _interval(parity.kept_interval),
         _pieces(manifest.delegation),
     ]
+
+
+def works_instead(results: Sequence[Result]) -> list[str]:
+    """For each artifact that there is none of, what is nearest to it among those that were proven; a line each.
+
+    Nearest is the same format in another precision, then the same precision in another format.
+    """
+    right = [
+        result.outcome.task.target
+        for result in results
+        if result.manifest is not None
+        and result.outcome.status in ("made", "unchanged")
+        and result.manifest.parity.verdict == "pass"
+        and result.outcome.task.target.format != "eager"
+    ]
+    lines: list[str] = []
+    for result in results:
+        target = result.outcome.task.target
+        near = [other for other in right if other.format == target.format]
+        near += [other for other in right if other.format != target.format and other.precision == target.precision]
+        if result.outcome.status in ("refused", "failed") and near:
+            names = ", ".join(f"{other.format} {other.precision}" for other in near[:ALTERNATIVES])
+            lines.append(f"in place of {target.format} {target.precision}: {names}")
+    return lines
 
 
 def shared_notes(results: Sequence[Result]) -> list[str]:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import JsonValue
 
 from distill.contract import Contract, Strict
+from distill.errors import ToolError
 from export.artifact.manifest import FormatName, PrecisionName
 from export.formats import FORMATS, Target
 from export.formats.causes import in_words
@@ -113,11 +114,13 @@ def make(order: Order, piece: Piece, loaded: "Checkpoint") -> Ended:
     from export.proof.evidence import Evidence
     from export.quantize.recipe import QuantizationRecipe
 
-    refusal = Path(piece.refusal)
+    refusal, target = Path(piece.refusal), Target(order.format, piece.precision, order.batch)
+    shown = Path(piece.log).with_name(f"smallest_{target.name}.py".replace("-", "_"))
+    shown.unlink(missing_ok=True)
     try:
         convert(
             loaded,
-            Target(order.format, piece.precision, order.batch),
+            target,
             Evidence.load(Path(order.evidence)),
             Path(piece.folder),
             recipe=None if order.recipe is None else QuantizationRecipe.model_validate_json(json.dumps(order.recipe)),
@@ -126,9 +129,37 @@ def make(order: Order, piece: Piece, loaded: "Checkpoint") -> Ended:
         )
     except LostTooMuch as loss:
         loss.manifest.write(refusal)
-        return Ended(precision=piece.precision, status="refused", cause=str(loss))
+        cause = str(loss)
+        if piece.precision == "fp32":
+            cause += blame(target, loaded, loss, shown)
+        return Ended(precision=piece.precision, status="refused", cause=cause)
+    except Exception as error:
+        traceback.print_exc()
+        cause = in_words(error) + blame(target, loaded, error, shown)
+        return Ended(precision=piece.precision, status="failed", cause=cause)
     refusal.unlink(missing_ok=True)
     return Ended(precision=piece.precision, status="made", cause="")
+
+
+def blame(target: Target, loaded: "Checkpoint", error: Exception, file: Path) -> str:
+    """Which operation the toolchain fails on, if it does so with this one alone: the end of a cause.
+
+    Empty for what we refuse ourselves.
+    """
+    from export.convert import CannotRun, LostTooMuch, convert, in_deployed_form
+    from export.proof.smallest import show, toolchain
+
+    ours = isinstance(error, ToolError) and not isinstance(error, LostTooMuch | CannotRun)
+    if ours or (isinstance(error, CannotRun) and target.format == "coreml"):  # our interpreter does not know it
+        return ""
+    try:
+        found = show(in_deployed_form(loaded), target, error, file, convert)
+    except Exception:
+        traceback.print_exc()
+        return ""
+    if found is None:
+        return ""
+    return f". {toolchain(target)} fails on {found.operation} alone, too: {found.file} shows it."
 
 
 def work(order: Order, tell: Tell, wait: Callable[[], object]) -> None:

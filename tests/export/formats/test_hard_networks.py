@@ -21,6 +21,8 @@ from export.convert import convert
 from export.formats import Target
 from export.formats.litert.floats import Model
 from export.proof.evidence import Evidence, eager_logits
+from export.proof.smallest import show
+from export.run.worker import blame
 
 # Converters warn of their insides.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -215,3 +217,44 @@ def test_what_only_training_needs_is_folded_and_the_manifest_says_so(make: Make)
     assert manifest.num_parameters == before - 32
     (note,) = manifest.notes
     assert f"{before:,} parameters became {before - 32:,}" in note
+
+
+class Smoothed(Base):
+    """litert-torch has no enlarging by cubic splines that smooths."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.features(x)
+        return self.head(F.interpolate(h, size=(5, 5), mode="bicubic", antialias=True).mean((2, 3)))
+
+
+def test_a_converters_fault_is_shown_by_the_one_operation_that_it_is_in(
+    make: Make, checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    with pytest.raises(RuntimeError, match="Lowering not found") as caught:
+        make(Smoothed(), "litert")
+    model = ImageClassifier(Smoothed().eval(), checkpoint.card.preprocess).eval()
+    file = tmp_path / "smallest_litert_fp32.py"
+    untrained = replace(checkpoint, model=model)
+    assert blame(Target("litert", "fp32"), untrained, WorkFailed("no room"), file) == ""
+    words = blame(Target("litert", "fp32"), untrained, caught.value, file)
+    assert words.endswith(f"fails on aten._upsample_bicubic2d_aa.vec alone, too: {file} shows it.")
+    text = file.read_text()
+    assert "litert-torch 0." in text
+    assert "Lowering not found: aten._upsample_bicubic2d_aa" in text
+    assert "torch.ops.aten._upsample_bicubic2d_aa.vec(x0, [5, 5], False, None)" in text
+    names = {}
+    exec(text, names)
+    picture = torch.rand(1, 3, 14, 14)
+    assert torch.equal(
+        names["make"](64)(picture)[0],
+        F.interpolate(
+            picture.flatten()[:512].reshape(1, 8, 8, 8), size=(5, 5), mode="bicubic", antialias=True
+        ).flatten()[:64],
+    )
+
+
+def test_where_every_operation_is_right_by_itself_none_is_blamed(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    model = ImageClassifier(Base().eval(), checkpoint.card.preprocess).eval()
+    target, file = Target("onnx", "fp32"), tmp_path / "smallest.py"
+    assert show(replace(checkpoint, model=model), target, RuntimeError("relu"), file, convert) is None
+    assert not file.exists()

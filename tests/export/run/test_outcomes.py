@@ -1,0 +1,34 @@
+"""What is said after an export of what could not be made."""
+
+from pathlib import Path
+
+from export.artifact.manifest import Manifest
+from export.formats import Target
+from export.run.making import Result
+from export.run.outcomes import works_instead
+from export.run.pool import Outcome, Status, Task
+from tests.export.conftest import MakeArtifact
+
+
+def result(format: str, precision: str, status: Status, manifest: Manifest | None = None) -> Result:
+    task = Task(Target(format, precision), "", Path(), Path(), Path())  # type: ignore[arg-type]
+    return Result(Outcome(task, 0.0, status, ""), manifest)
+
+
+def test_in_place_of_what_failed_the_nearest_that_was_proven_is_named(artifact: MakeArtifact) -> None:
+    _, proven = artifact("torchscript", "fp32")
+    assert proven.parity.verdict == "pass"
+    unproven = proven.model_copy(update={"parity": proven.parity.model_copy(update={"verdict": "open"})})
+    results = [
+        result("eager", "fp32", "made", proven),
+        result("litert", "fp32", "made", proven),
+        result("litert", "int8", "failed"),
+        result("onnx", "fp32", "unchanged", proven),
+        result("onnx", "int8", "made", unproven),
+        result("executorch", "fp32", "refused", proven),
+        result("coreml", "fp16", "failed"),
+    ]
+    assert works_instead(results) == [
+        "in place of litert int8: litert fp32",
+        "in place of executorch fp32: litert fp32, onnx fp32",
+    ]
