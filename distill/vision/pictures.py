@@ -356,7 +356,7 @@ def _what_it_is_instead(file: Path) -> str:
     if not head:
         return "the file is empty"
     if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"hevc"):
-        return "it is a HEIF picture, which needs the package pillow-heif"
+        return "it is a damaged HEIF picture" if reads_heif() else "it is a HEIF picture, which needs pillow-heif"
     if head[128:132] == b"DICM":
         return "it is a DICOM file"
     if head.lstrip()[:9].lower().startswith((b"<!doctype", b"<html", b"<?xml", b"<svg")):

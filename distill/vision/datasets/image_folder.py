@@ -24,6 +24,9 @@ __all__ = ["SUFFIXES", "ImageFiles", "ImageFolder"]
 
 SHOWN = 5
 
+NEARLY_BLACK = 16
+"""Level out of 255 that no pixel of such a picture reaches; 12 bits in a file of 16 reach 15."""
+
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -79,10 +82,12 @@ class ImageFolder(DatasetSettings):
         limits = {"train": self.max_train_images, "validation": self.max_validation_images}
         chosen = _balanced_subset(part.labels, pictures.class_names, limits.get(split), self.subset_seed)
         source = ImageFiles(root, tuple(part.files[index] for index in chosen), preprocess)
+        dark: tuple[str, ...] = ()
         if np.prod(source.shape) > self.memory_limit_mib * 2**20:
             images, traits = source, source.traits
         else:
             images, traits = source.decode_all_with_traits()
+            dark = tuple(_about_dark(split, images, source))
         about_folder = pictures.remarks if split == "train" else ()
         return Split(
             images,
@@ -90,7 +95,7 @@ class ImageFolder(DatasetSettings):
             pictures.class_names,
             None if part.owners is None else part.owners[chosen],
             tuple(folder_tree.relative_name(file, root) for file in source.files),
-            (*about_folder, *part.about_files(split, root), *_about_traits(split, traits)),
+            (*about_folder, *part.about_files(split, root), *_about_traits(split, traits), *dark),
         )
 
     def decode(self, file: Path, channels: Literal[1, 3], *, at_least_px: int | None = None) -> Picture:
@@ -316,6 +321,16 @@ def _about_traits(split: SplitName, traits: NDArray[np.uint8]) -> Iterator[str]:
         count = np.count_nonzero(traits & trait)
         if count:
             yield f"{split}: {count} of {len(traits)} pictures {what}"
+
+
+def _about_dark(split: SplitName, images: NDArray[np.uint8], source: ImageFiles) -> Iterator[str]:
+    dark = np.flatnonzero([image.max() < NEARLY_BLACK for image in images])
+    if len(dark):
+        names = _few([folder_tree.relative_name(source.files[index], source.root) for index in dark])
+        yield (
+            f"{split}: {len(dark)} of {len(images)} pictures are nearly black, as in a viewer ({names}); were 10 or 12 "
+            "bits saved as 16?"
+        )
 
 
 def _few(names: Sequence[str]) -> str:

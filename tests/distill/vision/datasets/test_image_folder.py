@@ -207,6 +207,18 @@ def test_what_was_done_to_pictures_is_said_if_it_matters(picture_folder: Folder)
     assert ImageFolder(path=str(root), memory_limit_mib=0).load("train", RGB).remarks == split.remarks
 
 
+def test_twelve_bits_in_a_file_of_sixteen_are_nearly_black_and_that_is_said(picture_folder: Folder) -> None:
+    root = picture_folder()
+    assert not ImageFolder(path=str(root)).load("train", RGB).remarks
+    deep = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+    Image.fromarray(deep).save(root / "train" / "dark" / "2.png")
+    split = ImageFolder(path=str(root)).load("train", RGB)
+    assert split.images[np.array([8])].max() == 15
+    assert split.remarks == (
+        "train: 1 of 12 pictures are nearly black, as in a viewer (train/dark/2.png); were 10 or 12 bits saved as 16?",
+    )
+
+
 def test_one_class_is_nothing_to_tell_apart(picture_folder: Folder) -> None:
     with pytest.raises(UsageError, match="holds one class only \\(dark\\)"):
         ImageFolder(path=str(picture_folder(classes=("dark",)))).load("train", RGB)
