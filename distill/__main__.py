@@ -295,7 +295,7 @@ def figures(
             f"{terminal.command('python', '-m', 'distill', 'study', runs.name, '--out', runs.folder)}"
         )
     if as_json:
-        terminal.answer((folder / INDEX_FILE).read_text().rstrip())
+        terminal.answer((folder / INDEX_FILE).read_text("utf-8").rstrip())
     else:
         terminal.product(folder / INDEX_FILE, terminal.command("python", "-m", "bench", "report", "--figures", folder))
 

@@ -1,6 +1,7 @@
 """The settings of a run: strict, frozen, complete. A run folder's `config.json` is exactly this."""
 
 import json
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -18,11 +19,15 @@ from distill.methods.scratch import ScratchConfig
 from distill.methods.task_losses import DepthError
 from distill.process.use import with_process
 from distill.vision.datasets import DatasetConfig
+from distill.vision.datasets.folder_tree import readable_name
 from distill.vision.origin import Origin
 from distill.vision.preprocess import Preprocess, ResizeRule
 from distill.vision.tasks import TASKS, Measure, Task
 
 Positive = Annotated[int, Field(ge=1)]
+
+Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+"""What torch takes as one."""
 
 HINTS, PROCESS = "method.hints=", "method.process="
 """Assignments of files, which are no settings themselves."""
@@ -325,7 +330,7 @@ class TrainTeacher(Strict):
     model: str
     training: TrainingSettings
     image: ImageSettings | None = None
-    seed: int = 0
+    seed: Seed = 0
     calibrate: bool = False
 
 
@@ -421,7 +426,7 @@ class RunConfig(Strict):
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
-    seed: int = 0
+    seed: Seed = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     dataset: DatasetConfig
     image: ImageSettings
@@ -562,11 +567,29 @@ def with_overrides(config: RunConfig, assignments: Iterable[str]) -> RunConfig:
         if not equals or not path:
             raise UsageError(f"--set {assignment!r}: expected key=value, e.g. --set training.epochs=5.")
         _assign(raw, path.split("."), text, assignment)
+    _require_text(raw)
     changed = parse(json.dumps(raw), source="--set")
     last = {assignment.partition("=")[0]: assignment for assignment in files}
     for assignment in last.values():
         changed = _with_file(changed, assignment)
     return changed
+
+
+def _require_text(raw: dict[str, Any]) -> None:
+    """Raise UsageError for a path whose bytes are no text: a configuration, which is JSON, cannot keep it."""
+    try:
+        json.dumps(raw, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        encoding = sys.getfilesystemencoding()
+        remedy = (
+            "Rename the folder, or lead to it by a link: ln -s OLD-NAME NEW-NAME"
+            if encoding == "utf-8"
+            else f"This shell reads names as {encoding}; one with all letters is LC_ALL=C.UTF-8"
+        )
+        before = error.object[: error.start].rpartition('"')[2]
+        after = error.object[error.end :].partition('"')[0]
+        name = readable_name(before + error.object[error.start : error.end] + after)
+        raise UsageError(f"--set: the name {name!r} holds bytes that are no UTF-8. {remedy}.") from error
 
 
 def _names_a_file(assignment: str) -> bool:

@@ -3,7 +3,9 @@
 People read stderr (log, progress, tables, errors); programs read stdout (the path written, or `--json`).
 """
 
+import codecs
 import io
+import json
 import os
 import shlex
 import sys
@@ -32,6 +34,9 @@ from typer.core import TyperGroup
 from distill.errors import ToolError
 
 CTRL_C = 130
+
+AS_IT_IS = "as_it_is"
+"""Name under which Python knows how stdout writes what it has no sign for."""
 
 PROCESS = int(os.environ["RANK"]) if "TORCHELASTIC_RUN_ID" in os.environ else 0
 """Of several processes that torchrun started for one piece of work only the first, 0, speaks; errors all may report."""
@@ -122,7 +127,8 @@ def run(app: typer.Typer) -> None:
     Our own errors are shown as one paragraph; any other exception is a defect and keeps its traceback.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="surrogateescape")  # a path whose bytes are no text is printed as it is
+        codecs.register_error(AS_IT_IS, _as_it_is)
+        sys.stdout.reconfigure(errors=AS_IT_IS)
     try:
         code = app(standalone_mode=False)
     except ToolError as error:
@@ -137,6 +143,15 @@ def run(app: typer.Typer) -> None:
     if code == CTRL_C:
         say("stopped by Ctrl-C; everything finished so far is kept")
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _as_it_is(error: UnicodeError) -> tuple[str | bytes, int]:
+    """What stdout cannot write: bytes of a path that are no text as they are, letters as JSON writes them."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    letter = error.object[error.start]
+    escaped = bytes([ord(letter) - 0xDC00]) if 0xDC80 <= ord(letter) <= 0xDCFF else json.dumps(letter)[1:-1].encode()
+    return escaped, error.start + 1
 
 
 def _is_number(cell: str) -> bool:

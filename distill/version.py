@@ -14,5 +14,5 @@ def toolkit_version() -> str:
     try:
         return version(PACKAGE)
     except PackageNotFoundError:
-        project = tomllib.loads((Path(__file__).resolve().parent.parent / "pyproject.toml").read_text())
+        project = tomllib.loads((Path(__file__).resolve().parent.parent / "pyproject.toml").read_text("utf-8"))
         return f"{project['project']['version']}+source"

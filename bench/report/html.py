@@ -75,8 +75,8 @@ def render(measurements: Sequence[Measurement], pictures: Sequence[Picture] = ()
         page_content(measurements),
         pictures=pictures,
         plotly_js=Markup(get_plotlyjs()),
-        page_js=Markup("\n".join((PAGE / name).read_text() for name in SCRIPTS)),
-        page_css=Markup((PAGE / "report.css").read_text()),
+        page_js=Markup("\n".join((PAGE / name).read_text("utf-8") for name in SCRIPTS)),
+        page_css=Markup((PAGE / "report.css").read_text("utf-8")),
         # Long names may break after an underscore, and nowhere else.
         breakable=lambda text: Markup("_<wbr>").join(text.split("_")),
     )

@@ -164,7 +164,7 @@ def style_sheet(*more: Path) -> Any:
     """The look of all pages of this package and, after it, a page's own, as markup."""
     from markupsafe import Markup
 
-    return Markup("\n".join(file.read_text() for file in (TEMPLATES / "page.css", *more)))
+    return Markup("\n".join(file.read_text("utf-8") for file in (TEMPLATES / "page.css", *more)))
 
 
 def thumbnail(config: PictureFolder, file: Place) -> str:

@@ -62,7 +62,7 @@ def device_name(folder: Path, environment: dict[str, str]) -> str:
     """Name of the processor or, if the run may use one, of the GPU."""
     visible = environment.get("CUDA_VISIBLE_DEVICES")
     query = shutil.which("nvidia-smi")
-    if query and visible != "" and json.loads((folder / CONFIG_FILE).read_text()).get("device") != "cpu":
+    if query and visible != "" and json.loads((folder / CONFIG_FILE).read_text("utf-8")).get("device") != "cpu":
         which = [] if visible is None else ["--id", visible.split(",")[0]]
         command = [query, *which, "--query-gpu=name", "--format=csv,noheader"]
         answer = subprocess.run(command, capture_output=True, text=True, check=False)

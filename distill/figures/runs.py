@@ -210,7 +210,7 @@ def _finished(study: Path, cell: StudyCell) -> Repeat | None:
     if card.training is None or not card.training.finished:
         return None
     config = parse(json.dumps(card.training.config), source=str(run / "best" / CARD_FILE))
-    rows = (run / METRICS_FILE).read_text().splitlines()
+    rows = (run / METRICS_FILE).read_text("utf-8").splitlines()
     epochs = tuple(json.loads(row) for row in rows)
     return Repeat(cell.technique, run, card, card.training, config, epochs, cell.group, cell.baseline)
 

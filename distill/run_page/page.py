@@ -87,7 +87,7 @@ def write_page(run: Path, card: Card, split: Split, logits: Tensor) -> Path:
         UsageError: jinja2 or matplotlib is missing.
         WorkFailed: the file cannot be written.
     """
-    rows = [json.loads(line) for line in (run / METRICS_FILE).read_text().splitlines()]
+    rows = [json.loads(line) for line in (run / METRICS_FILE).read_text("utf-8").splitlines()]
     path = run / PAGE_FILE
     write_whole(path, render(card, rows, split, logits.cpu()).encode("utf-8", "replace"))
     return path

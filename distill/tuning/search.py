@@ -167,7 +167,7 @@ def run_trial(search: Search, trials: Trials, claim: Claim) -> None:
     except Diverged as error:
         claim.prune(diverged=str(error))
     else:
-        claim.report(scores([json.loads(line) for line in (path / METRICS_FILE).read_text().splitlines()]))
+        claim.report(scores([json.loads(line) for line in (path / METRICS_FILE).read_text("utf-8").splitlines()]))
         claim.complete()
 
 

@@ -140,6 +140,7 @@ def examine_checkpoint(
         for name in formats:
             order = Order(
                 checkpoint=str(folder.resolve()),
+                data=None if settings.data is None else str(settings.data.resolve()),
                 format=name,
                 hold_out=str(Path(scratch) / "hold-out.npz"),
                 reported=str(Path(scratch) / "reported.npz"),

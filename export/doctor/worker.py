@@ -31,6 +31,7 @@ class Order(Contract):
 
     Attributes:
         checkpoint: folder of the model.
+        data: where its data lie now; None for where they were.
         hold_out: file of `export.proof.evidence.Evidence`: images to choose on, and to calibrate with.
         reported: the same with the validation images.
         layers: names for `float_layers`, the most sensitive first.
@@ -39,10 +40,11 @@ class Order(Contract):
         chosen_on: goes into the recipe.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 1
+    SCHEMA_VERSION: ClassVar[int] = 2
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     checkpoint: str
+    data: str | None
     format: FormatName
     hold_out: str
     reported: str
@@ -96,7 +98,7 @@ def work(order: Order, tell: Tell) -> None:
     tell(Doing(what="fp32"))
     with tempfile.TemporaryDirectory(prefix=f"doctor-{order.format}-") as scratch:
         laboratory = Laboratory(
-            checkpoint.load(Path(order.checkpoint)),
+            checkpoint.load(Path(order.checkpoint), None if order.data is None else Path(order.data)),
             order.format,
             Evidence.load(Path(order.hold_out)),
             min_accuracy_kept=order.min_accuracy_kept,

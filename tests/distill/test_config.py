@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,11 @@ def test_what_is_allowed_is_no_part_of_the_identity() -> None:
         ("teacher.imge.size_px=3", "no group 'teacher.imge'. Known here: kind, model, training, image"),
         ("epochs", "expected key=value"),
         ("method.kind=magic", "magic"),
+        ("seed=99999999999999999999", "seed: input should be less than 9223372036854775808"),
+        (
+            "teacher.model=" + os.fsdecode(b"caf\xe9"),
+            "the name 'café' holds bytes that are no UTF-8. Rename the folder",
+        ),
     ],
 )
 def test_a_bad_override_is_named(assignment: str, message: str) -> None:

@@ -56,12 +56,12 @@ class ImageFolder(DatasetSettings):
     patients_csv: str | None = None
     max_train_images: Annotated[int, Field(ge=1)] | None = None
     max_validation_images: Annotated[int, Field(ge=1)] | None = None
-    subset_seed: int = 0
+    subset_seed: Annotated[int, Field(ge=0)] = 0
     memory_limit_mib: Annotated[int, Field(ge=0)] = 4096
     split_by: Annotated[Literal["folder", "patient", "picture"], LATER] = "folder"
     validation_share: Annotated[float, Field(gt=0, lt=1), LATER] = 0.2
     test_share: Annotated[Share | None, LATER] = None
-    split_seed: Annotated[int, LATER] = 0
+    split_seed: Annotated[int, Field(ge=0), LATER] = 0
 
     @property
     def has_test(self) -> bool:

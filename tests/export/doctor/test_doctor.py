@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,9 @@ import pytest
 from distill import checkpoint as checkpoints
 from distill import terminal
 from distill.checkpoint import Checkpoint
+from distill.config import with_overrides
+from distill.recipes import folder_scratch
+from distill.train import train
 from export.__main__ import app
 from export.artifact.manifest import read_artifact
 from export.doctor import process
@@ -90,6 +94,22 @@ def test_the_export_command_of_the_diagnosis_makes_what_was_measured(
     assert manifest.recipe["chosen_on"] == json.loads(found.hold_out.model_dump_json())
     assert manifest.size_bytes == onnx.chosen.size_bytes
     assert manifest.parity == onnx.reported
+
+
+def test_a_model_whose_pictures_were_moved_is_examined_where_they_lie_now(
+    picture_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Equal pictures leave doubt at so few of them, so the worker asks for more of the validation images."""
+    pictures = picture_folder(per_class=30)
+    settings = [f"dataset.path={pictures}", "model=resnet8", "image.size_px=32", "training.epochs=1"]
+    train(with_overrides(folder_scratch(), [*settings, "training.batch_size=20"]), tmp_path / "run")
+    pictures.rename(tmp_path / "moved")
+    examination = ("doctor", tmp_path / "run", "--format", "onnx", "--images", 20, "--calibration-images", 20)
+    assert run(*examination, "--out", tmp_path / "out") == 2
+    run(*examination, "--data", tmp_path / "moved", "--out", tmp_path / "out")
+    (onnx,) = Diagnosis.read(tmp_path / "out" / DIAGNOSIS_FILE).formats
+    assert onnx.outcome != "failed", onnx.reason
+    assert onnx.steps
 
 
 def test_a_recipe_with_corrections_goes_through_the_export(

@@ -67,7 +67,7 @@ class Dicom(DatasetSettings):
     split_by: Literal["patient", "clip", "folder"] = "patient"
     validation_share: Share = 0.2
     test_share: Share | None = None
-    split_seed: int = 0
+    split_seed: Annotated[int, Field(ge=0)] = 0
     modality: str | None = None
     secondary_captures: bool = True
     crop_to_region: bool = True
