@@ -54,11 +54,11 @@ ship: $(READY) ## the whole loop: DATA= TEACHER= DEVICE= MAX_LATENCY_MS= MIN_REL
 		$(if $(DATA),--data "$(DATA)") $(if $(TEACHER),--teacher "$(TEACHER)") $(if $(DEVICE),--device $(DEVICE)) \
 		$(if $(MIN_RELATIVE_ACCURACY),--min-relative-accuracy $(MIN_RELATIVE_ACCURACY)) $(SHIP)
 
-app: ## the demo app with its runtimes (needs Gradle and an Android SDK)
-	android_demo/app.sh $(BUNDLE) $(ENGINES)
+app: $(READY) ## the demo app with the runtimes its models need (needs Gradle and an Android SDK)
+	PYTHON=$(abspath $(RUN)) android_demo/app.sh $(BUNDLE) $(ENGINES)
 
-app-check: ## build and verify the demo app with Debian's tools alone
-	android_demo/check.sh
+app-check: $(READY) ## build the demo app with Debian's tools alone, verify it, and look at it as a store does
+	PYTHON=$(abspath $(RUN)) android_demo/check.sh
 
 app-test: $(READY) ## the demo app's tests on the JVM
 	PYTHON=$(abspath $(RUN)) android_demo/test.sh

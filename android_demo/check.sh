@@ -4,12 +4,14 @@
 # Everything of the app is compiled: against the platform's stubs (API 23) and against signature stubs of the four
 # runtimes. The APK is real, signed with a throw-away key and verified; it holds no runtime, so it starts, shows its
 # screens and says that it cannot run models. `make app` builds the one to install. Prints every check and the size in
-# bytes; ends with status 1 at the first that fails. The APK is out/android/check.apk.
+# bytes, and what a store would refuse (python -m android_demo preflight); ends with status 1 at the first that fails.
+# The APK is out/android/check.apk. PYTHON runs the preflight (default: the project's .venv).
 set -euo pipefail
 cd "$(dirname "$0")"
 out=$(mkdir -p ../out/android && cd ../out/android && pwd)
 bundle=${1:-}
-readonly package=org.pocketdistill.demo min_sdk=26 target_sdk=34 version_code=1
+python=${PYTHON:-$(realpath -s ../.venv/bin/python)}
+readonly package=org.pocketdistill.demo min_sdk=26 target_sdk=36 version_code=1
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' ../pyproject.toml)
 
 ./toolchain.sh "$out/toolchain"
@@ -87,4 +89,6 @@ if [ -n "$bundle" ]; then
     [ "$packed" = "$(find "$bundle" -type f | wc -l)" ] || refuse "every file of the bundle, found $packed"
     passed "the bundle: $packed files"
 fi
+(cd .. && "$python" -m android_demo preflight "$out/check.apk" --version "$version" >/dev/null) || refuse "preflight"
+passed "what a store looks at (android_demo preflight)"
 printf '%s: %s bytes\n' "$out/check.apk" "$(stat -c %s "$out/check.apk")"

@@ -53,7 +53,7 @@ ROOMS = {
         "measure",
         "__main__",
     ),
-    "android_demo": ("golden_images", "mock_screens", "ship", "__main__"),
+    "android_demo": ("golden_images", "mock_screens", "preflight", "ship", "__main__"),
 }
 """The rooms of a package from the ground up; a file imports from its own room and from those below it."""
 OURS = ("distill", "export", "bench", "android_demo")

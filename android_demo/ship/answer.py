@@ -5,7 +5,7 @@ from pathlib import Path
 
 from android_demo.ship.ground import Ground
 from android_demo.ship.question import Question
-from android_demo.ship.record import Candidate, Choice, Data, Kill, Screened, Teacher, Trained
+from android_demo.ship.record import App, Candidate, Choice, Data, Kill, OnDevice, Screened, Teacher, Trained
 from distill.checkpoint import find, read_card
 
 MANY_IMAGES = 1000
@@ -82,19 +82,26 @@ def teacher_of(folder: Path | None, *, trained_here: bool) -> Teacher | None:
         model=card.model,
         weights_sha256=card.weights_sha256,
         num_parameters=card.num_parameters,
-        accuracy=None if card.training is None else card.training.best.accuracy,
+        accuracy=None if card.training is None else card.training.best.quality,
         trained_here=trained_here,
     )
 
 
-def unproven(question: Question, ground: Ground, trained: Sequence[Trained], choice: Choice | None) -> tuple[str, ...]:
+def unproven(
+    question: Question,
+    ground: Ground,
+    trained: Sequence[Trained],
+    choice: Choice | None,
+    answered: Sequence[OnDevice],
+    app: App | None,
+) -> tuple[str, ...]:
     """What the record does not show, one sentence each."""
     sentences: list[str] = []
     if question.device == "cpu":
         sentences.append("Nothing was measured on a phone: latency and memory are this machine's.")
     else:
         sentences.append("The latency is that of a phone at rest: what remains when it is warm was not measured.")
-        sentences.append("Accuracy was measured on the host; the phone's outputs were compared on one golden input.")
+        sentences += _of_the_phone(choice, answered, app)
     if ground.emulated:
         sentences.append("The phone is emulated: its outputs are true, its times mean nothing.")
     if sum(each.finalist for each in trained) and any(not each.finalist for each in trained):
@@ -115,6 +122,34 @@ def unproven(question: Question, ground: Ground, trained: Sequence[Trained], cho
         if winner is not None and winner.validity != "valid":
             sentences.append(f"The winner's row is {winner.validity}: its interval is wide.")
     return tuple(sentences)
+
+
+def _of_the_phone(choice: Choice | None, answered: Sequence[OnDevice], app: App | None) -> list[str]:
+    """What is not known of the winner on the phone, and of the app."""
+    winner = choice.winner if choice else None
+    if winner is None:
+        return []
+    sentences: list[str] = []
+    own = next((each for each in answered if each.manifest_sha256 == winner.manifest_sha256), None)
+    if own is None:
+        sentences.append("The phone answered no pictures: accuracy is the host's.")
+    else:
+        low, high = own.accuracy_interval
+        sentences.append(
+            f"The choice counts the host's accuracy; the phone's own stands on {own.pictures} pictures "
+            f"({100 * low:.1f} to {100 * high:.1f} %)."
+        )
+        sentences += [f"The phone's answers are in doubt: {own.fault}."] * bool(own.fault)
+    if app is None:
+        sentences.append("No app was built, so its bytes are not known.")
+    elif not app.has_runtimes:
+        sentences.append(
+            "The app was built without a runtime, for want of Gradle and an Android SDK: it was not run, and what the "
+            "runtime adds to its bytes is not known."
+        )
+    elif not app.installed:
+        sentences.append("The app was not installed: --install does that, and tries a picture.")
+    return sentences
 
 
 def _name(candidate: Candidate) -> str:

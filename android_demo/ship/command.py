@@ -9,14 +9,14 @@ import typer
 from rich.markup import escape
 
 from android_demo.ship import answer as words
-from android_demo.ship.app import bundle
+from android_demo.ship.app import build, bundle
 from android_demo.ship.estimates import parts, reserve_s
 from android_demo.ship.exporting import export_student, export_teacher
 from android_demo.ship.ground import Ground, examine, find_device
-from android_demo.ship.measuring import choose, measure
+from android_demo.ship.measuring import choose, measure, on_device
 from android_demo.ship.page import PAGE_FILE, write_page
 from android_demo.ship.question import Budget, DeviceName, Question, in_words, listed, seconds_of
-from android_demo.ship.record import SHIP_FILE, Choice, Done, Exported, Ship, Trained
+from android_demo.ship.record import SHIP_FILE, Choice, Done, Exported, OnDevice, Ship, Trained
 from android_demo.ship.screening import kept_forms, screen
 from android_demo.ship.steps import Steps, alone_in
 from android_demo.ship.training import train, train_teacher
@@ -57,6 +57,11 @@ def ship(
     precisions: Annotated[str, typer.Option(help="As python -m export formats names them.")] = PRECISIONS,
     threads: Annotated[int, typer.Option(min=1, help="Threads of the runtime.")] = 1,
     launches: Annotated[int, typer.Option(min=1, help="Processes per row; 5 to tell 5 % apart.")] = 3,
+    pictures: Annotated[
+        int, typer.Option(min=0, help="Phones: held-out pictures that each model answers there.")
+    ] = 200,
+    repeats: Annotated[int, typer.Option(min=1, help="Phones: calls with one input, to see that outputs agree.")] = 20,
+    install: Annotated[bool, typer.Option("--install", help="Phones: put the app there and try a picture.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the training.")] = 0,
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="As for distill run, for every student.")
@@ -92,6 +97,9 @@ def ship(
         threads=threads,
         launches=launches,
         seed=seed,
+        pictures=pictures,
+        repeats=repeats,
+        install=install,
         settings=tuple(assignments or ()),
     )
     if reason:
@@ -118,6 +126,7 @@ def loop(question: Question, ground: Ground, steps: Steps) -> Ship:
     trained: list[Trained] = []
     exported: list[Exported] = []
     choice: Choice | None = None
+    answered: tuple[OnDevice, ...] = ()
     kept = [each for each in screened if each.kept]
     if kept:
         teacher = train_teacher(ground, steps)
@@ -126,15 +135,22 @@ def loop(question: Question, ground: Ground, steps: Steps) -> Ship:
         exported = export_teacher(teacher, steps)
         for finalist in (each for each in trained if each.finalist):
             forms = kept_forms(next(each for each in kept if each.student == finalist.student))
-            exported += export_student(finalist.student, Path(finalist.run), *forms, steps)
+            on_phone = question.device == "android"
+            exported += export_student(finalist.student, Path(finalist.run), *forms, steps, with_eager=on_phone)
         journal = measure(question, ground, exported, steps)
-        choice = choose(question, exported, journal, steps)
-    packed = bundle(choice.winner, Path(choice.journal.path), steps) if choice and choice.winner else None
+        choice = choose(question, ground, exported, journal, steps)
+        answered = on_device(journal, choice)
+    packed, app = None, None
+    if choice and choice.winner:
+        packed = bundle(choice.winner, Path(choice.journal.path), steps)
+        if question.device == "android":
+            app = build(question, ground, choice.winner, packed, steps)
     return Ship(
         toolkit_version=toolkit_version(),
         utc_time=datetime.now(UTC).isoformat(timespec="seconds"),
         question=question,
         device=choice.device if choice else ground.phone or "this machine",
+        rehearsal=ground.emulated,
         outcome="shipped" if packed else "nothing-fits",
         answer=words.answer(question, screened, choice),
         data=words.data_of(trained),
@@ -143,10 +159,12 @@ def loop(question: Question, ground: Ground, steps: Steps) -> Ship:
         trained=tuple(trained),
         exported=tuple(exported),
         choice=choice,
+        on_device=answered,
         bundle=packed,
+        app=app,
         steps=tuple(_done(step.name, step.command, step.exit_code, step.seconds, step.utc_time) for step in steps.used),
         seconds=round(steps.seconds, 1),
-        unproven=words.unproven(question, ground, trained, choice),
+        unproven=words.unproven(question, ground, trained, choice, answered, app),
     )
 
 

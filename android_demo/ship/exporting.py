@@ -37,13 +37,17 @@ def export_teacher(teacher: Path, steps: Steps) -> list[Exported]:
 
 
 def export_student(
-    student: str, run: Path, formats: Sequence[str], precisions: Sequence[str], steps: Steps
+    student: str, run: Path, formats: Sequence[str], precisions: Sequence[str], steps: Steps, *, with_eager: bool
 ) -> list[Exported]:
     """A finalist in every form asked for; a quantized one that lost too much a second time by the doctor's recipe.
+
+    With eager it is what a phone's answers are compared with, and no candidate.
 
     Raises:
         WorkFailed: the disk is full.
     """
+    if with_eager:
+        formats, precisions = ("eager", *formats), tuple(dict.fromkeys(("fp32", *precisions)))
     exported = _export(student, run, ",".join(formats), ",".join(precisions), steps, [])
     return [_mended(each, run, steps) if each.status == "refused" else each for each in exported]
 

@@ -1,9 +1,7 @@
 """What the loop stands on: everything that can fail is looked at before any work, by the commands that would fail."""
 
 import json
-import os
 import platform
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Any, Literal
 from android_demo.ship.commands import Ended, python_module, run
 from android_demo.ship.question import DeviceName, Question
 from android_demo.ship.steps import Steps, free_bytes
-from distill.checkpoint import Card, find, read_card
+from distill.checkpoint import Card, Metrics, find, read_card
 from distill.contract import sha256_of_json
 from distill.errors import ToolError, UsageError, WorkFailed
 
@@ -55,6 +53,7 @@ class Ground:
         formats: of those asked for, what can be made and run.
         phone: in words; None for this machine.
         emulated: its times mean nothing.
+        adb: the program that reaches it; None for this machine.
         findings: what people are shown.
     """
 
@@ -71,6 +70,7 @@ class Ground:
     formats: tuple[str, ...]
     phone: str | None
     emulated: bool
+    adb: str | None
     findings: tuple[Finding, ...]
 
 
@@ -95,6 +95,8 @@ def examine(question: Question, steps: Steps, out: Path) -> Ground:
     data = _data(question, steps, findings)
     teacher = _teacher(question)
     card = read_card(teacher) if teacher else None
+    if card is not None and card.training is not None and not isinstance(card.training.best, Metrics):
+        raise UsageError(f"TEACHER {question.teacher} answers pixel by pixel; this loop ships image classifiers.")
     if question.teacher is not None and card is not None:
         _same_classes(question, card, data)
     recipe, settings = _recipe(question, data, card if question.teacher is not None else None)
@@ -107,7 +109,7 @@ def examine(question: Question, steps: Steps, out: Path) -> Ground:
     findings.append(_about_teacher(teacher, card, recipe))
     formats = _formats(question, findings)
     _room(question, out, findings)
-    phone, emulated = _phone(findings) if question.device == "android" else (None, False)
+    phone, emulated, adb = _phone(findings) if question.device == "android" else (None, False, None)
     if phone is None:
         findings.append(Finding("device", f"this machine: {platform.machine()}, batch 1, {question.threads} thread(s)"))
     return Ground(
@@ -131,6 +133,7 @@ def examine(question: Question, steps: Steps, out: Path) -> Ground:
         formats=formats,
         phone=phone,
         emulated=emulated,
+        adb=adb,
         findings=tuple(findings),
     )
 
@@ -246,7 +249,7 @@ def _about_teacher(teacher: Path | None, card: Card | None, recipe: str) -> Find
         return Finding("teacher", f"is trained first (python -m distill run {_teacher_recipe(recipe)})")
     if card.training is None:
         return Finding("teacher", f"{teacher}: {card.model}, brought from elsewhere")
-    accuracy = f"{100 * card.training.best.accuracy:.1f} % of its validation images right"
+    accuracy = f"{100 * card.training.best.quality:.1f} % of its validation images right"
     if not card.training.finished:
         return Finding("teacher", f"{teacher}: {card.model}, {accuracy}; its run is not finished", "fair")
     return Finding("teacher", f"{teacher}: {card.model}, {accuracy}")
@@ -286,8 +289,8 @@ def _room(question: Question, out: Path, findings: list[Finding]) -> None:
     findings.append(Finding("disk", f"{free / 1e9:.0f} GB left, {needed / 1e9:.1f} GB needed at most"))
 
 
-def _phone(findings: list[Finding]) -> tuple[str, bool]:
-    """The phone in words, and whether it is emulated, as `bench doctor` says."""
+def _phone(findings: list[Finding]) -> tuple[str, bool, str | None]:
+    """The phone in words, whether it is emulated, and the adb program, as `bench doctor` says."""
     try:
         told = run(python_module("bench", ["doctor", "--device", "android", "--json"]), quiet=True).document()
     except WorkFailed as error:
@@ -298,11 +301,5 @@ def _phone(findings: list[Finding]) -> tuple[str, bool]:
     for each in told["findings"]:
         if each["grade"] == "bad" and each["topic"] != "phone":
             findings.append(Finding(f"phone: {each['topic']}", f"{each['found']} {each['advice']}".strip(), "fair"))
-    return phone["found"], phone["grade"] == "bad"
-
-
-def app_tools() -> str | None:
-    """What can build the app here: `gradle`, with its runtimes; `debian`, without; None: nothing."""
-    if shutil.which("gradle") and (os.environ.get("ANDROID_HOME") or os.environ.get("ANDROID_SDK_ROOT")):
-        return "gradle"
-    return "debian" if all(shutil.which(name) for name in ("javac", "apt-get", "dpkg-deb")) else None
+    adb = by_topic["adb"]["found"].partition(", protocol ")[0] if "adb" in by_topic else None
+    return phone["found"], phone["grade"] == "bad", adb

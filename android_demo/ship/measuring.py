@@ -9,9 +9,9 @@ from pydantic import JsonValue
 
 from android_demo.ship.ground import Ground
 from android_demo.ship.question import Question
-from android_demo.ship.record import Candidate, Choice, Exported, FileIdentity, Kill
+from android_demo.ship.record import Candidate, Choice, Exported, FileIdentity, Kill, OnDevice
 from android_demo.ship.steps import Steps, key_of
-from bench.record import Measurement, read_journal
+from bench.record import read_journal
 from distill.contract import sha256_of_file, write_whole
 from distill.errors import WorkFailed
 
@@ -31,6 +31,8 @@ def measure(question: Question, ground: Ground, exported: Sequence[Exported], st
     manifests = {each.manifest.sha256 for each in made if each.manifest}
     words: list[object] = [*(each.folder for each in made), "--device", question.device, "--out", journal]
     words += ["--threads", question.threads, "--launches", question.launches]
+    if question.device == "android":
+        words += ["--accuracy", question.pictures, "--repeat", question.repeats]
     deciding: JsonValue = {"manifests": [*sorted(manifests)], "phone": ground.phone}
     key = key_of("bench", words, deciding)
     name = f"measure {len(made)} artifacts on {ground.phone or 'this machine'}"
@@ -49,11 +51,12 @@ def measure(question: Question, ground: Ground, exported: Sequence[Exported], st
     return journal
 
 
-def choose(question: Question, exported: Sequence[Exported], journal: Path, steps: Steps) -> Choice:
+def choose(question: Question, ground: Ground, exported: Sequence[Exported], journal: Path, steps: Steps) -> Choice:
     """What `bench choose` decides among the artifacts of this loop."""
     folders = {each.manifest.sha256: each.folder for each in exported if each.manifest is not None}
     words: list[object] = ["choose", *question.budget.options(), "--device", question.device]
     words += ["--threads", question.threads, "--measurements", journal]
+    words += ["--rehearse"] if ground.emulated else []
     for folder in folders.values():
         words += ["--artifacts", folder]
     sha256 = sha256_of_file(journal)
@@ -105,9 +108,32 @@ def as_choice(told: Any, folders: dict[str, str], journal: FileIdentity) -> Choi
     )
 
 
-def rows_of(journal: Path) -> dict[str, Measurement]:
-    """The newest row of every artifact, by the hash of its manifest."""
-    return {row.subject.manifest_sha256: row for row in read_journal(journal).measurements}
+def on_device(journal: Path, choice: Choice) -> tuple[OnDevice, ...]:
+    """What the device answered to pictures, for each candidate that it was asked of; its newest row counts."""
+    rows = {row.subject.manifest_sha256: row for row in read_journal(journal).measurements}
+    found: list[OnDevice] = []
+    for candidate in choice.candidates:
+        row = rows[candidate.manifest_sha256]
+        answered, repeated = row.answered, row.repeated
+        if answered is None or row.device.kind != "android":
+            continue
+        beside = answered.eager
+        found.append(
+            OnDevice(
+                manifest_sha256=candidate.manifest_sha256,
+                pictures=answered.answers.num_images,
+                accuracy=answered.accuracy,
+                accuracy_interval=answered.accuracy_interval,
+                host_agreement=answered.host_agreement,
+                eager_accuracy=None if beside is None else beside.accuracy,
+                p_value=None if beside is None else beside.p_value,
+                changed=None if beside is None else len(beside.changed),
+                fault=answered.fault,
+                repeated_calls=repeated.calls if repeated else 0,
+                distinct_outputs=len(repeated.outputs) if repeated else 0,
+            )
+        )
+    return tuple(found)
 
 
 def _runs_on(exported: Exported, device: str) -> bool:

@@ -71,6 +71,7 @@ def render(record: Ship) -> str:
         css=(TEMPLATES / "ship.css").read_text(),
         headline=headline(record),
         rows=rows(record),
+        names=names(record),
         rejected=rejected(record),
         kills=limits(record),
         figures=figures,
@@ -83,8 +84,8 @@ def headline(record: Ship) -> str:
     winner = record.choice.winner if record.choice else None
     if winner is None:
         return f"Nothing fits {record.question.budget.in_words()}"
-    kept = "" if winner.is_teacher else f", {100 * winner.relative_accuracy:.1f} % of the teacher’s accuracy"
-    return f"{winner.name} as {winner.format} {winner.precision}: {winner.median_ms:.3g} ms{kept}"
+    kept = "" if winner.is_teacher else f", {100 * winner.relative_accuracy:.1f}\u00a0% of the teacher’s accuracy"
+    return f"{winner.name} as {winner.format} {winner.precision}: {winner.median_ms:.3g}\u00a0ms{kept}"
 
 
 def rows(record: Ship) -> list[Row]:
@@ -108,6 +109,12 @@ def rows(record: Ship) -> list[Row]:
         )
         for each in ranked
     ]
+
+
+def names(record: Ship) -> dict[str, str]:
+    """The candidates by the hash of their manifest."""
+    candidates = record.choice.candidates if record.choice else ()
+    return {each.manifest_sha256: f"{each.name}, {each.format} {each.precision}" for each in candidates}
 
 
 def rejected(record: Ship) -> list[Rejected]:
@@ -152,6 +159,8 @@ def files(record: Ship) -> list[tuple[str, str, str]]:
         found.append(("samples", record.choice.journal.path, record.choice.journal.sha256))
     if record.bundle:
         found.append(("bundle", record.bundle.path, record.bundle.sha256))
+    if record.app:
+        found.append(("app", record.app.apk.path, record.app.apk.sha256))
     return found
 
 

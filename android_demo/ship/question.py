@@ -57,6 +57,9 @@ class Question(Strict):
         epochs: full length of a finalist's training; less where the time is short.
         students: networks to choose among.
         formats, precisions: to export them to.
+        pictures: held-out ones that a phone answers, as files.
+        repeats: calls with one input, whose outputs must agree.
+        install: put the app on the phone.
         settings: further `KEY=VALUE` of `distill run`, for every student, and for a teacher that is trained here where
             they are of the data, the images or the device.
     """
@@ -73,6 +76,9 @@ class Question(Strict):
     threads: Annotated[int, Field(ge=1)]
     launches: Annotated[int, Field(ge=1)]
     seed: Annotated[int, Field(ge=0)]
+    pictures: Annotated[int, Field(ge=0)]
+    repeats: Annotated[int, Field(ge=1)]
+    install: bool
     settings: tuple[str, ...]
 
 

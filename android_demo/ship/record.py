@@ -1,6 +1,6 @@
 """CONTRACT: what the loop was asked, did and decided, `ship.json`; every number leads to the file it came from."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import Field, JsonValue
 
@@ -195,6 +195,53 @@ class Choice(Strict):
     journal: FileIdentity
 
 
+class OnDevice(Strict):
+    """What a phone answered to held-out pictures, given to it as files, through the app's own decoding and resizing.
+
+    Attributes:
+        pictures: how many.
+        accuracy, accuracy_interval: share of right answers, with Wilson's 95 % interval.
+        host_agreement: share that the same artifact answers alike on the computer; None if it was not run there.
+        eager_accuracy, p_value: of eager PyTorch on the very same pictures, and of the exact paired test that both are
+            equally accurate; None without it.
+        changed: how many pictures got another answer than eager's.
+        fault: what is wrong with the answers, in words, where something is.
+        repeated_calls, distinct_outputs: one input again and again: how often, and how many different outputs it gave.
+    """
+
+    manifest_sha256: str
+    pictures: int
+    accuracy: float
+    accuracy_interval: tuple[float, float]
+    host_agreement: float | None
+    eager_accuracy: float | None
+    p_value: float | None
+    changed: int | None
+    fault: str | None
+    repeated_calls: int
+    distinct_outputs: int
+
+
+class App(Strict):
+    """The app around the winner.
+
+    Attributes:
+        bytes_by_part: what each runtime's libraries, the code, the models and the rest take in it.
+        has_runtimes: False for one that Debian's tools built: it shows its screens and cannot run models.
+        broken_rules: what a store would refuse.
+        installed: whether it was put on the phone.
+        tried: what one picture through it gave, or why none went through; empty where it was not asked for.
+    """
+
+    apk: FileIdentity
+    size_bytes: int
+    bytes_by_part: dict[str, int]
+    has_runtimes: bool
+    broken_rules: tuple[str, ...]
+    installed: bool
+    tried: str
+
+
 class Done(Strict):
     """A step of the way: the command, how it ended and what it took."""
 
@@ -211,21 +258,25 @@ class Ship(Contract):
     Attributes:
         toolkit_version: of this toolkit.
         device: what it ships for, in words.
+        rehearsal: an emulated phone took part, so that times and choice say nothing of any product.
         outcome: `nothing-fits`: no candidate is shown to keep every limit.
         choice: None where no candidate came as far as being measured.
+        on_device: what the phone answered, artifact by artifact; empty for this machine, and in version 1.
         bundle: index of the bundle with the winner; None where nothing fits.
+        app: None for this machine, where nothing can build it, and in version 1.
         steps: in order; `reused` of them were finished in an earlier session.
         seconds: all steps together, whenever they were done.
         unproven: what this record does not show, one sentence each.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 1
+    SCHEMA_VERSION: ClassVar[int] = 2
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     toolkit_version: str
     utc_time: str
     question: Question
     device: str
+    rehearsal: bool
     outcome: Literal["shipped", "nothing-fits"]
     answer: str
     data: Data | None
@@ -234,7 +285,18 @@ class Ship(Contract):
     trained: tuple[Trained, ...]
     exported: tuple[Exported, ...]
     choice: Choice | None
+    on_device: tuple[OnDevice, ...]
     bundle: FileIdentity | None
+    app: App | None
     steps: tuple[Done, ...]
     seconds: float
     unproven: tuple[str, ...]
+
+    @classmethod
+    def upgraded(cls, raw: dict[str, Any]) -> dict[str, Any]:
+        """A record of version 1 was made without a phone's answers and without an app."""
+        question = raw.get("question")
+        if raw.get("schema_version") != 1 or not isinstance(question, dict):
+            return raw
+        asked = cast("dict[str, Any]", question) | {"install": False, "pictures": 0, "repeats": 1}
+        return raw | {"schema_version": 2, "question": asked, "rehearsal": False, "on_device": [], "app": None}

@@ -161,7 +161,7 @@ def _go_to(runner: Runner, epochs: int, ground: Ground, teacher: Path, steps: St
         assert card.training is not None, "distill run has trained it"
         rows = [json.loads(line) for line in (runner.run / METRICS_FILE).read_text().splitlines()]
         return {
-            "accuracy": card.training.best.accuracy,
+            "accuracy": card.training.best.quality,
             "finished": card.training.finished,
             "trained_s": sum(row["seconds"] for row in rows[-max(1, epochs - _epochs(runner)) :]),
         }

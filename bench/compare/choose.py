@@ -23,6 +23,7 @@ from bench.compare.choice import (
 )
 from bench.compare.compare import ratio_in_words
 from bench.compare.conditions import device_of, what
+from bench.compare.rehearsal import RehearseOption, counted
 from bench.compare.tables import MISSING, show_compactly
 from bench.record import Device, Measurement
 from bench.session.cells import ARTIFACTS, find_artifacts
@@ -61,6 +62,7 @@ def choose_command(
         list[Path] | None,
         typer.Option(help="Choose only among artifacts in this folder; may be repeated.", show_default="all measured"),
     ] = None,
+    rehearse: RehearseOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> int:
     """Choose the model to ship from what was measured, inside a budget.
@@ -78,7 +80,7 @@ def choose_command(
         raise UsageError("a budget is missing: give at least one limit, e.g. --max-latency-ms 5.")
     if device not in KINDS:
         raise UsageError(f"there is no device {device!r}; choose for one of {', '.join(KINDS)}.")
-    journal = open_journal(measurements)
+    journal = counted(open_journal(measurements), rehearse=rehearse)
     rows = of_one_device(_under(journal, device, batch, threads, measurements), on)
     folders = _folders(artifacts) if artifacts else {}
     if artifacts:

@@ -14,6 +14,7 @@ import typer
 from rich.markup import escape
 
 from bench.compare.choice import latency_of
+from bench.compare.rehearsal import RehearseOption, counted
 from bench.compare.tables import MISSING, STYLE, show_compactly
 from bench.devices import find_device
 from bench.record import Measurement, read_journal
@@ -60,6 +61,7 @@ def plan(
     precision: Annotated[str | None, typer.Option(help="Of the export.", show_default="the export's usual")] = None,
     study: Annotated[str, typer.Option(help="Study that will train those inside.")] = "demo-study",
     out: Annotated[Path, typer.Option(help="Folder for their artifacts and a journal of their own.")] = OUT,
+    rehearse: RehearseOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> int:
     """Export students with random weights, measure them, and say which are worth training.
@@ -89,7 +91,7 @@ def plan(
     if not artifacts:
         raise WorkFailed("no student could be exported; the reasons stand above.")
     _run("bench", "measure", *artifacts, f"--device={device}", f"--threads={threads}", f"--out={journal}")
-    rows = read_journal(journal).measurements[seen:]
+    rows = counted(read_journal(journal).measurements[seen:], rehearse=rehearse)
     timed = [judge(row, max_latency_ms=max_latency_ms, max_size_mb=max_size_mb) for row in rows]
     inside = list(dict.fromkeys(candidate.student for candidate in timed if candidate.is_inside))
     limits = f"{max_latency_ms:g} ms" + (f" and {max_size_mb:g} MB" if max_size_mb is not None else "")

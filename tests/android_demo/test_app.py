@@ -1,11 +1,16 @@
 """The app's own tests and its build, run by the scripts that people run."""
 
+import json
+import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from tests.android_demo.conftest import run_script
+from android_demo.__main__ import app as android_demo
+from tests.android_demo.conftest import APP, run_script
 
 
 def test_the_apps_junit_tests_pass(toolchain: Path) -> None:
@@ -27,4 +32,28 @@ def test_the_app_builds_into_a_signed_apk(toolchain: Path) -> None:
     size = re.search(r"check\.apk: (\d+) bytes", result.stdout)
     assert size
     assert 20_000 < int(size[1]) < 500_000
-    assert len(re.findall(r"^ok ", result.stdout, re.MULTILINE)) == 9
+    assert len(re.findall(r"^ok ", result.stdout, re.MULTILINE)) == 10
+    assert "ok    what a store looks at" in result.stdout
+    words = ["preflight", str(toolchain.parent / "check.apk"), "--json"]
+    looked_at = CliRunner().invoke(android_demo, words, standalone_mode=False)
+    assert looked_at.return_value == 0
+    assert json.loads(looked_at.stdout)["bytes_by_part"].keys() == {"code", "the rest"}
+
+
+def test_the_app_is_built_with_the_runtimes_that_its_models_need(tmp_path: Path) -> None:
+    """Gradle is stood in for by a program that tells what it was asked for, and leaves an APK that cannot go out."""
+    bundle, programs = tmp_path / "bundle", tmp_path / "programs"
+    programs.mkdir()
+    for number, name in enumerate(("onnx", "torchscript", "onnx", "litert")):
+        (bundle / str(number)).mkdir(parents=True)
+        (bundle / str(number) / "manifest.json").write_text(f'{{\n  "format": "{name}",\n  "x": 1\n}}')
+    gradle = programs / "gradle"
+    gradle.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\nexit 3\n')
+    gradle.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}", "ANDROID_HOME": str(tmp_path)}
+    for words in ([str(bundle)], [str(bundle), "torchscript"]):
+        ended = subprocess.run([APP / "app.sh", *words], env=environment, check=False)
+        assert ended.returncode == 3
+    usual, named = (tmp_path / "asked").read_text().splitlines()
+    assert "-Pengines=litert,onnx" in usual.split()
+    assert "-Pengines=torchscript" in named.split()

@@ -84,6 +84,14 @@ def test_the_app_shows_the_latest_valid_rows_that_it_measured_itself(tmp_path: P
     ]
 
 
+def test_journals_of_every_version_are_read(tmp_path: Path) -> None:
+    journal = tmp_path / "measurements.jsonl"
+    goldens = sorted((ROOT / "tests/bench/golden").glob("measurement*.json"))
+    journal.write_text("".join(json.dumps(json.loads(path.read_text())) + "\n" for path in goldens))
+    assert len(goldens) >= 4
+    read_medians(journal)
+
+
 def test_a_line_that_is_no_measurement_is_named(tmp_path: Path) -> None:
     journal = tmp_path / "measurements.jsonl"
     journal.write_text(row("a") + '\n{"schema_version": 1}\n')

@@ -47,7 +47,7 @@ class Words:
         while rest:
             word = rest.pop(0)
             name, equals, value = word.partition("=")
-            if word in ("--json", "--resume"):
+            if word in ("--json", "--resume", "--rehearse"):
                 self.options[word] = "yes"
             elif word.startswith("--"):
                 value = value if equals else rest.pop(0)
@@ -174,6 +174,8 @@ class Export:
         told = []
         for form in words["--format"].split(","):
             for precision in words["--precision"].split(","):
+                if (form, precision) == ("eager", "int8"):
+                    continue
                 told.append(export_one(card, form, precision, Path(words["--out"]), words))
         return told
 
@@ -228,7 +230,8 @@ class Bench:
             print("no device is connected. Plug in a phone.", file=sys.stderr)
             sys.exit(2)
         found = {"topic": "phone", "found": "Pixel 9, Android 15", "grade": "good", "advice": ""}
-        return {"serial": "X", "findings": [found]}
+        adb = {"topic": "adb", "found": "/bin/adb, protocol 41, serial X", "grade": "good", "advice": ""}
+        return {"serial": "X", "findings": [found, adb]}
 
     @staticmethod
     def plan(words: Words) -> Any:
@@ -292,4 +295,5 @@ def row(manifest: Any, sha256: str, run_id: str, device: str, ms: float) -> Any:
     }
     record["device"] |= {"kind": device, "name": "a machine"}
     record |= {"run_id": run_id, "samples_ms": samples, "launches": [launch] * 3, "validity": "valid", "reason": ""}
-    return record | {"measured_accuracy": None, "measured_agreement": None, "measured_images": 0}
+    record |= {"measured_accuracy": None, "measured_agreement": None, "measured_images": 0, "measured_note": ""}
+    return record | {"answered": None, "repeated": None}

@@ -37,6 +37,7 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """A loop that went to its end. A test may ask for more there, but begins with what lies in `first`."""
     home = with_tables(Home(tmp_path_factory.mktemp("shipped") / "home"))
     home.first = home.ship(*WORDS)
+    assert home.first.returncode == 0, home.first.stderr
     home.first_record = home.record()
     home.first_work = home.work()
     return home
@@ -47,7 +48,6 @@ def told(text: str) -> str:
 
 
 def test_the_most_accurate_inside_the_budget_goes_out_and_every_number_leads_to_a_file(shipped: Home) -> None:
-    assert shipped.first.returncode == 0, shipped.first.stderr
     assert shipped.first.stdout.strip() == str(shipped.out / PAGE_FILE)
     record = shipped.first_record
     assert record.outcome == "shipped"

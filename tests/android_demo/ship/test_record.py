@@ -17,6 +17,12 @@ def test_the_golden_record_is_read_and_written_as_it_is() -> None:
     assert json.loads(record.to_json()) == json.loads(GOLDEN.read_text())
 
 
+def test_a_record_of_version_1_is_read_as_one_without_a_phones_answers_and_an_app() -> None:
+    record = Ship.read(GOLDEN.with_name("ship-1.json"))
+    assert (record.schema_version, record.app, record.on_device, record.question.install) == (2, None, (), False)
+    assert "What is unproven" in render(record)
+
+
 @pytest.mark.parametrize("change", [{"schema_version": 99}, {"mood": "good"}, {"outcome": "perhaps"}])
 def test_anything_else_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(UsageError):

@@ -262,3 +262,14 @@ def test_real_artifacts_are_measured_twice_compared_followed_and_chosen(bench, m
         "choose", "--max-latency-ms", "1000", "--measurements", "m.jsonl", "--artifacts", "artifacts", "--json"
     )
     assert (code, json.loads(out)["winner"]["accuracy"]) == (0, 0.9)
+
+
+def test_an_emulated_phone_decides_nothing_but_a_rehearsal(bench, write, make_measurement):
+    phone = make_measurement().device.model_copy(update={"kind": "android", "instrument": "app", "emulated": True})
+    write("m.jsonl", "net", 3.0, device=phone)
+    words = ("choose", "--measurements", "m.jsonl", "--device", "android", "--max-latency-ms", "5")
+    assert bench(*words)[0] == 2
+    code, _, told = bench(*words, "--rehearse")
+    assert code == 0
+    assert "rehearsal: times of an emulated phone count here" in told
+    assert "winner: net" in told

@@ -20,6 +20,7 @@ import org.pocketdistill.demo.instrument.Instrument;
 import org.pocketdistill.demo.phone.AndroidDecoder;
 import org.pocketdistill.demo.phone.AndroidDevice;
 import org.pocketdistill.demo.phone.PackedModels;
+import org.pocketdistill.demo.ui.EdgeToEdge;
 
 /**
  * The benchmark instrument's screen. One job, one process: when the job is done the process ends, so that the next one
@@ -40,6 +41,7 @@ public final class BenchActivity extends Activity {
         super.onCreate(state);
         getWindow().addFlags(WindowManager.LayoutParams.FLAG_KEEP_SCREEN_ON);
         setContentView(R.layout.bench);
+        EdgeToEdge.keepClearOfBars(this);
         String runId = getIntent().getStringExtra(EXTRA_RUN_ID);
         String job = getIntent().getStringExtra(EXTRA_JOB);
         if (runId == null || job == null) {

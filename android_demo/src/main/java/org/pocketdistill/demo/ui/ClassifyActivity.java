@@ -44,6 +44,7 @@ public final class ClassifyActivity extends Activity implements ClassifierThread
     protected void onCreate(Bundle state) {
         super.onCreate(state);
         setContentView(R.layout.classify);
+        EdgeToEdge.keepClearOfBars(this);
         if (state != null) {
             chosenPicture = state.getParcelable(STATE_PICTURE);
             chosenModel = state.getInt(STATE_MODEL);

@@ -51,6 +51,7 @@ public final class ModelsActivity extends Activity {
     protected void onCreate(Bundle state) {
         super.onCreate(state);
         setContentView(R.layout.models);
+        EdgeToEdge.keepClearOfBars(this);
         thread.start();
         handler = new Handler(thread.getLooper());
         bench = new PhoneBench(this);
