@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from rich.markup import escape
 from torch import Tensor, nn
 
@@ -23,6 +24,9 @@ PRETRAINED = "pretrained"
 
 NEW_CLASSIFIER_STD = 0.01
 """Of the weights of a classifier that is made anew; not 0, so that students of one cohort begin differently."""
+
+OF_CHECKPOINTS = "weights.safetensors"
+"""The file of a checkpoint's folder that holds its weights."""
 
 LICENCE_FILES = ("LICENSE*", "LICENCE*", "COPYING*")
 
@@ -101,7 +105,7 @@ def begin_with(network: nn.Module, weights: str, model: str) -> None:
         model: the network's name.
 
     Raises:
-        UsageError: as `origin`; or more than classifier and first convolution does not fit.
+        UsageError: as `origin`; more than classifier and first convolution does not fit; or they are not finite.
     """
     path = _file(weights, model)
     stored = read_weights(path)
@@ -126,6 +130,9 @@ def begin_with(network: nn.Module, weights: str, model: str) -> None:
     )
     if not rest.whole:
         raise UsageError(f"{path} is no start for {model}: {complaint(rest)}.")
+    broken = [name for name, value in state.items() if value.is_floating_point() and not torch.isfinite(value).all()]
+    if broken:
+        raise UsageError(f"{path} is no start: {len(broken)} of its tensors hold NaN or infinity, first {broken[0]}.")
     network.load_state_dict({**network.state_dict(), **state})
     tell(fit, path)
     for remark in remarks:
@@ -167,6 +174,12 @@ def _packaged(model: str) -> Packaged:
 def _file(weights: str, model: str) -> Path:
     if weights != PRETRAINED:
         path = Path(weights)
+        if path.is_dir():
+            inside = next(
+                (file for file in (path / "best" / OF_CHECKPOINTS, path / OF_CHECKPOINTS) if file.is_file()), None
+            )
+            hint = f": {inside}" if inside else ""
+            raise UsageError(f"the weights to begin with, {path}, are a folder; name the file in it{hint}.")
         if not path.is_file():
             raise UsageError(f"the weights to begin with, {path}, do not exist.")
         return path

@@ -21,7 +21,22 @@ SPLIT_FOLDERS: dict[SplitName, tuple[str, ...]] = {
 }
 """Names that a split's folder may have, in any case."""
 
-NO_DATA = frozenset({"__macosx", "@eadir", "thumbs.db", "desktop.ini", "$recycle.bin", "#recycle", "lost+found"})
+NO_DATA = frozenset(
+    {
+        "__macosx",
+        "@eadir",
+        "@tmp",
+        "#recycle",
+        "$recycle.bin",
+        "system volume information",
+        "lost+found",
+        "lost.dir",
+        "thumbs.db",
+        "ehthumbs.db",
+        "desktop.ini",
+        "icon\r",
+    }
+)
 """What systems leave in folders, in small letters; so are names that begin with a dot."""
 
 

@@ -107,6 +107,17 @@ def test_another_network_is_no_start(tmp_path: Path) -> None:
         begin_with(Small(3), str(tmp_path / "no.pth"), "small")
 
 
+def test_a_run_folder_and_broken_weights_are_no_start(tmp_path: Path) -> None:
+    (tmp_path / "run" / "best").mkdir(parents=True)
+    (tmp_path / "run" / "best" / "weights.safetensors").touch()
+    with pytest.raises(UsageError, match=r"are a folder; name the file in it: .*/run/best/weights\.safetensors"):
+        begin_with(Small(3), str(tmp_path / "run"), "small")
+    network = Small(3)
+    network.body.weight.data[0] = math.nan
+    with pytest.raises(UsageError, match=r"1 of its tensors hold NaN or infinity, first body\.weight"):
+        begin_with(Small(3), str(saved(tmp_path / "w.pth", network)), "small")
+
+
 def test_the_origin_has_the_licence_that_lies_beside_the_file(tmp_path: Path) -> None:
     path = saved(tmp_path / "w.pth", Small(3))
     assert origin(str(path), "small").licence is None

@@ -35,6 +35,7 @@ def test_pictures_are_found_at_any_depth_whatever_the_case_of_their_suffix(tmp_p
 
 def test_what_systems_leave_behind_is_no_data(tmp_path: Path) -> None:
     touch(tmp_path, "a.png", "._a.png", ".DS_Store", "Thumbs.db", "desktop.ini", "@eaDir/a.png/thumb.jpg")
+    touch(tmp_path, "System Volume Information/IndexerVolumeGuid", "LOST.DIR/1.jpg", "Icon\r")
     touch(tmp_path, "__MACOSX/._a.png", ".ipynb_checkpoints/a-checkpoint.png", ".hidden/b.png")
     assert names(list_pictures(tmp_path).pictures, tmp_path) == ["a.png"]
     assert list_pictures(tmp_path).not_used == ()
