@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from bench.compare.choose import choose_command
+from bench.compare.choose import LatencyOption, choose_command
 from bench.compare.compare import compare
 from bench.compare.history import history
 from bench.compare.plan import plan
@@ -84,6 +84,7 @@ def doctor(
 def report(
     measurements: Annotated[Path, typer.Option(help="Journal to read.")] = JOURNAL,
     out: Annotated[Path, typer.Option(help="Page to write.")] = REPORT,
+    latency: LatencyOption = None,
     figures: Annotated[
         list[Path] | None,
         typer.Option(help="Folder of a study's figures, as written by `python -m distill figures`; repeatable."),
@@ -95,7 +96,7 @@ def report(
     One HTML file that needs no network: accuracy against latency with limits to set, the table, every row's samples,
     conditions.
     """
-    from bench.report.html import headline, shown_rows, write_report
+    from bench.report.html import as_counted, headline, shown_rows, write_report
     from bench.report.study_figures import read_figures
 
     journal = read_journal(measurements)
@@ -105,9 +106,12 @@ def report(
             f"[yellow]left out:[/] {escape(str(measurements))} line {number} was cut off, probably by a crash; "
             "measure that artifact again."
         )
-    write_report(journal.measurements, out, pictures)
+    counted = as_counted(journal.measurements, latency)
+    if lacking := len(journal.measurements) - len(counted):
+        say(f"[yellow]left out:[/] {lacking} rows whose whole path was not timed; --latency model shows them")
+    write_report(counted, out, pictures)
     if as_json:
-        rows = shown_rows(journal.measurements)
+        rows = shown_rows(counted)
         document = {"report": str(out), "measurements": str(measurements), "title": headline(rows), "rows": len(rows)}
         answer(json.dumps({**document, "cut_lines": journal.cut_lines}, indent=2))
     else:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from bench.android.options import PhoneOptions, open_phones
-from bench.answers.options import AccuracyOptions
+from bench.answers.options import AccuracyOptions, PathOptions
 from bench.cpu.options import HostOptions, open_cpu
 from bench.cuda.device import CudaOptions, open_cuda
 from bench.session.device import DeviceBench
@@ -19,6 +19,7 @@ class Options:
     Attributes:
         timeout_s: seconds one process may take.
         accuracy: what is asked about accuracy, of any of them.
+        path: what is asked about the whole path; GPUs do not look at it.
         host: what is asked of this machine; phones do not look at it.
         phone: what is asked of phones; nobody else looks at it.
         cuda: what is asked of GPUs, beside what is asked of this machine.
@@ -26,6 +27,7 @@ class Options:
 
     timeout_s: float = 120.0
     accuracy: AccuracyOptions = field(default_factory=AccuracyOptions)
+    path: PathOptions = field(default_factory=PathOptions)
     host: HostOptions = field(default_factory=HostOptions)
     phone: PhoneOptions = field(default_factory=PhoneOptions)
     cuda: CudaOptions = field(default_factory=CudaOptions)
@@ -41,10 +43,13 @@ class DeviceEntry:
 
 DEVICES: dict[str, DeviceEntry] = {
     "cpu": DeviceEntry(
-        lambda options: open_cpu(options.host, options.accuracy, timeout_s=options.timeout_s), is_this_machine=True
+        lambda options: open_cpu(options.host, options.accuracy, options.path, timeout_s=options.timeout_s),
+        is_this_machine=True,
     ),
     "android": DeviceEntry(
-        lambda options: open_phones(options.phone, options.accuracy, limits=Limits(), timeout_s=options.timeout_s),
+        lambda options: open_phones(
+            options.phone, options.accuracy, options.path, limits=Limits(), timeout_s=options.timeout_s
+        ),
         is_this_machine=False,
     ),
     "cuda": DeviceEntry(

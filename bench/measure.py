@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from bench.android.options import PhoneOptions
 from bench.android.sustained import per_minute
-from bench.answers.options import AccuracyOptions
+from bench.answers.options import AccuracyOptions, PathOptions
 from bench.answers.words import in_words
 from bench.compare.conditions import what
 from bench.compare.speed_up import compare
@@ -56,6 +56,17 @@ def measure(
     accuracy: Annotated[
         int, typer.Option(help="Held-out pictures that each answers there; on phones as files.", min=0)
     ] = 0,
+    path: Annotated[
+        bool | None,
+        typer.Option(
+            "--path/--no-path",
+            help="Time the whole path, too, from picture to answer.",
+            show_default="on phones, if not --sustained",
+        ),
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="What the whole path is timed with.", show_default="held-out pictures")
+    ] = None,
     data: Annotated[
         Path | None, typer.Option(help="Where the held-out images lie now, if they were moved.", show_default=False)
     ] = None,
@@ -87,13 +98,16 @@ def measure(
         adb, serial, all_devices, instrument, launches, allow_hot, fixed_performance, sustained, repeat
     )
     answers = AccuracyOptions(accuracy, data, out.parent / "answers")
+    # A sustained run has one loop to heat the phone with.
+    is_usual = device == "android" and sustained is None
+    whole_path = PathOptions(is_usual if path is None else path, picture)
     host = HostOptions(launches, seed, interval_percent, memory_limit_mb)
     cuda = CudaOptions(engines, precisions, l2, copy_input)
     entry = find_device(device)
     refuse_without_effect(phone if entry.is_this_machine else host, device)
     if device != "cuda":
         refuse_without_effect(cuda, device)
-    bench = entry.open(Options(timeout, answers, host, phone, cuda))
+    bench = entry.open(Options(timeout, answers, whole_path, host, phone, cuda))
     batches, thread_counts = whole_numbers(batch, "--batch"), whole_numbers(threads, "--threads")
     if entry.is_this_machine:
         within_cores(thread_counts)
@@ -111,6 +125,7 @@ def measure(
         if sustained is not None:
             tell_minutes(rows)
         tell_answers(rows)
+        tell_paths(rows)
         product(out, f"python -m bench report --measurements {out}")
     raise_failures(rows, todo.not_measured, out)
 
@@ -156,6 +171,15 @@ def tell_answers(rows: Sequence[Measurement]) -> None:
             say(escape(f"{what(row)}: {in_words(row.answered)}"))
         elif row.measured_note:
             say(f"[yellow]no accuracy:[/] {escape(what(row))}: {escape(row.measured_note)}")
+
+
+def tell_paths(rows: Sequence[Measurement]) -> None:
+    """The median of every stage from picture to answer, per row."""
+    for row in rows:
+        if row.path is not None:
+            medians = [f"{name.removesuffix('_ms').replace('_', '-')} {ms:.3f}" for name, ms in row.path.medians()]
+            stages, total = " + ".join(medians[:-1]), medians[-1]
+            say(escape(f"{what(row)}, median ms of the whole path: {stages}; {total} ({row.path.pictures})"))
 
 
 def refuse_without_effect(options: PhoneOptions | HostOptions | CudaOptions, device: str) -> None:

@@ -5,7 +5,7 @@ import shlex
 import tempfile
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -17,11 +17,12 @@ from bench.android.quiet import PICTURES_PLACE
 from bench.answers.faults import Run, Suspect, find_fault
 from bench.answers.held_out import HeldOut, load_once
 from bench.answers.judge import Logits, Unreadable, judged
-from bench.answers.options import AccuracyOptions
-from bench.answers.packs import Pack, Packed, pack
+from bench.answers.options import AccuracyOptions, PathOptions
+from bench.answers.packs import Pack, Packed, pack, pack_files
+from bench.answers.path_pictures import path_pictures
 from bench.cpu.logits import Asked, OnThisMachine, eager_beside, runs_here
 from bench.session.cells import Cell, describe_artifact
-from bench.session.row import Accuracy
+from bench.session.row import Accuracy, PathOf
 from distill.contract import sha256_of_file, whole_file
 from export.artifact.manifest import MANIFEST_FILE, Manifest
 
@@ -57,20 +58,57 @@ Questions = Mapping[Path, Question | str]
 """By the artifact's folder; text says why it cannot be asked."""
 
 
+@dataclass(frozen=True)
+class PathPack:
+    """What the whole path of an artifact is timed with, as a file to push, and in words."""
+
+    pack: Pack
+    of: PathOf
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a session has made ready before it touches a phone.
+
+    Attributes:
+        questions: held-out pictures to be answered; empty if accuracy is not asked for.
+        paths: by the artifact's folder; empty if the whole path is not timed.
+    """
+
+    questions: Questions = field(default_factory=dict)
+    paths: Mapping[Path, PathPack] = field(default_factory=dict)
+
+
 @contextmanager
-def prepared(cells: Sequence[Cell], options: AccuracyOptions, tell: Tell) -> Generator[Questions]:
+def prepared(cells: Sequence[Cell], options: AccuracyOptions, path: PathOptions, tell: Tell) -> Generator[Prepared]:
     """Everything that needs no phone: pictures as files, and what this machine answers to them.
 
     Args:
         cells: the artifacts are theirs.
-        options: how many pictures, from where.
+        options: how many pictures are answered, from where.
+        path: whether the whole path is timed, and with what.
         tell: shows what is going on.
+
+    Raises:
+        UsageError: the picture named for the path is none.
     """
-    if not options.images:
-        yield {}
-        return
-    with tempfile.TemporaryDirectory(prefix="bench-pictures-") as folder:
-        yield _questions(cells, options, Path(folder), tell)
+    with tempfile.TemporaryDirectory(prefix="bench-pictures-") as name:
+        folder = Path(name)
+        questions = _questions(cells, options, folder, tell) if options.images else {}
+        yield Prepared(questions, _paths(cells, options, path, folder) if path.wanted else {})
+
+
+def _paths(cells: Sequence[Cell], options: AccuracyOptions, path: PathOptions, folder: Path) -> dict[Path, PathPack]:
+    found: dict[Path, PathPack] = {}
+    packs: dict[str, Pack] = {}
+    for cell in cells:
+        if cell.batch != 1 or cell.folder in found:
+            continue
+        pictures = path_pictures(cell, options.data, path.picture)
+        if pictures.sha256 not in packs:
+            packs[pictures.sha256] = pack_files(pictures.files, folder)
+        found[cell.folder] = PathPack(packs[pictures.sha256], PathOf(pictures.words, pictures.sha256))
+    return found
 
 
 def _questions(cells: Sequence[Cell], options: AccuracyOptions, folder: Path, tell: Tell) -> dict[Path, Question | str]:

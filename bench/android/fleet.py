@@ -5,7 +5,7 @@ import threading
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
-from bench.android.answers import Questions, prepared
+from bench.android.answers import Prepared, prepared
 from bench.android.launch import Tell
 from bench.android.phones import PhoneBench, unmeasured
 from bench.record import Measurement
@@ -52,16 +52,14 @@ class Fleet:
 
     def measure_all(self, cells: Sequence[Cell], *, run_id: str, tell: Tell) -> Generator[Row]:
         """All cells on all phones; rows as they come. A defect in one thread is raised when all have ended."""
-        with prepared(cells, self.benches[0].accuracy, tell) as questions:
-            yield from self._measure_all(questions, cells, run_id, tell)
+        with prepared(cells, self.benches[0].accuracy, self.benches[0].path, tell) as ready:
+            yield from self._measure_all(ready, cells, run_id, tell)
 
-    def _measure_all(self, questions: Questions, cells: Sequence[Cell], run_id: str, tell: Tell) -> Generator[Row]:
+    def _measure_all(self, ready: Prepared, cells: Sequence[Cell], run_id: str, tell: Tell) -> Generator[Row]:
         stop = threading.Event()
         outcomes: queue.Queue[Row | BaseException | None] = queue.Queue()
         threads = [
-            threading.Thread(
-                target=self._run, args=(bench, questions, cells, run_id, tell, stop, outcomes), daemon=True
-            )
+            threading.Thread(target=self._run, args=(bench, ready, cells, run_id, tell, stop, outcomes), daemon=True)
             for bench in self.benches
         ]
         for thread in threads:
@@ -95,7 +93,7 @@ class Fleet:
     def _run(
         self,
         bench: PhoneBench,
-        questions: Questions,
+        ready: Prepared,
         cells: Sequence[Cell],
         run_id: str,
         tell: Tell,
@@ -112,7 +110,7 @@ class Fleet:
         told: set[int] = set()
         try:
             bench.caution()
-            for cell, row in bench.measure_with(questions, cells, run_id=run_id, tell=heard):
+            for cell, row in bench.measure_with(ready, cells, run_id=run_id, tell=heard):
                 told.add(id(cell))
                 outcomes.put((cell, row))
         except ToolError as error:

@@ -8,7 +8,7 @@ from bench.android.fleet import Fleet
 from bench.android.instruments import find_instrument
 from bench.android.phones import LAUNCHES, PhoneBench
 from bench.android.state import Gate
-from bench.answers.options import AccuracyOptions
+from bench.answers.options import AccuracyOptions, PathOptions
 from bench.timing.loop import Limits
 from distill.errors import UsageError
 
@@ -44,7 +44,7 @@ class PhoneOptions:
 
 
 def open_phones(
-    options: PhoneOptions, accuracy: AccuracyOptions, *, limits: Limits, timeout_s: float
+    options: PhoneOptions, accuracy: AccuracyOptions, path: PathOptions, *, limits: Limits, timeout_s: float
 ) -> PhoneBench | Fleet:
     """The phone asked for, or all of them.
 
@@ -75,6 +75,8 @@ def open_phones(
             launches=launches,
             gate=gate,
             fixed_performance=options.fixed_performance,
+            # The native runner decodes nothing, so that there is no path to time.
+            path=path if chosen.reads_pictures else PathOptions(),
             accuracy=accuracy,
             repeats=options.repeat,
         )

@@ -7,21 +7,21 @@ from datetime import UTC, datetime
 
 from rich.markup import escape
 
-from bench.android.adb import Phone
-from bench.android.answers import Questions, prepared, take
+from bench.android.adb import AdbFailed, Phone
+from bench.android.answers import PathPack, Prepared, Questions, prepared, push_pictures, take
 from bench.android.identity import identify
 from bench.android.instruments import App, Instrument
 from bench.android.launch import Launched, Launcher, LaunchFailed, PhoneGone, Tell
 from bench.android.quiet import quieted
 from bench.android.runtimes import fit
 from bench.android.state import LOW_BATTERY_PERCENT, Gate, mean_mhz, snapshot
-from bench.answers.options import AccuracyOptions
-from bench.protocol import ModelResult
+from bench.answers.options import AccuracyOptions, PathOptions
+from bench.protocol import ModelResult, Stages
 from bench.record import Conditions, Device, Launch, Measurement
 from bench.record.repeated import Repeated, SeenOutput
 from bench.session.cells import Cell, Plan
 from bench.session.resume import Place
-from bench.session.row import Accuracy, Footprint, LaunchSeen, Session, row
+from bench.session.row import Accuracy, Footprint, LaunchSeen, Session, StageSamples, row
 from bench.timing.judge import Trace, judge
 from bench.timing.loop import NS_PER_MS, Limits
 from bench.timing.statistics import Label
@@ -47,6 +47,7 @@ class CellRun:
     began: datetime = field(default_factory=lambda: datetime.now(UTC))
     launches: list[Launched] = field(default_factory=list)
     accuracy: Accuracy = field(default_factory=Accuracy)
+    path: PathPack | None = None
     failure: str | None = None
     doubt: str | None = None
     told: bool = False
@@ -64,6 +65,7 @@ class PhoneBench:
         launches: processes per cell.
         gate: when the phone is cool enough.
         fixed_performance: hold the clocks at a level the phone can keep up.
+        path: whether the whole path is timed, and with what.
         accuracy: how many held-out pictures every model answers there.
         repeats: calls with one input in each launch, whose outputs are compared.
         poll_s: pause between two looks at a running launch.
@@ -77,6 +79,7 @@ class PhoneBench:
     launches: int = LAUNCHES
     gate: Gate = field(default_factory=Gate)
     fixed_performance: bool = False
+    path: PathOptions = field(default_factory=PathOptions)
     accuracy: AccuracyOptions = field(default_factory=AccuracyOptions)
     repeats: int = 1
     poll_s: float = 1.0
@@ -116,11 +119,11 @@ class PhoneBench:
 
     def measure_all(self, cells: Sequence[Cell], *, run_id: str, tell: Tell) -> Generator[tuple[Cell, Measurement]]:
         """Measure all cells, as `measure_with`; what needs no phone is done before it is touched."""
-        with prepared(cells, self.accuracy, tell) as questions:
-            yield from self.measure_with(questions, cells, run_id=run_id, tell=tell)
+        with prepared(cells, self.accuracy, self.path, tell) as ready:
+            yield from self.measure_with(ready, cells, run_id=run_id, tell=tell)
 
     def measure_with(
-        self, questions: Questions, cells: Sequence[Cell], *, run_id: str, tell: Tell
+        self, ready: Prepared, cells: Sequence[Cell], *, run_id: str, tell: Tell
     ) -> Generator[tuple[Cell, Measurement]]:
         """Measure all cells, each in several launches, in a new order in every round; rows come as cells are complete.
 
@@ -129,7 +132,7 @@ class PhoneBench:
         cells that have some.
 
         Args:
-            questions: held-out pictures to be answered, by the artifact's folder; empty for none.
+            ready: pictures to be answered, and to time the whole path with.
             cells: what is measured.
             run_id: of the session.
             tell: shows what is going on.
@@ -139,7 +142,7 @@ class PhoneBench:
         """
         identity = identify(self.phone)
         device = identity.device(self.instrument.name)
-        runs = [CellRun(cell) for cell in cells]
+        runs = [CellRun(cell, path=ready.paths.get(cell.folder) if cell.batch == 1 else None) for cell in cells]
         self._compare_runtimes(runs)
         for run in runs:
             if run.failure is not None:
@@ -160,7 +163,8 @@ class PhoneBench:
                 tell,
             )
             try:
-                self._take_answers(runs, questions, launcher, run_id)
+                self._take_answers(runs, ready.questions, launcher, run_id)
+                self._bring_path_pictures(runs, launcher)
                 for run in self._rounds(runs, launcher):
                     yield run.cell, self.row(run, device, run_id)
             except (PhoneGone, KeyboardInterrupt) as error:
@@ -189,6 +193,18 @@ class PhoneBench:
                 if run.cell.folder == folder:
                     run.accuracy = accuracy
 
+    def _bring_path_pictures(self, runs: list[CellRun], launcher: Launcher) -> None:
+        """Once for all launches; without room for them the whole path is not timed."""
+        packs = {run.path.pack.sha256: run.path.pack for run in runs if run.path and run.failure is None}
+        try:
+            push_pictures(launcher, list(packs.values()), "pictures of the whole path")
+        except PhoneGone:
+            raise
+        except (AdbFailed, LaunchFailed) as error:
+            say(f"[yellow]{escape(self.phone.serial)}:[/] the whole path is not timed: {escape(str(error))}")
+            for run in runs:
+                run.path = None
+
     def _rounds(self, runs: list[CellRun], launcher: Launcher) -> Iterator[CellRun]:
         """Launch every cell once per round; gives back each cell that is complete or has failed."""
         shuffle = random.Random(SEED)
@@ -215,7 +231,8 @@ class PhoneBench:
         manifest = run.cell.manifest
         note = f"{manifest.format} {manifest.precision} {note}"
         try:
-            run.launches.append(launcher.launch(run.cell, note=note, repeats=self.repeats))
+            pictures = [run.path.pack] if run.path else []
+            run.launches.append(launcher.launch(run.cell, note=note, repeats=self.repeats, pictures=pictures))
         except LaunchFailed as error:
             run.failure = f"{error}; {run.doubt}" if run.doubt else str(error)
 
@@ -235,6 +252,7 @@ class PhoneBench:
             reason=verdict.reason,
             footprint=Footprint(peak_bytes=max(peaks, default=None)),
             accuracy=run.accuracy,
+            path_of=run.path.of if run.path else None,
             repeated=_repeated(launches),
         )
 
@@ -274,7 +292,13 @@ def _seen(launched: Launched) -> LaunchSeen:
         input="golden" if launched.golden else "random",
         launch=_launch_record(result),
         samples_ms=samples_ms(launched),
+        path=_stages(result.stages) if result.stages else None,
     )
+
+
+def _stages(stages: Stages) -> StageSamples:
+    ns_by_name = {name.removesuffix("_ns"): values for name, values in stages.model_dump().items()}
+    return StageSamples(**{f"{name}_ms": tuple(ns / NS_PER_MS for ns in values) for name, values in ns_by_name.items()})
 
 
 def _trace(launched: Launched) -> Trace:

@@ -2,7 +2,7 @@
 
 import hashlib
 import io
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,11 +57,9 @@ class HeldOut:
 
     def file(self, index: int) -> tuple[bytes, bool]:
         """(a picture as a file that every phone decodes, whether it had to be written anew, as a PNG)."""
-        if self.files is not None:
-            data = self.files[index].read_bytes()
-            if data.startswith(PHONES_DECODE) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP"):
-                return data, False
-        return _png(self.picture(index)), self.files is not None
+        if self.files is None:
+            return png(self.picture(index)), False
+        return as_phones_decode(self.files[index].read_bytes(), lambda: self.picture(index))
 
     def picture(self, index: int) -> Image.Image:
         """A picture before it is resized, mode L or RGB."""
@@ -146,7 +144,15 @@ def _holds_golden(split: Split, folder: Path, manifest: Manifest) -> bool:
     )
 
 
-def _png(picture: Image.Image) -> bytes:
+def as_phones_decode(data: bytes, picture: Callable[[], Image.Image]) -> tuple[bytes, bool]:
+    """(a picture file that every Android decodes: this one, or a PNG of the picture, whether it is the latter)."""
+    if data.startswith(PHONES_DECODE) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP"):
+        return data, False
+    return png(picture()), True
+
+
+def png(picture: Image.Image) -> bytes:
+    """A picture as the bytes of a PNG file."""
     data = io.BytesIO()
     picture.save(data, "PNG")
     return data.getvalue()

@@ -9,6 +9,24 @@ ANSWERS = Path("out/answers")
 
 
 @dataclass(frozen=True)
+class PathOptions:
+    """As on the command line.
+
+    Attributes:
+        wanted: whether the whole path, from picture to answer, is timed beside the model's call.
+        picture: what it is timed with; None for held-out pictures.
+    """
+
+    wanted: bool = False
+    picture: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for a picture that nothing is timed with."""
+        if self.picture is not None and not self.wanted:
+            raise UsageError(f"--picture {self.picture}: the whole path is not timed. Add --path, or leave it out.")
+
+
+@dataclass(frozen=True)
 class AccuracyOptions:
     """As on the command line.
 

@@ -1,7 +1,7 @@
 """Pictures as zip files, to be pushed to a phone: few files instead of thousands, each known by its hash."""
 
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,6 +57,16 @@ def pack(held_out: HeldOut, folder: Path, told: Callable[[int], None] = lambda d
         sha256 = sha256_of_file(path)
         packs.append(Pack(path.rename(folder / f"{sha256}.zip"), sha256, len(positions)))
     return Packed(tuple(packs), rewritten)
+
+
+def pack_files(files: Sequence[bytes], folder: Path) -> Pack:
+    """Write a few picture files into one zip file in `folder`."""
+    path = folder / "unnamed.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for index, data in enumerate(files):
+            archive.writestr(zipfile.ZipInfo(f"{index:08}", LONG_AGO), data)
+    sha256 = sha256_of_file(path)
+    return Pack(path.rename(folder / f"{sha256}.zip"), sha256, len(files))
 
 
 def _divided(held_out: HeldOut) -> Iterator[list[int]]:

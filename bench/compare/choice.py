@@ -105,7 +105,9 @@ class Candidate:
         subject = self.row.subject
         on_gpu = self.row.device.kind == "cuda" and self.row.accelerator_requested
         mode = f" ({self.row.accelerator_requested})" if on_gpu else ""
-        return f"{subject.name} {subject.format} {subject.precision}{mode}{' (teacher)' if self.is_teacher else ''}"
+        fell_back = f" (no {self.row.accelerator_requested})" if self.row.fell_back else ""
+        role = " (teacher)" if self.is_teacher else ""
+        return f"{subject.name} {subject.format} {subject.precision}{mode}{fell_back}{role}"
 
     @property
     def size_bytes(self) -> int:
@@ -287,7 +289,13 @@ class Choice:
     nearest_miss: Candidate | None
 
 
-def choose(rows: Iterable[Measurement], budget: Budget, *, journal: Sequence[Measurement] = ()) -> Choice:
+def choose(
+    rows: Iterable[Measurement],
+    budget: Budget,
+    *,
+    journal: Sequence[Measurement] = (),
+    left_out: Sequence[Excluded] = (),
+) -> Choice:
     """Choose among rows of one device, batch and thread count.
 
     Args:
@@ -295,6 +303,7 @@ def choose(rows: Iterable[Measurement], budget: Budget, *, journal: Sequence[Mea
             wrong.
         budget: the limits.
         journal: where the teacher's accuracy is looked for beside `rows`; accuracy knows no device.
+        left_out: rows that are no candidates for a reason of their own.
     """
     rows = in_order_of_time(rows)
     candidates, excluded, reference = candidates_among(rows, in_order_of_time([*journal, *rows]))
@@ -309,7 +318,7 @@ def choose(rows: Iterable[Measurement], budget: Budget, *, journal: Sequence[Mea
         limits=limits,
         reference=reference,
         candidates=tuple(candidates),
-        excluded=tuple(excluded),
+        excluded=(*left_out, *excluded),
         front=tuple(pareto_front(candidates)),
         fitting=tuple(fitting),
         tied=tuple(ranked),
@@ -389,7 +398,8 @@ def accuracy_of(row: Measurement) -> Accuracy | None:
     """Accuracy of a row: measured where it was timed, unless the export knows it from more images."""
     subject = row.subject
     if row.measured_accuracy is not None and row.measured_images >= subject.accuracy_images:
-        return Accuracy(row.measured_accuracy, row.measured_images, row.measured_agreement, True, answers=None)
+        answers = row.answered.answers if row.answered else None
+        return Accuracy(row.measured_accuracy, row.measured_images, row.measured_agreement, True, answers)
     if subject.accuracy is not None and subject.accuracy_images > 0:
         return Accuracy(subject.accuracy, subject.accuracy_images, subject.top1_agreement, False, subject.answers)
     return None
@@ -411,7 +421,7 @@ def candidates_among(
     """(candidates, the fastest first; what is left out; name of the reference of their relative accuracy)."""
     excluded: list[Excluded] = []
     eligible: list[tuple[Measurement, Accuracy]] = []
-    for row in _best_known(rows):
+    for row in best_known(rows):
         accuracy, reason = accuracy_of(row), _ineligible(row)
         if reason is None and accuracy is not None:
             eligible.append((row, accuracy))
@@ -448,7 +458,7 @@ def latency_of(row: Measurement) -> Interval:
     return replace(seen, low=seen.value / factor, high=seen.value * factor)
 
 
-def _best_known(rows: Iterable[Measurement]) -> list[Measurement]:
+def best_known(rows: Iterable[Measurement]) -> list[Measurement]:
     """Of every artifact and accelerator the last valid row, or else the last that is not wrong, or else the last."""
     chosen: dict[Hashable, Measurement] = {}
     for row in rows:

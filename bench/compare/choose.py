@@ -14,6 +14,7 @@ from bench.compare.choice import (
     Candidate,
     Choice,
     Contender,
+    Excluded,
     Limit,
     LimitEffect,
     Relative,
@@ -22,10 +23,12 @@ from bench.compare.choice import (
     remedy,
 )
 from bench.compare.compare import ratio_in_words
-from bench.compare.conditions import device_of, what
+from bench.compare.conditions import device_of, place_of, what
+from bench.compare.counted import latency_that_counts, with_samples_that_count
+from bench.compare.fleet import NOT_MEASURED_ON, phones_of, worst_of
 from bench.compare.rehearsal import RehearseOption, counted
 from bench.compare.tables import MISSING, show_compactly
-from bench.record import Device, Measurement
+from bench.record import Device, Latency, Measurement
 from bench.session.cells import ARTIFACTS, find_artifacts
 from bench.session.journal import JOURNAL, open_journal
 from distill.contract import sha256_of_file
@@ -34,6 +37,15 @@ from distill.terminal import answer, product, say, table
 from export.artifact.manifest import MANIFEST_FILE
 
 KINDS = ("cpu", "cuda", "android")
+
+LATENCY_IN_WORDS: dict[Latency, str] = {"model": "the model's call", "pipeline": "the whole path"}
+LatencyOption = Annotated[
+    Latency | None,
+    typer.Option(
+        help="What counts: the model's call, or the pipeline from picture to answer.",
+        show_default="pipeline on phones where it was timed",
+    ),
+]
 
 
 def choose_command(
@@ -57,6 +69,14 @@ def choose_command(
     ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Images per call.")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="Threads of the runtime.")] = 1,
+    latency: LatencyOption = None,
+    sustained: Annotated[
+        bool,
+        typer.Option("--sustained", help="What remains when the phone is warm: the last minutes of sustained rows."),
+    ] = False,
+    per_phone: Annotated[
+        bool, typer.Option("--per-phone", help="One choice for each phone; else one for all of them.")
+    ] = False,
     measurements: Annotated[Path, typer.Option(help="Journal to read.")] = JOURNAL,
     artifacts: Annotated[
         list[Path] | None,
@@ -71,7 +91,11 @@ def choose_command(
     interval of the difference on the held-out images; paired for exports of one checkpoint) are tied, and of those the
     fastest wins. Of every artifact the newest valid row counts, or else the newest noisy or drifting one: it is known
     within a wider interval, of which the upper end has to keep the limit. Failed, throttled, emulated and untrained
-    ones are left out and counted. Who might win if latencies were known better is named, with what would tell.
+    ones are left out and counted, and so are those whose answers are wrong. Who might win if latencies were known
+    better is named, with what would tell.
+
+    On phones the whole path counts, from picture to answer, where any row has it. Several phones in the journal get one
+    model, the one whose worst phone is best, or with --per-phone one each.
 
     Exit code 1 if nothing is shown to fit; then the limit that stands most in the way and the nearest miss are named.
     """
@@ -81,22 +105,84 @@ def choose_command(
     if device not in KINDS:
         raise UsageError(f"there is no device {device!r}; choose for one of {', '.join(KINDS)}.")
     journal = counted(open_journal(measurements), rehearse=rehearse)
-    rows = of_one_device(_under(journal, device, batch, threads, measurements), on)
+    if per_phone and device != "android":
+        raise UsageError(f"--per-phone is for phones and has no effect on {device}. Leave it out.")
+    under = _under(journal, device, batch, threads, measurements)
+    phones = several_phones(under) if device == "android" and on is None else {}
+    rows = under if phones else of_one_device(under, on)
     folders = _folders(artifacts) if artifacts else {}
     if artifacts:
         rows = [row for row in rows if row.subject.manifest_sha256 in folders]
-    choice = choose(rows, budget, journal=journal)
+    counts = latency_that_counts(rows, latency)
+    rows, left_out = with_samples_that_count(rows, counts, sustained=sustained)
+    how = f"batch {batch}, threads {threads}, {LATENCY_IN_WORDS[counts]}{', warm' if sustained else ''}"
+    if per_phone:
+        return _choose_per_phone(rows, left_out, budget, journal, folders, how, as_json=as_json)
+    where = rows[0].device.name if rows else ""
+    if phones:
+        by_phone = phones_of([row for row in rows if not row.device.emulated])
+        where = f"the worst of {len(phones)} phones"
+        rows, lacking = worst_of({phone: by_phone.get(phone, []) for phone in phones})
+        left_out = [*left_out, *lacking]
+    choice = choose(rows, budget, journal=journal, left_out=left_out)
     if not choice.candidates:
         raise UsageError(f"there is nothing to choose from. {_counted(choice)}")
     winner = choice.winner
     folder = _folder_of(winner, folders) if winner else None
     if as_json:
-        answer(json.dumps(as_document(choice, rows[0].device, folder), indent=2))
+        answer(json.dumps(as_document(choice, rows[0].device, folder, counts, sustained=sustained), indent=2))
     else:
-        show(choice, f"{device}: {rows[0].device.name}, batch {batch}, threads {threads}")
+        show(choice, f"{device}: {where}, {how}")
+        _tell_missing_phones(choice)
         if winner:
             _tell_next(winner, folder)
     return 0 if winner else 1
+
+
+def several_phones(rows: Sequence[Measurement]) -> dict[str, list[Measurement]]:
+    """The rows of each real phone, if there are several; empty if one of them was measured in several ways."""
+    phones = phones_of([row for row in rows if not row.device.emulated])
+    serials = {group[0].device.serial for group in phones.values()}
+    return phones if len(phones) > 1 and len(serials) == len(phones) else {}
+
+
+def _choose_per_phone(
+    rows: Sequence[Measurement],
+    left_out: Sequence[Excluded],
+    budget: Budget,
+    journal: Sequence[Measurement],
+    folders: dict[str, Path],
+    how: str,
+    *,
+    as_json: bool,
+) -> int:
+    """One choice for each phone; exit code 1 if one of them has none."""
+    documents: list[dict[str, Any]] = []
+    winners: dict[str, Candidate | None] = {}
+    for phone, group in phones_of([row for row in rows if not row.device.emulated]).items():
+        here = [excluded for excluded in left_out if place_of(excluded.row) == phone]
+        choice = choose(group, budget, journal=journal, left_out=here)
+        winners[phone] = choice.winner
+        folder = _folder_of(choice.winner, folders) if choice.winner else None
+        if as_json:
+            documents.append({"phone": phone, **as_document(choice, group[0].device, folder)})
+        else:
+            show(choice, f"{phone}, {how}")
+    if not winners:
+        raise UsageError("there is no phone to choose for: every row is of an emulated one, or lacks what counts.")
+    if as_json:
+        answer(json.dumps({"phones": documents}, indent=2))
+    else:
+        for phone, winner in winners.items():
+            say(f"{escape(phone)}: {escape(winner.name) if winner else '[red]nothing fits[/]'}")
+        answer("\n".join(dict.fromkeys(winner.name for winner in winners.values() if winner)))
+    return 0 if all(winners.values()) else 1
+
+
+def _tell_missing_phones(choice: Choice) -> None:
+    for excluded in choice.excluded:
+        if excluded.reason.startswith(NOT_MEASURED_ON):
+            say(f"[yellow]{escape(what(excluded.row))}:[/] {escape(excluded.reason)}, so it is no candidate for all")
 
 
 def of_one_device(rows: Sequence[Measurement], on: str | None) -> list[Measurement]:
@@ -107,13 +193,13 @@ def of_one_device(rows: Sequence[Measurement], on: str | None) -> list[Measureme
     """
     groups: dict[Hashable, list[Measurement]] = {}
     for row in rows:
-        if on is None or on.lower() in _place(row).lower():
+        if on is None or on.lower() in place_of(row).lower():
             groups.setdefault(device_of(row), []).append(row)
     # Emulated rows are counted, never chosen, so they make no choice of device necessary.
     real = [group for group in groups.values() if not group[0].device.emulated]
     if len(real) == 1:
         return real[0] + [row for group in groups.values() if group[0].device.emulated for row in group]
-    places = ", ".join(dict.fromkeys(_place(row) for row in rows))
+    places = ", ".join(dict.fromkeys(place_of(row) for row in rows))
     if not groups:
         raise UsageError(f"nothing was measured on {on!r}; there is: {places}.")
     if not real:
@@ -144,10 +230,14 @@ def show(choice: Choice, title: str) -> None:
     _tell_contenders(choice)
 
 
-def as_document(choice: Choice, device: Device, folder: Path | None) -> dict[str, Any]:
+def as_document(
+    choice: Choice, device: Device, folder: Path | None, latency: Latency = "model", *, sustained: bool = False
+) -> dict[str, Any]:
     """The choice as one JSON document."""
     return {
         "device": device.model_dump(mode="json"),
+        "latency": latency,
+        "sustained": sustained,
         "budget": {limit.option: limit.value for limit in choice.limits},
         "reference": choice.reference,
         "winner": choice.winner and _record(choice.winner, choice),
@@ -174,12 +264,6 @@ def _under(journal: Sequence[Measurement], kind: str, batch: int, threads: int, 
             f"python -m bench ARTIFACT --device {kind} --batch {batch} --threads {threads}"
         )
     return rows
-
-
-def _place(row: Measurement) -> str:
-    device = row.device
-    parts = (device.name, device.instrument, device.serial, "clocks held" if row.conditions.fixed_performance else None)
-    return " ".join(part for part in parts if part)
 
 
 def _folders(places: Sequence[Path]) -> dict[str, Path]:

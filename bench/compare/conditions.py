@@ -108,6 +108,13 @@ def _time(row: Measurement) -> datetime:
     return datetime.fromisoformat(row.utc_time)
 
 
+def place_of(row: Measurement) -> str:
+    """The device of a row in words, e.g. "Pixel 8 app 0123ABC clocks held"."""
+    device = row.device
+    parts = (device.name, device.instrument, device.serial, "clocks held" if row.conditions.fixed_performance else None)
+    return " ".join(part for part in parts if part)
+
+
 def what(row: Measurement) -> str:
     """A row in words, e.g. "mobilenet_v3_small hinton_kd onnx int8, batch 1, 2 threads"."""
     subject = row.subject

@@ -14,6 +14,8 @@ import typer
 from rich.markup import escape
 
 from bench.compare.choice import latency_of
+from bench.compare.choose import LATENCY_IN_WORDS, LatencyOption
+from bench.compare.counted import NO_PATH, latency_that_counts
 from bench.compare.rehearsal import RehearseOption, counted
 from bench.compare.tables import MISSING, STYLE, show_compactly
 from bench.devices import find_device
@@ -26,6 +28,9 @@ from distill.terminal import answer, say, table
 OUT = Path("out/plan")
 STUDENTS = "mobilenet_v3_small,mobilenet_v3_large,shufflenet_v2_x1_0,ghostnet_100"
 PICTURES = 32
+UNTIMED = {"validity": "failed", "reason": NO_PATH, "samples_ms": (), "launches": ()}
+"""Of a row that lacks the samples that count."""
+
 NO_PRODUCT = "eager"
 """The format that is the base of comparisons and never a product."""
 
@@ -59,6 +64,7 @@ def plan(
     threads: Annotated[str, typer.Option(help="Threads of the runtime.")] = "1",
     format: Annotated[str | None, typer.Option(help="Of the export.", show_default="the export's usual")] = None,
     precision: Annotated[str | None, typer.Option(help="Of the export.", show_default="the export's usual")] = None,
+    latency: LatencyOption = None,
     study: Annotated[str, typer.Option(help="Study that will train those inside.")] = "demo-study",
     out: Annotated[Path, typer.Option(help="Folder for their artifacts and a journal of their own.")] = OUT,
     rehearse: RehearseOption = False,
@@ -90,15 +96,22 @@ def plan(
             artifacts += [record["folder"] for record in json.loads(told) if record["status"] in ("made", "unchanged")]
     if not artifacts:
         raise WorkFailed("no student could be exported; the reasons stand above.")
-    _run("bench", "measure", *artifacts, f"--device={device}", f"--threads={threads}", f"--out={journal}")
-    rows = counted(read_journal(journal).measurements[seen:], rehearse=rehearse)
+    with_path = ["--path"] if latency == "pipeline" else ["--no-path"] if latency == "model" else []
+    _run("bench", "measure", *artifacts, f"--device={device}", f"--threads={threads}", f"--out={journal}", *with_path)
+    measured = counted(read_journal(journal).measurements[seen:], rehearse=rehearse)
+    counts = latency_that_counts(measured, latency)
+    rows = [row.timed_by(counts) or row.model_copy(update=UNTIMED) for row in measured]
     timed = [judge(row, max_latency_ms=max_latency_ms, max_size_mb=max_size_mb) for row in rows]
     inside = list(dict.fromkeys(candidate.student for candidate in timed if candidate.is_inside))
     limits = f"{max_latency_ms:g} ms" + (f" and {max_size_mb:g} MB" if max_size_mb is not None else "")
     if as_json:
-        answer(json.dumps({"inside": inside, "timed": [_as_record(candidate) for candidate in timed]}, indent=2))
+        answer(
+            json.dumps(
+                {"latency": counts, "inside": inside, "timed": [_as_record(candidate) for candidate in timed]}, indent=2
+            )
+        )
     else:
-        _show(timed, f"Untrained students on {device}, {size} px, within {limits}")
+        _show(timed, f"Untrained students on {device}, {size} px, {LATENCY_IN_WORDS[counts]} within {limits}")
         left_open = list(
             dict.fromkeys(
                 candidate.student for candidate in timed if candidate.is_open and candidate.student not in inside

@@ -1,6 +1,7 @@
 """The CPU of this machine: every cell in several processes of its own, those of all cells sampling in turn."""
 
 import random
+import tempfile
 import uuid
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
@@ -10,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from bench.answers.options import PathOptions
+from bench.answers.path_pictures import path_pictures
 from bench.cpu import machine
 from bench.cpu.accuracy import measure_accuracy
 from bench.cpu.load import busy_share
@@ -18,7 +21,7 @@ from bench.cpu.workers import Workers
 from bench.record import Conditions, Device, Measurement
 from bench.session.cells import Cell, Plan
 from bench.session.resume import Place
-from bench.session.row import Accuracy, Footprint, LaunchSeen, Session, row
+from bench.session.row import Accuracy, Footprint, LaunchSeen, PathOf, Session, row
 from bench.timing.judge import MAX_OTHER_WORK, Trace, judge
 from bench.timing.loop import HostLimits
 from bench.timing.statistics import Label
@@ -51,6 +54,8 @@ class CellRun:
     launches: list[Timed] = field(default_factory=list)
     failure: str | None = None
     group: int = 0
+    pictures: tuple[str, ...] = ()
+    path_of: PathOf | None = None
 
     def take(self, outcome: Outcome) -> None:
         """Note what one process gave."""
@@ -85,6 +90,7 @@ class CpuBench:
         memory_pass: whether memory is measured, in one more process per cell.
         accuracy_images: how many held-out images go through each artifact; 0 for none.
         data: where these lie now; None for where the manifests say.
+        path: whether the whole path is timed, and with what.
     """
 
     limits: HostLimits = field(default_factory=HostLimits)
@@ -95,6 +101,7 @@ class CpuBench:
     memory_pass: bool = True
     accuracy_images: int = 0
     data: Path | None = None
+    path: PathOptions = field(default_factory=PathOptions)
 
     def refusal(self, manifest: Manifest) -> str | None:
         """Why this machine cannot run an artifact, or None."""
@@ -134,6 +141,13 @@ class CpuBench:
         before = MachineState(self.identify(), machine.load_average(), busy_share(), machine.temperature_celsius())
         runs = [CellRun(cell) for cell in cells]
         self._take_accuracy(runs, tell)
+        with tempfile.TemporaryDirectory(prefix="bench-pictures-") as folder:
+            self._take_path_pictures(runs, Path(folder))
+            yield from self._measure(runs, before, run_id, tell)
+
+    def _measure(
+        self, runs: Sequence[CellRun], before: MachineState, run_id: str, tell: Tell
+    ) -> Generator[tuple[Cell, Measurement]]:
         first = 0 if self.memory_pass else 1
         for number, shuffled in enumerate(rounds(runs, self.launches + 1 - first, seed=self.seed), start=first):
             order = [run for run in shuffled if run.failure is None]
@@ -158,6 +172,17 @@ class CpuBench:
         for run in runs:
             run.accuracy = accuracies[run.cell.folder]
 
+    def _take_path_pictures(self, runs: Sequence[CellRun], folder: Path) -> None:
+        """Lay the pictures of every cell's path into `folder`."""
+        for run in runs if self.path.wanted else ():
+            if run.cell.batch != 1:
+                continue
+            found = path_pictures(run.cell, self.data, self.path.picture)
+            paths = [folder / f"{found.sha256[:16]}-{number}" for number in range(len(found.files))]
+            for path, data in zip(paths, found.files, strict=True):
+                path.write_bytes(data)
+            run.pictures, run.path_of = tuple(map(str, paths)), PathOf(found.words, found.sha256)
+
     def _memory(self, runs: Sequence[CellRun], tell: Tell) -> Generator[CellRun]:
         """One process for each run, one after the other. Gives back each run as its process has ended."""
         with closing(self.workers.outcomes([self._job(run.cell, "memory") for run in runs])) as outcomes:
@@ -176,7 +201,9 @@ class CpuBench:
             group = [run for run in runs if run.group == name]
             where = f"{what} · group {position} of {len(groups)}" if len(groups) > 1 else what
             together = None if self.limits.burst_s is None else uuid.uuid4().hex
-            jobs = [self._job(run.cell, "latency", together) for run in group]
+            jobs = [
+                self._job(run.cell, "latency", together).model_copy(update={"pictures": run.pictures}) for run in group
+            ]
             with closing(self.workers.in_turn(jobs, shuffle, partial(_tell_of, where, tell))) as outcomes:
                 for run, outcome in zip(group, outcomes, strict=True):
                     run.take(outcome)
@@ -228,6 +255,7 @@ class CpuBench:
             reason=verdict.reason,
             footprint=run.footprint,
             accuracy=run.accuracy,
+            path_of=run.path_of,
         )
 
 
@@ -251,6 +279,7 @@ def _seen(timed: Timed, accelerator: str | None) -> LaunchSeen:
         input=timed.input,
         launch=timed.launch,
         samples_ms=timed.samples_ms,
+        path=timed.path,
     )
 
 

@@ -3,7 +3,7 @@
 import secrets
 from dataclasses import dataclass
 
-from bench.answers.options import AccuracyOptions
+from bench.answers.options import AccuracyOptions, PathOptions
 from bench.cpu import machine
 from bench.cpu.device import LAUNCHES, CpuBench
 from bench.cpu.workers import Workers
@@ -32,7 +32,7 @@ class HostOptions:
     memory_limit_mb: int | None = None
 
 
-def open_cpu(options: HostOptions, accuracy: AccuracyOptions, *, timeout_s: float) -> CpuBench:
+def open_cpu(options: HostOptions, accuracy: AccuracyOptions, path: PathOptions, *, timeout_s: float) -> CpuBench:
     """The CPU of this machine."""
     limit_bytes = int(MEMORY_SHARE * machine.identify().memory_bytes)
     if options.memory_limit_mb is not None:
@@ -45,4 +45,5 @@ def open_cpu(options: HostOptions, accuracy: AccuracyOptions, *, timeout_s: floa
         memory_limit_bytes=limit_bytes,
         accuracy_images=accuracy.images,
         data=accuracy.data,
+        path=path,
     )

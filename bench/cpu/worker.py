@@ -21,9 +21,10 @@ import numpy as np
 
 from bench.cpu import machine
 from bench.cpu.load import NOTHING_SPENT, read_load, spent
+from bench.cpu.whole_path import time_path
 from bench.record import GpuState, InputKind, Launch
 from bench.session.golden import check_output, model_input
-from bench.session.row import Footprint
+from bench.session.row import Footprint, StageSamples
 from bench.timing.loop import NS_PER_MS, Clock, HostLimits, Timing, in_bursts
 from distill.contract import Strict, write_whole
 from distill.errors import ToolError
@@ -51,6 +52,7 @@ class Job(Strict):
         memory_limit_bytes: data the process may hold; None for no limit.
         images: .npz file with `images`, uint8 [N, H, W, C], or `inputs`, float32 [N, C, H, W], to be answered; None
             for other tasks.
+        pictures: files that the whole path is timed with; empty for no such timing.
         logits: where their logits go, .npy float32 [N, classes]; None for other tasks.
         together: as in `bench.record.Launch`.
     """
@@ -63,6 +65,7 @@ class Job(Strict):
     memory_limit_bytes: int | None
     images: str | None = None
     logits: str | None = None
+    pictures: tuple[str, ...] = ()
     together: str | None = None
 
 
@@ -86,6 +89,7 @@ class Timed(Strict):
     mhz_after: float | None
     throttled: int | None
     gpu: GpuWatch | None = None
+    path: StageSamples | None = None
 
 
 class Outcome(Strict):
@@ -159,6 +163,9 @@ def measure_latency(job: Job, manifest: Manifest) -> Steps:
     bound = runner.bind(batch)
     timed = yield from time_launch(bound.run, runner, golden, job, load_ms=load_ms)
     check_output(bound.logits, golden, manifest)
+    if job.pictures:
+        files = [Path(file) for file in job.pictures]
+        timed = timed.model_copy(update={"path": time_path(runner, manifest, files, clock=time.perf_counter_ns)})
     return Outcome(timed=timed)
 
 

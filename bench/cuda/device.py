@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar, get_args
 
-from bench.answers.options import AccuracyOptions
+from bench.answers.options import AccuracyOptions, PathOptions
 from bench.cpu.device import CellRun, CpuBench, MachineState
 from bench.cpu.options import HostOptions, open_cpu
 from bench.cpu.worker import GpuWatch, Job, Task
@@ -173,7 +173,7 @@ def open_cuda(host: HostOptions, accuracy: AccuracyOptions, options: CudaOptions
     if accuracy.images:
         raise UsageError("--accuracy has no effect on cuda: every row's output is checked there anyway. Leave it out.")
     gpu, seen = find_gpu()
-    cpu = open_cpu(host, accuracy, timeout_s=timeout_s)
+    cpu = open_cpu(host, accuracy, PathOptions(), timeout_s=timeout_s)
     return CudaBench(
         # One process at a time on the GPU: each holds memory there for as long as it lives.
         limits=cpu.limits.model_copy(update={"burst_s": None}),

@@ -326,8 +326,11 @@ def answer_all(seen, runtime, batch, model, pictures, report):
 
 
 def time_path(runtime, batch, model, pictures, limits, clock):
-    """The stages of the whole path, over the pictures in turn."""
-    path, files = Path(model["pictures"]), [pictures.read(index) for index in range(len(pictures))]
+    """The stages of the whole path, over the pictures in turn that can be decoded; None if none can."""
+    path = Path(model["pictures"])
+    files = [data for data in (pictures.read(index) for index in range(len(pictures))) if decodes(path, data)]
+    if not files:
+        return None
     marks, number = [], 0
 
     def call():
@@ -351,6 +354,15 @@ def time_path(runtime, batch, model, pictures, limits, clock):
     kept = marks[len(marks) - len(timing["samples_ns"]) :]
     stages = {name: [mark[at + 1] - mark[at] for mark in kept] for at, name in enumerate(STAGES)}
     return {**stages, "total_ns": timing["samples_ns"]}
+
+
+def decodes(path, data):
+    """Whether a picture can be decoded here; which cannot is told where pictures are answered."""
+    try:
+        path.decode(data)
+    except Exception:
+        return False
+    return True
 
 
 def top_classes(output):

@@ -195,7 +195,9 @@ class ModelResult(Strict):
     outputs: tuple[SeenOutput, ...] = Field(
         description="The different outputs of the repeated input, first seen first."
     )
-    stages: Stages | None = Field(description="The whole path; null where no picture was given, or the batch is not 1.")
+    stages: Stages | None = Field(
+        description="The whole path; null without a readable picture, or if the batch is not 1."
+    )
     answered: Count = Field(description="answer: pictures whose logits were written, the unreadable ones included.")
     unreadable: tuple[Unreadable, ...] = Field(description="answer: pictures that could not be decoded, in order.")
     logits_sha256: Sha256 | None = Field(

@@ -25,6 +25,8 @@ WIDE: frozenset[Validity] = frozenset({"noisy", "drifting"})
 
 DeviceKind = Literal["cpu", "cuda", "android"]
 InputKind = Literal["golden", "random"]
+Latency = Literal["model", "pipeline"]
+"""What counts as a row's time: the model's call, or the whole path from picture to answer."""
 
 
 class Subject(Strict):
@@ -256,6 +258,34 @@ class Measurement(Contract):
         if self.device.emulated:
             return "emulated device: its times say nothing of any product"
         return None if self.validity == "valid" or self.validity in WIDE else f"its row is {self.validity}"
+
+    @property
+    def fell_back(self) -> str | None:
+        """That another accelerator ran than was asked for, in words; None if it did not, or nothing was asked for."""
+        asked, ran = self.accelerator_requested, self.accelerator_active
+        if not asked or not self.samples_ms or (ran and asked in (ran, *ran.split("+"))):
+            return None
+        return f"{asked} was asked for, {ran or 'nothing'} was active"
+
+    @property
+    def is_of_path(self) -> bool:
+        """Whether the samples are those of the whole path (`timed_by`)."""
+        return self.path is not None and self.samples_ms == self.path.total_ms
+
+    def timed_by(self, latency: Latency) -> "Measurement | None":
+        """The row with the samples that count; None if they were not taken.
+
+        Args:
+            latency: `model` for the model's call, `pipeline` for the whole path from picture to answer.
+        """
+        if latency == "model" or self.path is None:
+            return self if latency == "model" else None
+        taken_alone = {"burst_counts": (), "together": None}
+        launches = [
+            launch.model_copy(update={"sample_count": count, **taken_alone})
+            for launch, count in zip(self.launches, self.path.launch_counts, strict=False)
+        ]
+        return self.model_copy(update={"samples_ms": self.path.total_ms, "launches": tuple(launches)})
 
     @property
     def launch_counts(self) -> tuple[int, ...]:

@@ -1,5 +1,6 @@
 """What a row says of the whole path: from a picture's bytes to the likeliest classes."""
 
+from statistics import median
 from typing import Self
 
 from pydantic import model_validator
@@ -31,6 +32,10 @@ class WholePath(Strict):
     call_ms: tuple[float, ...]
     top_k_ms: tuple[float, ...]
     total_ms: tuple[float, ...]
+
+    def medians(self) -> list[tuple[str, float]]:
+        """(name, median in milliseconds) of every stage in its order, then of the total."""
+        return [(name, median(getattr(self, name))) for name in (*STAGES, "total_ms")]
 
     @model_validator(mode="after")
     def _as_many_of_each(self) -> Self:

@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.compare.conditions import circumstances_of
 from bench.compare.speed_up import Row, compare
-from bench.record import Measurement
+from bench.record import Latency, Measurement
 from bench.report.budgets import choices
 from bench.report.row import cell, columns, detail, figures
 from bench.report.study_figures import Picture
@@ -46,6 +46,16 @@ class Known:
     place: float
     start: float
     width: float
+
+
+def as_counted(measurements: Sequence[Measurement], asked: Latency | None) -> list[Measurement]:
+    """Rows with the samples that count; without a word the whole path counts for rows of phones that have it.
+
+    A row that lacks what was asked for is left out.
+    """
+    if asked is not None:
+        return [timed for row in measurements if (timed := row.timed_by(asked)) is not None]
+    return [(row.timed_by("pipeline") if row.device.kind == "android" else None) or row for row in measurements]
 
 
 def write_report(measurements: Sequence[Measurement], path: Path, pictures: Sequence[Picture] = ()) -> None:

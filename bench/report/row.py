@@ -6,10 +6,16 @@ from typing import Any, Literal
 from bench.compare.speed_up import Row
 from bench.compare.tables import MISSING
 from bench.record import Launch, Measurement
+from bench.record.answered import Answered
+from bench.record.repeated import Repeated
+from bench.record.whole_path import WholePath
 from bench.report.drawn_samples import MAX_POINTS, drawn_points, histogram
 from bench.timing.intervals import median_interval
 from bench.timing.proportions import share_interval
 from bench.timing.statistics import summarize
+
+MOST_PICTURES = 30
+"""Named in a panel; all of them are in the journal."""
 
 Rank = Literal["key", "main", "more"]
 """Who sees a column: phones and all others, all others, or whoever asks for all columns."""
@@ -46,6 +52,7 @@ FIELDS = (
     Field("batch", "Batch", form="d", told_apart=True),
     Field("threads", "Threads", form="d", told_apart=True),
     Field("median_ms", "Median", "ms", ".3f", rank="key"),
+    Field("path_ms", "Whole path", "ms", ".3f", rank="main"),
     Field("validity", "Label", rank="key"),
     Field("speed_up", "Speed-up", "×", ".2f", rank="main"),
     Field("accuracy", "Accuracy", "%", ".2f", 100, rank="key"),
@@ -123,6 +130,7 @@ def figures(row: Row) -> dict[str, Any]:
         "measured_agreement": measurement.measured_agreement,
         "measured_images": measurement.measured_images,
         "measured_note": measurement.measured_note,
+        "path_ms": dict(measurement.path.medians())["total_ms"] if measurement.path else None,
         "load_ms": measurement.load_ms,
         "first_inference_ms": measurement.first_inference_ms,
         "peak_memory_bytes": measurement.peak_memory_bytes,
@@ -156,6 +164,9 @@ def detail(measurement: Measurement) -> dict[str, Any]:
         "accelerator_requested": measurement.accelerator_requested,
         "accelerator_active": measurement.accelerator_active,
         "threads_active": measurement.threads_active,
+        "path": _path(measurement.path) if measurement.path else None,
+        "answered": _answered(measurement.answered) if measurement.answered else None,
+        "repeated": _repeated(measurement.repeated) if measurement.repeated else None,
         "input": measurement.input,
         "run_id": measurement.run_id,
         "seed": measurement.seed,
@@ -163,13 +174,44 @@ def detail(measurement: Measurement) -> dict[str, Any]:
     }
 
 
+def _path(path: WholePath) -> dict[str, Any]:
+    stages = [(name.removesuffix("_ms").replace("_", "-"), ms) for name, ms in path.medians()]
+    return {"stages": stages[:-1], "pictures": path.pictures}
+
+
+def _answered(answered: Answered) -> dict[str, Any]:
+    """Of answers to held-out pictures what the panel tells beyond accuracy and agreement."""
+    eager = answered.eager
+    return {
+        "recalls": [
+            [name, correct / images]
+            for name, correct, images in zip(
+                answered.class_names, answered.class_correct, answered.class_images, strict=True
+            )
+            if images
+        ],
+        "host_agreement": answered.host_agreement,
+        "unreadable": list(answered.unreadable[:MOST_PICTURES]),
+        "num_unreadable": len(answered.unreadable),
+        "confidence_shift": answered.confidence_shift,
+        "eager_accuracy": eager and eager.accuracy,
+        "only_here": eager and eager.only_here,
+        "only_eager": eager and eager.only_eager,
+        "p_value": eager and eager.p_value,
+        "changed": [each.model_dump() for each in eager.changed[:MOST_PICTURES]] if eager else [],
+        "num_changed": len(eager.changed) if eager else 0,
+    }
+
+
+def _repeated(repeated: Repeated) -> str:
+    return repeated.differs or f"the same in all {repeated.calls} calls of {repeated.launches} launches"
+
+
 def marks(measurement: Measurement) -> list[dict[str, str]]:
     """What a reader must know of a row beside its label, as a word and its reason."""
     remarks: list[dict[str, str]] = []
-    requested, active = measurement.accelerator_requested, measurement.accelerator_active
-    if requested and measurement.samples_ms and active != requested:
-        reason = f"{requested} was asked for, {active or 'nothing'} was active"
-        remarks.append({"word": f"no {requested}", "reason": reason})
+    if measurement.fell_back:
+        remarks.append({"word": f"no {measurement.accelerator_requested}", "reason": measurement.fell_back})
     if measurement.conditions.hot_start:
         remarks.append({"word": "hot start", "reason": "the run began though the phone had not cooled down"})
     return remarks
@@ -189,7 +231,8 @@ def conditions_text(measurement: Measurement) -> str:
     device = f"{measurement.device.name}, emulated" if measurement.device.emulated else measurement.device.name
     instrument = f", {measurement.device.instrument} instrument" if measurement.device.instrument else ""
     clocks = ", clocks held" if measurement.conditions.fixed_performance else ""
-    return f"{device}{instrument}{clocks}, {images}, {threads}"
+    path = ", from picture to answer" if measurement.is_of_path else ""
+    return f"{device}{instrument}{clocks}, {images}, {threads}{path}"
 
 
 def _latency(row: Row) -> dict[str, Any]:

@@ -33,10 +33,21 @@ def _known(row: Row) -> str:
     return f"{100 * median_interval(samples).half_width:.1f}" if samples else MISSING
 
 
+def _path_ms(row: Row) -> float | None:
+    path = row.measurement.path
+    return None if path is None else dict(path.medians())["total_ms"]
+
+
 BATCH = Column("batch", lambda row: str(row.measurement.batch))
 THREADS = Column("threads", lambda row: str(row.measurement.threads))
 ACCELERATOR = Column("runs as", lambda row: row.measurement.accelerator_requested or MISSING, min_width=10)
 """Shown where there is a GPU: there one artifact has several rows."""
+
+PATH = Column("path ms", lambda row: _number(_path_ms(row), ".3f"))
+"""Shown where the whole path was timed."""
+
+ACCURACY_HERE = Column("acc. here", lambda row: _number(row.measurement.measured_accuracy, ".4f"))
+"""Shown where held-out pictures were answered."""
 
 COLUMNS = (
     Column("model", lambda row: escape(row.name) + _marks(row), min_width=18),
@@ -52,7 +63,9 @@ COLUMNS = (
     Column("load ms", lambda row: _number(row.measurement.load_ms, ".1f"), wide_only=True),
     Column("MB", lambda row: f"{row.measurement.subject.size_bytes / 1e6:.2f}"),
     Column("params M", lambda row: f"{row.measurement.subject.num_parameters / 1e6:.2f}", wide_only=True),
+    PATH,
     Column("acc.", lambda row: _number(row.measurement.subject.accuracy, ".4f")),
+    ACCURACY_HERE,
     Column("speed-up", lambda row: _number(row.speed_up and row.speed_up.value, ".2f", unit=" ×")),
     Column("± %", lambda row: _number(row.speed_up and 100 * row.speed_up.half_width, ".1f"), wide_only=True),
     Column("validity", lambda row: f"[{STYLE[row.measurement.validity]}]{row.measurement.validity}[/]", min_width=8),
@@ -61,7 +74,10 @@ COLUMNS = (
 
 def _marks(row: Row) -> str:
     teacher = " (teacher)" if row.role == "teacher" else ""
-    return f"{teacher} (emulated)" if row.measurement.device.emulated else teacher
+    fell_back = (
+        f" [red](no {escape(row.measurement.accelerator_requested or '')})[/]" if row.measurement.fell_back else ""
+    )
+    return f"{teacher} (emulated){fell_back}" if row.measurement.device.emulated else f"{teacher}{fell_back}"
 
 
 def show_table(rows: Sequence[Row]) -> None:
@@ -84,6 +100,7 @@ def measured_table(rows: Sequence[Row], *, wide: bool) -> Table:
     hidden = [*shared]
     if not any(row.measurement.device.kind == "cuda" for row in rows):
         hidden.append(ACCELERATOR)
+    hidden += [column for column in (PATH, ACCURACY_HERE) if all(column.cell(row) == MISSING for row in rows)]
     columns = [column for column in COLUMNS if column not in hidden and (wide or not column.wide_only)]
     title = ", ".join(["Latency per call", *(f"{column.title} {column.cell(rows[0])}" for column in shared)])
     result = table(

@@ -35,9 +35,28 @@ class Accuracy:
     note: str = ""
 
 
+class StageSamples(Strict):
+    """The whole path in one launch, every call, stage by stage, in milliseconds; as in `WholePath`."""
+
+    decode_ms: tuple[float, ...]
+    resize_ms: tuple[float, ...]
+    convert_ms: tuple[float, ...]
+    call_ms: tuple[float, ...]
+    top_k_ms: tuple[float, ...]
+    total_ms: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class PathOf:
+    """What the whole path was timed with, in words, and its identity."""
+
+    pictures: str
+    sha256: str
+
+
 @dataclass(frozen=True)
 class LaunchSeen:
-    """One launch of a cell; every field as in the record."""
+    """One launch of a cell; every field as in the record, and the whole path where it was timed."""
 
     runtime: str | None
     runtime_version: str | None
@@ -46,6 +65,7 @@ class LaunchSeen:
     input: InputKind
     launch: Launch
     samples_ms: Sequence[float]
+    path: StageSamples | None = None
 
 
 @dataclass(frozen=True)
@@ -68,7 +88,7 @@ def row(
     reason: str,
     footprint: Footprint | None = None,
     accuracy: Accuracy | None = None,
-    path: WholePath | None = None,
+    path_of: PathOf | None = None,
     repeated: Repeated | None = None,
 ) -> Measurement:
     """The measurement of a cell; without launches for one that failed. What answers wrongly is labelled so."""
@@ -106,11 +126,21 @@ def row(
         measured_images=answered.answers.num_images if answered else 0,
         measured_note=accuracy.note,
         answered=answered,
-        path=path,
+        path=_whole_path(launches, path_of) if path_of else None,
         repeated=repeated,
         validity=validity,
         reason=reason,
     )
+
+
+def _whole_path(launches: Sequence[LaunchSeen], path_of: PathOf) -> WholePath | None:
+    """The stages of all launches that timed them; None if none did."""
+    seen = [launch.path for launch in launches if launch.path is not None]
+    if not seen:
+        return None
+    stages = {name: sum((getattr(each, name) for each in seen), ()) for name in StageSamples.model_fields}
+    counts = tuple(len(each.total_ms) for each in seen)
+    return WholePath(pictures=path_of.pictures, pictures_sha256=path_of.sha256, launch_counts=counts, **stages)
 
 
 def _median(values: Sequence[float | None]) -> float | None:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
 from bench.instruments import agent
@@ -57,6 +58,22 @@ def test_a_result_whose_time_goes_backwards_is_refused():
     raw["ended_ns"] = raw["began_ns"] - 1
     with pytest.raises(UsageError, match="lies before began_ns"):
         Result.from_json(json.dumps(raw), source="result")
+
+
+def test_an_engine_that_is_wrong_in_3_per_cent_of_calls_is_found_in_a_hundred_and_a_right_one_never_accused():
+    """By chance the hundred calls of 1 - 0.97**100 = 95.2 % of all launches show it."""
+    rng, right = np.random.default_rng(2), np.array([[1.0, -2.0]], dtype=np.float32)
+    found = 0
+    for _ in range(1000):
+        is_wrong = iter(rng.random(100) < 0.03)
+        first, outputs = agent.repeated(lambda: right + np.float32(next(is_wrong)), 100)  # noqa: B023
+        assert sum(output["calls"] for output in outputs) == 100
+        found += len(outputs) == 2
+    assert 0.95 <= 1 - 0.97**100 < 0.96
+    assert 0.93 <= found / 1000 <= 0.975
+    first, outputs = agent.repeated(lambda: right, 100)
+    assert first.tolist() == [1.0, -2.0]
+    assert [(output["calls"], output["max_abs_difference"]) for output in outputs] == [(100, 0.0)]
 
 
 class Clock:

@@ -34,6 +34,9 @@ function figuresOf(row) {
     ["Accuracy at export", told(row.accuracy, () => `${percent(row.accuracy, 2)} of ${plural(row.accuracy_images, "image")}${row.accuracy_interval ? `, ${span(row.accuracy_interval)}` : ""}`)],
     ["Accuracy measured here", told(row.measured_accuracy, () => `${percent(row.measured_accuracy, 2)} of ${plural(row.measured_images, "image")}, ${span(row.measured_accuracy_interval)}`) || row.measured_note || null],
     ["Agreement measured here", told(row.measured_agreement, () => `${percent(row.measured_agreement, 2)}, ${span(row.measured_agreement_interval)}`)],
+    ...answersOf(row.detail.answered),
+    ["Outputs of one input", row.detail.repeated],
+    ["Whole path", told(row.detail.path, ({ stages, pictures }) => `${milliseconds(row.path_ms)} for ${pictures}: ${stages.map(([stage, ms]) => `${stage} ${milliseconds(ms)}`).join(", ")}`)],
     ["Relative accuracy", told(row.relative_accuracy, () => `${percent(row.relative_accuracy, 1)}${row.relative_accuracy_interval ? `, ${span(row.relative_accuracy_interval)}, paired by image` : ""}`)],
     ["Size", fixed(megabytes(row.size_bytes), 2, " MB")],
     ["Parameters", `${fixed(row.num_parameters / 1e6, 2)} M`],
@@ -42,6 +45,20 @@ function figuresOf(row) {
     ["Memory of the model", told(row.model_memory_bytes, (bytes) => fixed(megabytes(bytes), 1, " MB"))],
     ["Load", told(row.load_ms, milliseconds)],
     ["First call", told(row.first_inference_ms, milliseconds)],
+  ];
+}
+
+function answersOf(answers) {
+  if (!answers) return [];
+  const more = (named, count) => (count > named.length ? ` and ${whole(count - named.length)} more` : "");
+  const changed = answers.changed.map(({ picture, eager, here }) => `${picture} (${eager} → ${here ?? "not decoded"})`);
+  return [
+    ["Eager on the same pictures", told(answers.eager_accuracy, (share) => `${percent(share, 2)}; right only here ${answers.only_here}, only in eager ${answers.only_eager}; p = ${digits(answers.p_value, 2)} that both are equally good`)],
+    ["As on the computer", told(answers.host_agreement, (share) => `${percent(share, 2)} of the answers`)],
+    ["Confidence", told(answers.confidence_shift, (shift) => `${shift < 0 ? "−" : "+"}${fixed(Math.abs(inPercent(shift)), 1)} points against eager`)],
+    ["Recall by class", answers.recalls.map(([name, share]) => `${name} ${percent(share, 1)}`).join(", ")],
+    ["Changed answers", changed.length ? `${whole(answers.num_changed)}: ${changed.join(", ")}${more(changed, answers.num_changed)}` : null],
+    ["Not decoded there", answers.num_unreadable ? `${answers.unreadable.join(", ")}${more(answers.unreadable, answers.num_unreadable)}` : null],
   ];
 }
 

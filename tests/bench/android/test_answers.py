@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.android.answers import Question, Questions
+from bench.android.answers import Prepared, Question, Questions
 from bench.android.instruments import NativeRunner
 from bench.android.options import PhoneOptions, open_phones
 from bench.answers.held_out import HeldOut, load_once
-from bench.answers.options import AccuracyOptions
+from bench.answers.options import AccuracyOptions, PathOptions
 from bench.answers.packs import pack
 from bench.record import Measurement, read_journal
 from bench.session.cells import Cell, plan
@@ -100,7 +100,7 @@ def app(start_phone) -> Callable[..., object]:
 
 
 def measured(bench, cell: Cell, questions: Questions) -> Measurement:
-    ((_, row),) = bench.measure_with(questions, [cell], run_id="r", tell=lambda text: None)
+    ((_, row),) = bench.measure_with(Prepared(questions), [cell], run_id="r", tell=lambda text: None)
     return row
 
 
@@ -203,7 +203,7 @@ def test_a_cable_pulled_in_the_middle_costs_nothing(app, ask, adb_server, make_b
     puller = threading.Thread(target=pull_when_answering)
     puller.start()
     bench = make_bench(phone, accuracy=AccuracyOptions(COUNT, keep=tmp_path / "answers"))
-    ((_, row),) = bench.measure_with(questions, [cell], run_id="r", tell=told.append)
+    ((_, row),) = bench.measure_with(Prepared(questions), [cell], run_id="r", tell=told.append)
     puller.join()
     assert row.answered is not None
     assert row.answered.host_agreement == 1.0
@@ -221,7 +221,7 @@ def test_a_session_that_goes_on_asks_nothing_twice_and_leaves_nothing_there(app,
     whole = measured(bench, cell, questions)
     assert whole.answered is not None
     told: list[str] = []
-    ((_, again),) = bench.measure_with(questions, [cell], run_id="r", tell=told.append)
+    ((_, again),) = bench.measure_with(Prepared(questions), [cell], run_id="r", tell=told.append)
     assert again.answered == whole.answered
     assert not any("answering" in text for text in told)
     assert not (phone.tmp / "pocket-distill").exists()
@@ -230,7 +230,7 @@ def test_a_session_that_goes_on_asks_nothing_twice_and_leaves_nothing_there(app,
 def test_a_native_runner_reads_no_pictures():
     options = PhoneOptions(instrument=NativeRunner().name)
     with pytest.raises(UsageError, match="the native instrument reads no pictures"):
-        open_phones(options, AccuracyOptions(10), limits=Limits(), timeout_s=1)
+        open_phones(options, AccuracyOptions(10), PathOptions(), limits=Limits(), timeout_s=1)
 
 
 @pytest.mark.slow

@@ -273,3 +273,25 @@ def test_an_emulated_phone_decides_nothing_but_a_rehearsal(bench, write, make_me
     assert code == 0
     assert "rehearsal: times of an emulated phone count here" in told
     assert "winner: net" in told
+
+
+def test_two_phones_get_one_model_or_one_each_and_a_missing_row_is_named(bench, write, make_measurement):
+    device = make_measurement().device
+    for name, times in {"here": (1.0, 9.0), "there": (9.0, 1.0), "even": (2.0, 2.5), "new": (0.5, None)}.items():
+        for serial, latency_ms in zip(("x1", "y2"), times, strict=True):
+            phone = {"kind": "android", "name": "Phone", "serial": serial, "instrument": "app"}
+            if latency_ms is not None:
+                write("out/measurements.jsonl", name, latency_ms, device=device.model_copy(update=phone))
+    words = ("choose", "--device", "android", "--max-latency-ms", 20)
+    code, _, told = bench(*words)
+    assert code == 0
+    assert "winner: even onnx fp32" in told
+    assert "the worst of 2 phones" in told
+    assert "new onnx fp32, batch 1, 1 thread: not measured on Phone app y2, so it is no candidate for all" in told
+    code, out, told = bench(*words, "--per-phone")
+    assert (code, out.split("\n")) == (0, ["new onnx fp32", "there onnx fp32", ""])
+    assert "Phone app y2: there onnx fp32" in told
+    assert "winner: new onnx fp32" in bench(*words, "--on", "x1")[2]
+    _, _, told = bench(*words, "--sustained")
+    assert "cold: it was never measured with --sustained" in told
+    assert bench("choose", "--max-latency-ms", 1, "--per-phone")[0] == 2

@@ -140,8 +140,10 @@ public final class Instrument {
         report.measured(timing);
         if (pictures.count() > 0 && job.batch == 1) {
             PathStages path = new PathStages(model, engine, decoder, pictures, clock, job.limits.maxCount);
-            report.timedPath(path, new TimedLoop(clock, job.limits).measure(path, NO_OBSERVER));
-            engine.setInput(input);
+            if (path.hasPictures()) {
+                report.timedPath(path, new TimedLoop(clock, job.limits).measure(path, NO_OBSERVER));
+                engine.setInput(input);
+            }
         }
         report.read(device, timing.samplesNanos.length);
         files.progress("checking", model.id);

@@ -2,7 +2,9 @@ package org.pocketdistill.demo.instrument;
 
 import java.io.IOException;
 import java.nio.FloatBuffer;
+import java.util.ArrayList;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 
 import org.pocketdistill.demo.engine.DirectBuffer;
@@ -16,7 +18,8 @@ import org.pocketdistill.demo.model.TopClasses;
 
 /**
  * The whole path of one picture, from the file's bytes in memory to the likeliest classes, as a call to be timed; it
- * notes when each stage ended. Pictures come in turn.
+ * notes when each stage ended. Pictures come in turn; those that cannot be decoded
+ * are left out.
  */
 final class PathStages implements TimedLoop.Call {
     private static final String[] NAMES = {"decode_ns", "resize_ns", "convert_ns", "call_ns", "top_k_ns"};
@@ -43,11 +46,30 @@ final class PathStages implements TimedLoop.Call {
         this.clock = clock;
         this.input = DirectBuffer.ofFloats(spec.inputLength());
         this.logits = new float[spec.outputLength()];
-        this.files = new byte[pictures.count()][];
-        for (int i = 0; i < files.length; i++) {
-            files[i] = pictures.read(i);
+        List<byte[]> readable = new ArrayList<>();
+        for (int i = 0; i < pictures.count(); i++) {
+            byte[] file = pictures.read(i);
+            if (isReadable(file)) {
+                readable.add(file);
+            }
         }
+        this.files = readable.toArray(new byte[0][]);
         this.nanos = new long[NAMES.length][mostCalls];
+    }
+
+    /** Whether there is a picture that this platform decodes. */
+    boolean hasPictures() {
+        return files.length > 0;
+    }
+
+    private boolean isReadable(byte[] file) {
+        try {
+            decoder.decode(file);
+            return true;
+        } catch (IOException | RuntimeException unknownHere) {
+            // Which picture that is, an accuracy job tells.
+            return false;
+        }
     }
 
     @Override
