@@ -22,6 +22,7 @@ from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
 from export.artifact.runner import Batch
 from export.graph.layers import is_inside
 from export.graph.rewrites import PART_OF_HARD_SIGMOID, module_of
+from export.quantize.divisors import Kind, Step, stay_float
 from export.quantize.ranges import CalibratorName, Histogram
 from export.quantize.recipe import OperationName, QuantizationRecipe
 
@@ -62,20 +63,58 @@ def quantizer(recipe: QuantizationRecipe) -> XNNPACKQuantizer:
         observer_or_fake_quant_ctr=RangeObserver.with_args(recipe=recipe, eps=2**-12),
     )
     config = replace(base, input_activation=activation, output_activation=activation)
-    chosen = SharingQuantizer().set_global(config)
-    return chosen.set_filter_function(stays_integer(recipe))
+    chosen, keeps = SharingQuantizer(), stays_integer(recipe)
+    chosen.set_global(config)
+    return chosen.set_filter_function(lambda node: node not in chosen.divided and keeps(node))
 
 
 class SharingQuantizer(XNNPACKQuantizer):
-    """XNNPACKQuantizer that also keeps slices and copies in int8, with the range of what they are taken from."""
+    """XNNPACKQuantizer that also keeps slices and copies in int8, with the range of what they are taken from.
+
+    Attributes:
+        divided: nodes that divide by something computed, and those that only they need; set by `annotate`.
+    """
+
+    divided: set[Node]
 
     def annotate(self, model: GraphModule) -> GraphModule:
         """Choose the operations, then let those that only move values share the range of their input."""
+        self.divided = divided(model)
         model = super().annotate(model)
         for node in model.graph.nodes:
-            if node.op == "call_function" and node.target in MOVES and Q_ANNOTATION_KEY not in node.meta:
+            if node.target in MOVES and Q_ANNOTATION_KEY not in node.meta and node not in self.divided:
                 _share_with_input(node)
         return model
+
+
+_NODE_KINDS: dict[Any, Kind] = {
+    **dict.fromkeys((aten.div.Tensor, aten.div_.Tensor), "quotient"),
+    **dict.fromkeys((aten.rsqrt.default, aten.reciprocal.default), "root"),
+    **dict.fromkeys(
+        (aten.mean.dim, aten.sum.dim_IntList, aten.amax.default, aten.linalg_vector_norm.default), "reduction"
+    ),
+    **dict.fromkeys((aten.add.Tensor, aten.sub.Tensor, aten.mul.Tensor, aten.view.default), "elementwise"),
+    **dict.fromkeys(
+        (aten.conv2d.default, aten.conv2d.padding, aten.linear.default, aten.matmul.default, aten.bmm.default),
+        "weighted",
+    ),
+}
+
+
+def divided(model: GraphModule) -> set[Node]:
+    """The nodes that divide by something computed, and those that only they need."""
+    nodes = [node for node in model.graph.nodes if node.op == "call_function"]
+    steps = [
+        Step(number, _NODE_KINDS.get(node.target, "other"), tuple(node.all_input_nodes), (node,))
+        for number, node in enumerate(nodes)
+    ]
+
+    def size(node: Node) -> int:
+        value = node.meta.get("val")
+        return value.numel() if isinstance(value, torch.Tensor) else 0
+
+    found = stay_float(steps, lambda node: node.op == "get_attr", size)
+    return {nodes[number] for number in found}
 
 
 def _share_with_input(node: Node) -> None:

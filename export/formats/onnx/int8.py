@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,6 +15,7 @@ from onnxruntime.quantization.calibrate import TensorsData, save_tensors_data
 from export.artifact.runner import Batch
 from export.formats.onnx.hard_swish import in_integers
 from export.graph.layers import is_inside
+from export.quantize.divisors import Kind, Step, stay_float
 from export.quantize.ranges import CalibratorName, Histogram
 from export.quantize.recipe import OperationName, QuantizationRecipe
 
@@ -104,13 +106,42 @@ def quantize(
 def float_nodes(
     model: onnx.ModelProto, recipe: QuantizationRecipe, modules: Mapping[str, tuple[str, ...]]
 ) -> list[str]:
-    """Names of the nodes that a recipe leaves in float."""
+    """Names of the nodes that a recipe leaves in float, and of those that integers break."""
+    broken = divided(model)
     kinds = {kind for name in recipe.float_operations for kind in _OPERATIONS[name]}
     return [
         node.name
         for node in model.graph.node
-        if node.op_type in kinds or any(is_inside(module, recipe.float_layers) for module in modules.get(node.name, ()))
+        if node.op_type in kinds
+        or node.name in broken
+        or any(is_inside(module, recipe.float_layers) for module in modules.get(node.name, ()))
     ]
+
+
+_KINDS: dict[str, Kind] = {
+    "Div": "quotient",
+    "Reciprocal": "root",
+    **dict.fromkeys(("ReduceMean", "ReduceSum", "ReduceL2", "ReduceL1", "ReduceMax", "ReduceMin"), "reduction"),
+    **dict.fromkeys(("Add", "Sub", "Mul", "Neg", "Reshape", "Expand", "Transpose"), "elementwise"),
+    **dict.fromkeys(("Conv", "Gemm", "MatMul", "ConvTranspose"), "weighted"),
+}
+
+
+def divided(model: onnx.ModelProto) -> set[str]:
+    """Names of the nodes that divide by something computed, and of those that only they need."""
+    nodes = list(model.graph.node)
+    constants = {tensor.name for tensor in model.graph.initializer}
+    constants |= {name for node in nodes if node.op_type == "Constant" for name in node.output}
+    shapes = {
+        value.name: prod(max(1, side.dim_value) for side in value.type.tensor_type.shape.dim)
+        for value in (*model.graph.value_info, *model.graph.output)
+    }
+    steps = [
+        Step(number, _KINDS.get(node.op_type, "other"), tuple(node.input), tuple(node.output))
+        for number, node in enumerate(nodes)
+    ]
+    found = stay_float(steps, lambda name: name in constants or not name, lambda name: shapes.get(name, 0))
+    return {nodes[number].name for number in found}
 
 
 def scopes(model: onnx.ModelProto) -> dict[str, tuple[str, ...]]:

@@ -22,6 +22,7 @@ from export.formats import Target
 from export.formats.litert.floats import Model
 from export.proof.evidence import Evidence, eager_logits
 from export.proof.smallest import show
+from export.quantize.recipe import QuantizationRecipe
 from export.run.worker import blame
 
 # Converters warn of their insides.
@@ -145,8 +146,11 @@ def test_its_logits_are_eagers(make: Make, network: type[Base], format: str) -> 
     assert (manifest.parity.verdict, manifest.parity.top1_agreement) == ("pass", 1.0)
 
 
-@pytest.mark.parametrize("network", [Quotient, Tokens], ids=lambda value: value.__name__)
-@pytest.mark.parametrize("precision", ["int8", "int16x8"])
+@pytest.mark.parametrize(
+    ("network", "precision"),
+    [(Quotient, "int8"), (Tokens, "int8"), (Tokens, "int16x8")],
+    ids=lambda value: value if isinstance(value, str) else value.__name__,
+)
 def test_whatever_is_divided_by_stays_float_and_answers_are_numbers_of_any_picture(
     make: Make, network: type[Base], precision: str
 ) -> None:
@@ -160,6 +164,27 @@ def test_whatever_is_divided_by_stays_float_and_answers_are_numbers_of_any_pictu
     dark = np.full((1, *manifest.preprocess.input_shape), 1e-3, np.float32)
     logits = run_all(open_runner(folder, manifest, threads=1), np.concatenate([dark, 1 - dark]), batch_sizes=(1,))
     assert np.isfinite(logits).all()
+    assert manifest.parity.top1_agreement is not None
+    assert manifest.parity.top1_agreement > 0.9
+
+
+def test_executorchs_divisor_is_never_an_integer() -> None:
+    int8 = importlib.import_module("export.formats.executorch.int8")
+    recipe = QuantizationRecipe(calibrator="mse")
+    program = torch.export.export(Quotient().eval(), (torch.rand(1, 3, 32, 32),))
+    graph = int8.quantize(program, recipe, np.random.default_rng(0).random((8, 3, 32, 32), np.float32)).graph
+    (division,) = [node for node in graph.nodes if node.target is torch.ops.aten.div.Tensor]
+    divided, divisor = division.args
+    assert "dequantize" in str(divided.target)
+    assert divisor.target is torch.ops.aten.add.Tensor
+    assert "dequantize" not in str(divisor.args[0].target)
+
+
+def test_onnxs_small_divisor_is_not_rounded_to_zero(make: Make) -> None:
+    folder, manifest = make(Quotient(), "onnx", "int8", allow_loss=True)
+    dark = np.full((1, *manifest.preprocess.input_shape), 1e-3, np.float32)
+    logits = run_all(open_runner(folder, manifest, threads=1), np.concatenate([dark, 1 - dark]), batch_sizes=(1,))
+    assert np.abs(logits).max() < 50
     assert manifest.parity.top1_agreement is not None
     assert manifest.parity.top1_agreement > 0.9
 
