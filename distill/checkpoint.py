@@ -124,6 +124,23 @@ class DepthMetrics(Strict):
 AnyMetrics = Metrics | SegmentationMetrics | DepthMetrics
 
 
+class Mistake(Strict):
+    """An image that is taken for another class.
+
+    Attributes:
+        image: its position in the split, from 0.
+        name: of its file, relative to the data set; empty where there is none.
+        label, taken_for: places in the class names.
+        confidence: probability of the wrong class, in [0, 1].
+    """
+
+    image: int
+    name: str
+    label: int
+    taken_for: int
+    confidence: float
+
+
 class Judgement(Strict):
     """What a network answers to a whole split, class by class.
 
@@ -133,12 +150,15 @@ class Judgement(Strict):
             has.
         right: how many of them are answered rightly.
         confusions: (class, class that it is taken for, images), the most frequent first, 1,000 at most.
+        mistakes: the worst, those that the network is surest of, 24 at most; empty in cards before version 4 and where
+            images have no class.
     """
 
     metrics: AnyMetrics
     images: tuple[int, ...]
     right: tuple[int, ...]
     confusions: tuple[tuple[int, int, int], ...]
+    mistakes: tuple[Mistake, ...] = ()
 
     def recall(self, label: int) -> float | None:
         """Share of a class's images that are answered rightly, in [0, 1]; None without images."""
@@ -252,9 +272,9 @@ class Card(Contract):
         versions: package versions at the time of writing.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 3
+    SCHEMA_VERSION: ClassVar[int] = 4
 
-    schema_version: Literal[3] = 3
+    schema_version: Literal[4] = 4
     task: TaskName
     model: str
     class_names: tuple[str, ...]
@@ -267,10 +287,10 @@ class Card(Contract):
 
     @classmethod
     def upgraded(cls, raw: dict[str, Any]) -> dict[str, Any]:
-        """A card of version 1 knows nothing of what came with version 2; until version 3 all classified."""
-        if raw.get("schema_version") not in (1, 2):
+        """Older cards know nothing of what came later; until version 3 all classified."""
+        if raw.get("schema_version") not in (1, 2, 3):
             return raw
-        return {"task": "classification"} | raw | {"schema_version": 3}
+        return {"task": "classification"} | raw | {"schema_version": 4}
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,12 @@
 """Quality of a classifier on a whole split: accuracy, macro F1, calibration error, entropy; and class by class."""
 
+from collections.abc import Iterator, Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distill.checkpoint import AnyMetrics, Judgement, Metrics
+from distill.checkpoint import AnyMetrics, Judgement, Metrics, Mistake
 from distill.errors import Diverged
 from distill.evaluation import dense
 from distill.training.batches import Batches
@@ -13,6 +15,7 @@ from distill.vision.datasets import SplitName
 
 CALIBRATION_BINS = 15
 MOST_CONFUSIONS = 1000
+MOST_MISTAKES = 24
 
 
 @torch.inference_mode()
@@ -86,11 +89,21 @@ def judge_network(
     if batches.split.truth is not None:
         return dense.judge(model, batches, epoch=epoch, split=split), None
     answers = predict(model, batches)
-    return judge(answers, batches.labels, epoch=epoch, split=split), answers
+    return judge(answers, batches.labels, epoch=epoch, split=split, names=batches.split.names), answers
 
 
-def judge(logits: Tensor, labels: Tensor, *, epoch: int, split: SplitName = "validation") -> Judgement:
-    """Metrics and confusions of logits [N, classes] against labels int64 [N]; errors as `metrics`."""
+def judge(
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    epoch: int,
+    split: SplitName = "validation",
+    names: Sequence[str] | None = None,
+) -> Judgement:
+    """Metrics, confusions and worst mistakes of logits [N, classes] against labels int64 [N]; errors as `metrics`.
+
+    `names` are those of the images, if they have any.
+    """
     matrix = confusion_matrix(logits, labels)
     right = matrix.diagonal()
     wrong = matrix - torch.diag(right)
@@ -100,4 +113,20 @@ def judge(logits: Tensor, labels: Tensor, *, epoch: int, split: SplitName = "val
         images=tuple(matrix.sum(dim=1).tolist()),
         right=tuple(right.tolist()),
         confusions=tuple(sorted(confusions, key=lambda each: -each[2])[:MOST_CONFUSIONS]),
+        mistakes=tuple(worst_mistakes(logits, labels, names)),
     )
+
+
+def worst_mistakes(logits: Tensor, labels: Tensor, names: Sequence[str] | None) -> Iterator[Mistake]:
+    """The wrong answers among logits [N, classes] to labels int64 [N] that are surest, the surest first."""
+    confidences, predicted = logits.softmax(dim=1).max(dim=1)
+    wrong = torch.nonzero(predicted != labels)[:, 0]
+    order = wrong[confidences[wrong].argsort(descending=True, stable=True)][:MOST_MISTAKES]
+    for image in order.tolist():
+        yield Mistake(
+            image=image,
+            name=names[image] if names else "",
+            label=int(labels[image]),
+            taken_for=int(predicted[image]),
+            confidence=float(confidences[image]),
+        )

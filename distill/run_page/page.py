@@ -12,36 +12,28 @@ from PIL import Image
 from torch import Tensor
 
 from distill import checkpoint
-from distill.checkpoint import Card, Judgement, Training
+from distill.checkpoint import Card, Judgement, Mistake, Training
 from distill.config import RunConfig, parse
 from distill.contract import write_whole
 from distill.data_page.page import data_uri, environment, style_sheet
 from distill.errors import UsageError
 from distill.evaluation.calibration import reliability
-from distill.evaluation.evaluate import judge, predict
+from distill.evaluation.evaluate import judge, predict, worst_mistakes
 from distill.run_folder import METRICS_FILE, PAGE_FILE
 from distill.training.batches import Batches
 from distill.vision.datasets import Split
 
 TEMPLATES = Path(__file__).parent
-MISTAKES_SHOWN = 24
 MOST_CLASSES_IN_A_MATRIX = 30
 
 
 @dataclass(frozen=True)
-class Mistake:
-    """A validation image that is taken for another class.
+class Shown:
+    """A mistake and its picture, as a data URI."""
 
-    Attributes:
-        confidence: probability of the wrong class, in [0, 1].
-        name: of the image's file, relative to the data set; empty where there is none.
-        source: the picture, as a data URI.
-    """
-
+    mistake: Mistake
     label: str
     taken_for: str
-    confidence: float
-    name: str
     source: str
 
 
@@ -103,6 +95,7 @@ def render(card: Card, rows: Sequence[dict[str, Any]], split: Split, logits: Ten
     config = parse(json.dumps(training.config), source="card.json")
     labels = torch.from_numpy(split.labels)
     validation = training.validation or judge(logits, labels, epoch=training.best.epoch)
+    mistakes = validation.mistakes or tuple(worst_mistakes(logits, labels, split.names))  # cards before version 4
     judgements = [("validation", validation), *([("test", training.test)] if training.test else [])]
     is_small = len(card.class_names) <= MOST_CLASSES_IN_A_MATRIX
     return templates.get_template("page.html.j2").render(
@@ -118,7 +111,7 @@ def render(card: Card, rows: Sequence[dict[str, Any]], split: Split, logits: Ten
         curves=learning_curves(rows, training.best.epoch),
         sureness=reliability_diagram(reliability(logits, labels), validation.metrics.ece),
         matrices=[(title, matrix(judgement)) for title, judgement in judgements] if is_small else [],
-        mistakes=worst_mistakes(split, logits),
+        mistakes=list(pictured(mistakes, split)),
         num_wrong=sum(validation.images) - sum(validation.right),
         data_facts=list(_data_facts(card, training, config)),
         run_facts=list(_run_facts(card, training, config, len(rows))),
@@ -127,22 +120,17 @@ def render(card: Card, rows: Sequence[dict[str, Any]], split: Split, logits: Ten
     )
 
 
-def worst_mistakes(split: Split, logits: Tensor, *, most: int = MISTAKES_SHOWN) -> list[Mistake]:
-    """Wrong answers to a split's images, the surest first; arguments as `write_page`."""
-    confidences, predicted = logits.softmax(dim=1).max(dim=1)
-    wrong = torch.nonzero(predicted != torch.from_numpy(split.labels))[:, 0]
-    order = wrong[confidences[wrong].argsort(descending=True, stable=True)][:most].numpy()
-    pictures = split.images[order] if len(order) else []
-    return [
-        Mistake(
-            label=split.class_names[split.labels[index]],
-            taken_for=split.class_names[int(predicted[index])],
-            confidence=float(confidences[index]),
-            name=split.names[index] if split.names else "",
-            source=data_uri(Image.fromarray(np.squeeze(pixels, axis=2) if pixels.shape[2] == 1 else pixels)),
+def pictured(mistakes: Sequence[Mistake], split: Split) -> Iterator[Shown]:
+    """Mistakes with their pictures, which are images of the split."""
+    images = split.images[np.asarray([each.image for each in mistakes])] if mistakes else []
+    for each, pixels in zip(mistakes, images, strict=True):
+        grey = pixels.shape[2] == 1
+        yield Shown(
+            mistake=each,
+            label=split.class_names[each.label],
+            taken_for=split.class_names[each.taken_for],
+            source=data_uri(Image.fromarray(np.squeeze(pixels, axis=2) if grey else pixels)),
         )
-        for index, pixels in zip(order, pictures, strict=True)
-    ]
 
 
 def matrix(judgement: Judgement) -> list[list[Cell]]:

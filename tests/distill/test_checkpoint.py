@@ -11,6 +11,7 @@ from distill.checkpoint import (
     DepthMetrics,
     Judgement,
     Metrics,
+    Mistake,
     SegmentationMetrics,
     Training,
 )
@@ -98,7 +99,13 @@ def golden_card() -> Card:
         best=best,
         last=last,
         finished=True,
-        validation=Judgement(metrics=best, images=(500, 700), right=(480, 615), confusions=((1, 0, 85), (0, 1, 20))),
+        validation=Judgement(
+            metrics=best,
+            images=(500, 700),
+            right=(480, 615),
+            confusions=((1, 0, 85), (0, 1, 20)),
+            mistakes=(Mistake(image=17, name="a4c/17.png", label=1, taken_for=0, confidence=0.75),),
+        ),
         test=Judgement(metrics=best, images=(10, 0), right=(10, 0), confusions=()),
     )
     return Card(
@@ -120,8 +127,13 @@ def test_the_card_on_disk_is_the_golden_file() -> None:
     assert Card.read(GOLDEN) == golden_card()
 
 
-def test_a_card_of_version_2_classifies() -> None:
-    assert Card.read(GOLDEN.with_name("card-2.json")) == golden_card()
+@pytest.mark.parametrize("version", [2, 3])
+def test_cards_of_versions_2_and_3_classify_and_keep_no_mistakes(version: int) -> None:
+    old, now = Card.read(GOLDEN.with_name(f"card-{version}.json")), golden_card()
+    assert now.training is not None
+    assert now.training.validation is not None
+    without = now.training.validation.model_copy(update={"mistakes": ()})
+    assert old == now.model_copy(update={"training": now.training.model_copy(update={"validation": without})})
 
 
 def test_a_card_of_version_1_is_read_and_knows_nothing_of_what_came_later() -> None:

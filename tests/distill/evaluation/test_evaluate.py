@@ -5,7 +5,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from distill.evaluation.evaluate import MOST_CONFUSIONS, confusion_matrix, judge, metrics
+from distill.evaluation.evaluate import MOST_CONFUSIONS, MOST_MISTAKES, confusion_matrix, judge, metrics
 
 
 def numpy_ece(probabilities: NDArray[np.float64], labels: NDArray[np.int64], bins: int = 15) -> float:
@@ -62,3 +62,4 @@ def test_a_judgement_keeps_no_more_confusions_than_a_card_should_hold() -> None:
     pairs = torch.cartesian_prod(torch.arange(classes), torch.arange(classes))
     found = judge(torch.eye(classes)[pairs[:, 1]], pairs[:, 0], epoch=1)
     assert len(found.confusions) == MOST_CONFUSIONS
+    assert len(found.mistakes) == MOST_MISTAKES

@@ -12,7 +12,7 @@ from distill import checkpoint, run_folder
 from distill.__main__ import app
 from distill.config import RunConfig, with_overrides
 from distill.errors import UsageError
-from distill.evaluation.evaluate import confusion_matrix
+from distill.evaluation.evaluate import MOST_MISTAKES, confusion_matrix, judge
 from distill.recipes import folder_scratch
 from distill.run_page import page
 from distill.run_page.charts import VARIABLES, learning_curves
@@ -47,7 +47,7 @@ def test_a_run_ends_with_a_page_that_carries_all_it_shows(run: Path) -> None:
     assert text.count("<svg") == 4
     assert not any(colour in text for colour in VARIABLES)
     wrong = sum(training.validation.images) - sum(training.validation.right)
-    assert text.count("data:image/webp;base64,") == min(wrong, page.MISTAKES_SHOWN)
+    assert text.count("data:image/webp;base64,") == min(wrong, MOST_MISTAKES)
     for section in ("How it learnt", "Class by class", "What is taken for what", "The worst mistakes", "test images"):
         assert section in text
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
@@ -104,16 +104,19 @@ def test_the_surest_wrong_answers_are_the_worst() -> None:
     images = np.zeros((4, 8, 8, 1), np.uint8)
     split = Split(images, labels, ("a", "b"), names=("0.png", "1.png", "2.png", "3.png"))
     logits = torch.tensor([[0.0, 1.0], [0.0, 9.0], [5.0, 0.0], [3.0, 0.0]])
-    mistakes = page.worst_mistakes(split, logits)
-    assert [(each.name, each.label, each.taken_for) for each in mistakes] == [("2.png", "b", "a"), ("0.png", "a", "b")]
+    mistakes = judge(logits, torch.from_numpy(labels), epoch=1, names=split.names).mistakes
+    shown = [(each.mistake.name, each.label, each.taken_for) for each in page.pictured(mistakes, split)]
+    assert shown == [("2.png", "b", "a"), ("0.png", "a", "b")]
+    assert [each.image for each in mistakes] == [2, 0]
     assert mistakes[0].confidence == pytest.approx(float(torch.tensor([5.0, 0.0]).softmax(0)[0]))
-    assert page.worst_mistakes(split, torch.eye(2)[torch.from_numpy(labels)]) == []
+    right = judge(torch.eye(2)[torch.from_numpy(labels)], torch.from_numpy(labels), epoch=1)
+    assert list(page.pictured(right.mistakes, split)) == []
 
 
 def test_the_matrix_of_the_page_is_the_confusion_matrix() -> None:
     generator = torch.Generator().manual_seed(0)
     logits, labels = torch.randn(90, 3, generator=generator), torch.randint(0, 3, (90,), generator=generator)
-    shown = page.matrix(page.judge(logits, labels, epoch=1))
+    shown = page.matrix(judge(logits, labels, epoch=1))
     counts = confusion_matrix(logits, labels)
     assert [[cell.count for cell in row] for row in shown] == counts.tolist()
     assert sum(cell.share for cell in shown[0]) == pytest.approx(1)
