@@ -108,7 +108,7 @@ def ship(
         show_plan(question, examine(question, Steps(out, is_rehearsal=True), out), Steps(out, is_rehearsal=True))
         return 0
     with alone_in(out) as lock:
-        steps = Steps(out, lock=lock)
+        steps = Steps(out, question.time_s, lock=lock)
         ground = examine(question, steps, out)
         _same_question(out, ground)
         show_plan(question, ground, steps)

@@ -46,9 +46,8 @@ def export_student(
     Raises:
         WorkFailed: the disk is full.
     """
-    if with_eager:
-        formats, precisions = ("eager", *formats), tuple(dict.fromkeys(("fp32", *precisions)))
-    exported = _export(student, run, ",".join(formats), ",".join(precisions), steps, [])
+    beside = _export(student, run, "eager", "fp32", steps, []) if with_eager else []
+    exported = beside + _export(student, run, ",".join(formats), ",".join(precisions), steps, [])
     return [_mended(each, run, steps) if each.status == "refused" else each for each in exported]
 
 
@@ -59,7 +58,7 @@ def _export(
     words = ["export", checkpoint, "--format", formats, "--precision", precisions, *recipe, "--out", out, "--json"]
     try:
         step = steps.do(
-            f"export {student}",
+            f"export {student} as {formats} in {precisions}",
             "export",
             words,
             deciding=sha256_of_file(find(checkpoint) / CARD_FILE),

@@ -138,6 +138,16 @@ def examine(question: Question, steps: Steps, out: Path) -> Ground:
     )
 
 
+def require_phone() -> None:
+    """Raise WorkFailed if the phone no longer answers: what failed meanwhile failed for that reason."""
+    try:
+        run(python_module("bench", ["doctor", "--device", "android", "--json"]), quiet=True)
+    except ToolError as error:
+        raise WorkFailed(
+            f"the phone went away: {error}. Connect it again; the same command goes on where it was."
+        ) from error
+
+
 def _data(question: Question, steps: Steps, findings: list[Finding]) -> dict[str, Any] | None:
     """What `distill data` says of the pictures; None where there is no folder to look at."""
     if question.data is None:

@@ -6,7 +6,7 @@ from typing import Any
 from rich.markup import escape
 
 from android_demo.ship.commands import Ended
-from android_demo.ship.ground import Ground
+from android_demo.ship.ground import Ground, require_phone
 from android_demo.ship.question import Budget, Question
 from android_demo.ship.record import FileIdentity, Fit, Screened, Timed
 from android_demo.ship.steps import Steps
@@ -61,7 +61,10 @@ def _time(student: str, question: Question, ground: Ground, steps: Steps, folder
     words += ["--rehearse"] if ground.emulated else []
 
     def learn(ended: Ended) -> Any:
-        return ended.document()["timed"]
+        timed = ended.document()["timed"]
+        if question.device == "android" and any(each["median_ms"] is None for each in timed):
+            require_phone()
+        return timed
 
     step = steps.do(
         f"time {student}, untrained",

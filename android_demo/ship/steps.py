@@ -15,6 +15,7 @@ from pydantic import JsonValue
 from rich.markup import escape
 
 from android_demo.ship.commands import Ended, python_module, run
+from android_demo.ship.question import in_words
 from distill.contract import Contract, append_line, sha256_of_file, sha256_of_json
 from distill.errors import UsageError, WorkFailed
 from distill.terminal import command as as_typed
@@ -65,6 +66,7 @@ class Steps:
 
     Attributes:
         folder: of the whole loop.
+        time_s: given for all of it; 0 where that is not said.
         is_rehearsal: nothing is written.
         lock: the open file that keeps others out; commands hold it, too.
         finished: by key; of equal ones the last.
@@ -73,6 +75,7 @@ class Steps:
     """
 
     folder: Path
+    time_s: float = 0.0
     is_rehearsal: bool = False
     lock: int | None = None
     finished: dict[str, Step] = field(default_factory=dict)
@@ -134,7 +137,8 @@ class Steps:
             self.used.append(self.finished[key])
             return self.finished[key]
         typed = python_module(module, [*words, *more]) if module else tuple(map(str, words))
-        say(f"[bold]{escape(name)}[/]  [dim]{as_typed(*typed)}[/]")
+        used = f", {in_words(self.seconds)} of {in_words(self.time_s)} used" if self.time_s else ""
+        say(f"[bold]{escape(name)}[/]{used}  [dim]{as_typed(*typed)}[/]")
         try:
             ended = run(typed, fine=fine, keep_open=self.lock)
         except WorkFailed as error:

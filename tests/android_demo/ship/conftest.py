@@ -45,6 +45,7 @@ class Home:
             "PYTHONPATH": str(ROOT),
             "STAND_IN_GOLDEN": str(ROOT / "tests"),
             "COLUMNS": "200",
+            "PATH": str(self.folder),  # nothing that could build an app
         }
         command = [sys.executable, "-P", "-m", "android_demo", "ship", "--out", str(self.out), *words]
         return subprocess.Popen(

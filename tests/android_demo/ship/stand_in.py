@@ -2,13 +2,15 @@
 
 Trains nothing and measures nothing, in a hundredth of the time. Lies as `stand_in.py` beside packages `distill`,
 `export` and `bench` whose `__main__` is `import stand_in; stand_in.main(NAME)`; whoever works in that folder gets
-these. `choose` and `bundle` are the real ones. Every finished piece of work is a line of `work.log`. Files in the
+these. `choose` is the real one. Every finished piece of work is a line of `work.log`. Files in the
 folder change what happens:
 
     latencies.json   {network: ms}
     accuracies.json  {network: share of the images answered rightly when trained to the end}
     pause-at         a line that begins a piece of work: it touches `paused` and waits to be killed
     fail-at          a line that begins a piece of work: it ends with 1
+    unplug-at        a line that begins a piece of work: the phone is gone from then on
+    phone            there is a phone
 """
 
 import hashlib
@@ -29,7 +31,7 @@ def main(package: str) -> None:
     command, words = sys.argv[1], sys.argv[2:]
     if package == "bench" and not hasattr(Bench, command):
         command, words = "measure", sys.argv[1:]
-    if (package, command) in (("bench", "choose"), ("export", "bundle")):
+    if (package, command) == ("bench", "choose"):
         os.execv(sys.executable, [sys.executable, "-P", "-m", package, command, *words])
     told = getattr({"distill": Distill, "export": Export, "bench": Bench}[package], command)(Words(words))
     if told is not None:
@@ -65,12 +67,16 @@ class Words:
 
 def work(what: str) -> None:
     """One piece of work: told to wait or to fail, or done."""
-    for file, act in (("pause-at", pause), ("fail-at", fail)):
+    for file, act in (("pause-at", pause), ("fail-at", fail), ("unplug-at", unplug)):
         path = HOME / file
         if path.is_file() and what.startswith(path.read_text().strip()):
             act(what)
     with (HOME / "work.log").open("a") as log:
         log.write(f"{what}\n")
+
+
+def unplug(what: str) -> None:
+    (HOME / "phone").unlink(missing_ok=True)
 
 
 def pause(what: str) -> None:
@@ -158,6 +164,10 @@ class Export:
         ]
 
     @staticmethod
+    def bundle(words: Words) -> None:
+        write(Path(words["--out"]) / "bundle.json", {"artifacts": words.free})
+
+    @staticmethod
     def doctor(words: Words) -> Any:
         work(f"doctor {words.free[0].split('/')[-1]} {words['--format']}")
         out = Path(words["--out"])
@@ -175,7 +185,7 @@ class Export:
         for form in words["--format"].split(","):
             for precision in words["--precision"].split(","):
                 if (form, precision) == ("eager", "int8"):
-                    continue
+                    sys.exit(2)
                 told.append(export_one(card, form, precision, Path(words["--out"]), words))
         return told
 
@@ -271,6 +281,8 @@ class Bench:
             manifest = json.loads((folder / "manifest.json").read_text())
             model, form, precision = manifest["model"], manifest["format"], manifest["precision"]
             work(f"measure {model} {form} {precision}")
+            if words["--device"] == "android" and not (HOME / "phone").is_file():
+                sys.exit(1)
             lines = [row(manifest, sha256, run_id, words["--device"], latency_ms(model, precision))]
             journal.parent.mkdir(parents=True, exist_ok=True)
             with journal.open("a") as file:
@@ -294,6 +306,8 @@ def row(manifest: Any, sha256: str, run_id: str, device: str, ms: float) -> Any:
         "size_bytes": next(file["size_bytes"] for file in manifest["files"]),
     }
     record["device"] |= {"kind": device, "name": "a machine"}
+    if device == "android":
+        record["device"] |= {"instrument": "app", "serial": "X"}
     record |= {"run_id": run_id, "samples_ms": samples, "launches": [launch] * 3, "validity": "valid", "reason": ""}
     record |= {"measured_accuracy": None, "measured_agreement": None, "measured_images": 0, "measured_note": ""}
     return record | {"answered": None, "repeated": None}

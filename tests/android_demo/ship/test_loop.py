@@ -231,6 +231,27 @@ def test_without_a_phone_it_ships_for_this_machine_and_says_so(phantom: Home) ->
     assert "a phone is connected: this ships for it" in phantom.ship(*WORDS[2:], "--dry-run").stderr
 
 
+def test_a_phone_that_goes_away_costs_nothing_but_the_wait(phantom: Home) -> None:
+    on_phone = (*WORDS[2:], "--device", "android", "--students", "medium")
+    phantom.set("phone", "")
+    phantom.set("unplug-at", "measure medium onnx")
+    gone = phantom.ship(*on_phone)
+    assert gone.returncode == 1
+    assert "the phone went away" in told(gone.stderr)
+    (phantom.folder / "unplug-at").unlink()
+    phantom.set("phone", "")
+    back = phantom.ship(*on_phone)
+    assert back.returncode == 0, back.stderr
+    assert {piece for piece, count in phantom.work().items() if count > 1} == {"measure medium onnx fp32"}
+    record = phantom.record()
+    assert record.choice
+    assert record.choice.winner
+    assert record.app is None
+    assert "No app was built, so its bytes are not known." in record.unproven
+    assert "The phone answered no pictures: accuracy is the host's." in record.unproven
+    assert "Nothing was measured on a phone: latency and memory are this machine's." not in record.unproven
+
+
 def test_two_loops_do_not_work_in_one_folder(phantom: Home) -> None:
     phantom.set("pause-at", "time small")
     first = phantom.start(*WORDS)
