@@ -82,8 +82,8 @@ def measure(
     allow_hot: Annotated[bool, typer.Option(help="Phones: measure even if it does not cool down.")] = False,
     fixed_performance: Annotated[bool, typer.Option(help="Phones: hold the clocks at a level it can keep up.")] = False,
     repeat: Annotated[
-        int, typer.Option(help="Phones: calls with one input in each launch; do all outputs agree?", min=1)
-    ] = PhoneOptions.repeat,
+        int, typer.Option(help="Calls with one input in each launch: do all outputs agree?", min=1)
+    ] = AccuracyOptions.repeat,
     engines: Annotated[str, typer.Option(help="GPU: what runs the models.")] = CudaOptions.engines,
     precisions: Annotated[str, typer.Option(help="GPU: fp32, tf32, bf16, fp16.")] = CudaOptions.precisions,
     l2: Annotated[str, typer.Option(help="GPU: its L2 cache before a call, warm or cold.")] = CudaOptions.l2,
@@ -94,10 +94,8 @@ def measure(
 
     Each runs in its own process; every finished row is one line of the journal, with its raw samples.
     """
-    phone = PhoneOptions(
-        adb, serial, all_devices, instrument, launches, allow_hot, fixed_performance, sustained, repeat
-    )
-    answers = AccuracyOptions(accuracy, data, out.parent / "answers")
+    phone = PhoneOptions(adb, serial, all_devices, instrument, launches, allow_hot, fixed_performance, sustained)
+    answers = AccuracyOptions(accuracy, data, out.parent / "answers", repeat)
     # A sustained run has one loop to heat the phone with.
     is_usual = device == "android" and sustained is None
     whole_path = PathOptions(is_usual if path is None else path, picture)

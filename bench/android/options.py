@@ -28,7 +28,6 @@ class PhoneOptions:
         launches: processes per cell.
         allow_hot: measure a phone that does not cool down.
         fixed_performance: hold the clocks at a level the phone can keep up.
-        repeat: calls with one input in each launch, whose outputs are compared.
         sustained: how long each cell runs without a pause, e.g. "10m"; None for the usual limits.
     """
 
@@ -40,7 +39,6 @@ class PhoneOptions:
     allow_hot: bool = False
     fixed_performance: bool = False
     sustained: str | None = None
-    repeat: int = 1
 
 
 def open_phones(
@@ -78,7 +76,7 @@ def open_phones(
             # The native runner decodes nothing, so that there is no path to time.
             path=path if chosen.reads_pictures else PathOptions(),
             accuracy=accuracy,
-            repeats=options.repeat,
+            repeats=accuracy.repeat,
         )
         for phone in phones
     ]

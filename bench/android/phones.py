@@ -18,8 +18,9 @@ from bench.android.state import LOW_BATTERY_PERCENT, Gate, mean_mhz, snapshot
 from bench.answers.options import AccuracyOptions, PathOptions
 from bench.protocol import ModelResult, Stages
 from bench.record import Conditions, Device, Launch, Measurement
-from bench.record.repeated import Repeated, SeenOutput
+from bench.record.repeated import SeenOutput
 from bench.session.cells import Cell, Plan
+from bench.session.repeats import of_all_launches
 from bench.session.resume import Place
 from bench.session.row import Accuracy, Footprint, LaunchSeen, Session, StageSamples, row
 from bench.timing.judge import Trace, judge
@@ -253,7 +254,7 @@ class PhoneBench:
             footprint=Footprint(peak_bytes=max(peaks, default=None)),
             accuracy=run.accuracy,
             path_of=run.path.of if run.path else None,
-            repeated=_repeated(launches),
+            repeated=of_all_launches([_outputs(launched.result) for launched in launches]),
         )
 
 
@@ -316,23 +317,8 @@ def samples_ms(launched: Launched) -> list[float]:
     return [ns / NS_PER_MS for ns in launched.result.samples_ns]
 
 
-def _repeated(launches: Sequence[Launched]) -> Repeated | None:
-    """The outputs of all launches together; None if there are none."""
-    outputs: dict[str, SeenOutput] = {}
-    for launched in launches:
-        for seen in launched.result.outputs:
-            known = outputs.get(seen.sha256)
-            apart = [seen.max_abs_difference, known.max_abs_difference if known else 0.0]
-            outputs[seen.sha256] = SeenOutput(
-                sha256=seen.sha256,
-                calls=seen.calls + (known.calls if known else 0),
-                launches=1 + (known.launches if known else 0),
-                max_abs_difference=None if None in apart else max(value for value in apart if value is not None),
-            )
-    if not outputs:
-        return None
-    ordered = sorted(outputs.values(), key=lambda output: -output.calls)
-    return Repeated(calls=sum(output.calls for output in ordered), launches=len(launches), outputs=tuple(ordered))
+def _outputs(result: ModelResult) -> list[SeenOutput]:
+    return [SeenOutput(**seen.model_dump(), launches=1) for seen in result.outputs]
 
 
 def _launch_record(result: ModelResult) -> Launch:

@@ -34,11 +34,13 @@ class AccuracyOptions:
         images: held-out images per artifact; 0 for none.
         data: where these lie now; None for where the manifest says.
         keep: where logits of phones are kept, a folder for each session.
+        repeat: calls with one input in each launch, whose outputs are compared.
     """
 
     images: int = 0
     data: Path | None = None
     keep: Path = ANSWERS
+    repeat: int = 1
 
     def __post_init__(self) -> None:
         """Raise UsageError for a place of data that nothing is read from."""

@@ -221,6 +221,10 @@ def show(choice: Choice, title: str) -> None:
     if choice.excluded:
         say(f"[yellow]left out:[/] {escape(_counted(choice))}")
     say(f"[dim]relative accuracy: to {escape(choice.reference)}, {_pairing(choice)}[/]")
+    paths = [candidate.row.path for candidate in choice.candidates if candidate.row.is_of_path]
+    pictures = {path.pictures_sha256 for path in paths if path is not None}
+    if len(pictures) > 1:
+        say("[yellow]caution:[/] whole paths were timed with different pictures; name one for all with --picture FILE")
     if " or the teacher " in choice.reference:
         say("[yellow]caution:[/] several teachers; if their data differ, choose among some with --artifacts FOLDER")
     if choice.winner:

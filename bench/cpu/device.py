@@ -20,6 +20,7 @@ from bench.cpu.worker import Job, Outcome, Task, Timed
 from bench.cpu.workers import Workers
 from bench.record import Conditions, Device, Measurement
 from bench.session.cells import Cell, Plan
+from bench.session.repeats import of_all_launches
 from bench.session.resume import Place
 from bench.session.row import Accuracy, Footprint, LaunchSeen, PathOf, Session, row
 from bench.timing.judge import MAX_OTHER_WORK, Trace, judge
@@ -91,6 +92,7 @@ class CpuBench:
         accuracy_images: how many held-out images go through each artifact; 0 for none.
         data: where these lie now; None for where the manifests say.
         path: whether the whole path is timed, and with what.
+        repeats: calls with one input in each launch, whose outputs are compared; 1 for no such comparison.
     """
 
     limits: HostLimits = field(default_factory=HostLimits)
@@ -102,6 +104,7 @@ class CpuBench:
     accuracy_images: int = 0
     data: Path | None = None
     path: PathOptions = field(default_factory=PathOptions)
+    repeats: int = 1
 
     def refusal(self, manifest: Manifest) -> str | None:
         """Why this machine cannot run an artifact, or None."""
@@ -202,7 +205,10 @@ class CpuBench:
             where = f"{what} · group {position} of {len(groups)}" if len(groups) > 1 else what
             together = None if self.limits.burst_s is None else uuid.uuid4().hex
             jobs = [
-                self._job(run.cell, "latency", together).model_copy(update={"pictures": run.pictures}) for run in group
+                self._job(run.cell, "latency", together).model_copy(
+                    update={"pictures": run.pictures, "repeats": self.repeats}
+                )
+                for run in group
             ]
             with closing(self.workers.in_turn(jobs, shuffle, partial(_tell_of, where, tell))) as outcomes:
                 for run, outcome in zip(group, outcomes, strict=True):
@@ -256,6 +262,7 @@ class CpuBench:
             footprint=run.footprint,
             accuracy=run.accuracy,
             path_of=run.path_of,
+            repeated=of_all_launches([timed.outputs for timed in launches]),
         )
 
 

@@ -46,4 +46,5 @@ def open_cpu(options: HostOptions, accuracy: AccuracyOptions, path: PathOptions,
         accuracy_images=accuracy.images,
         data=accuracy.data,
         path=path,
+        repeats=accuracy.repeat,
     )

@@ -23,7 +23,9 @@ from bench.cpu import machine
 from bench.cpu.load import NOTHING_SPENT, read_load, spent
 from bench.cpu.whole_path import time_path
 from bench.record import GpuState, InputKind, Launch
+from bench.record.repeated import SeenOutput
 from bench.session.golden import check_output, model_input
+from bench.session.repeats import outputs_of
 from bench.session.row import Footprint, StageSamples
 from bench.timing.loop import NS_PER_MS, Clock, HostLimits, Timing, in_bursts
 from distill.contract import Strict, write_whole
@@ -53,6 +55,7 @@ class Job(Strict):
         images: .npz file with `images`, uint8 [N, H, W, C], or `inputs`, float32 [N, C, H, W], to be answered; None
             for other tasks.
         pictures: files that the whole path is timed with; empty for no such timing.
+        repeats: calls with the golden input after the samples whose outputs are compared; 1 for no such comparison.
         logits: where their logits go, .npy float32 [N, classes]; None for other tasks.
         together: as in `bench.record.Launch`.
     """
@@ -66,6 +69,7 @@ class Job(Strict):
     images: str | None = None
     logits: str | None = None
     pictures: tuple[str, ...] = ()
+    repeats: int = 1
     together: str | None = None
 
 
@@ -90,6 +94,7 @@ class Timed(Strict):
     throttled: int | None
     gpu: GpuWatch | None = None
     path: StageSamples | None = None
+    outputs: tuple[SeenOutput, ...] = ()
 
 
 class Outcome(Strict):
@@ -163,6 +168,8 @@ def measure_latency(job: Job, manifest: Manifest) -> Steps:
     bound = runner.bind(batch)
     timed = yield from time_launch(bound.run, runner, golden, job, load_ms=load_ms)
     check_output(bound.logits, golden, manifest)
+    if job.repeats > 1:
+        timed = timed.model_copy(update={"outputs": outputs_of(bound.logits, job.repeats)})
     if job.pictures:
         files = [Path(file) for file in job.pictures]
         timed = timed.model_copy(update={"path": time_path(runner, manifest, files, clock=time.perf_counter_ns)})

@@ -170,6 +170,8 @@ def open_cuda(host: HostOptions, accuracy: AccuracyOptions, options: CudaOptions
     engines = chosen(options.engines, EVERY_ENGINE, "--engines")
     precisions = chosen(options.precisions, EVERY_PRECISION, "--precisions")
     (l2,) = chosen(options.l2, ("warm", "cold"), "--l2", at_most=1)
+    if accuracy.repeat > 1:
+        raise UsageError("--repeat has no effect on cuda. Leave it out.")
     if accuracy.images:
         raise UsageError("--accuracy has no effect on cuda: every row's output is checked there anyway. Leave it out.")
     gpu, seen = find_gpu()

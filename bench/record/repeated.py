@@ -33,6 +33,11 @@ class Repeated(Strict):
     outputs: tuple[SeenOutput, ...]
 
     @property
+    def where(self) -> str:
+        """E.g. "3 launches"."""
+        return "1 launch" if self.launches == 1 else f"{self.launches} launches"
+
+    @property
     def differs(self) -> str | None:
         """That not all outputs are the same, in words; None if they are."""
         if len(self.outputs) <= 1:
@@ -41,6 +46,6 @@ class Repeated(Strict):
         apart = [output.max_abs_difference for output in self.outputs if output.max_abs_difference is not None]
         by = f", by up to {max(apart):.3g}" if apart and max(apart) > 0 else ""
         return (
-            f"one input gave {len(self.outputs)} different outputs in {self.calls} calls of {self.launches} launches "
+            f"one input gave {len(self.outputs)} different outputs in {self.calls} calls of {self.where} "
             f"({others} calls unlike the most frequent one{by})"
         )

@@ -204,7 +204,7 @@ def _answered(answered: Answered) -> dict[str, Any]:
 
 
 def _repeated(repeated: Repeated) -> str:
-    return repeated.differs or f"the same in all {repeated.calls} calls of {repeated.launches} launches"
+    return repeated.differs or f"the same in all {repeated.calls} calls of {repeated.where}"
 
 
 def marks(measurement: Measurement) -> list[dict[str, str]]:

@@ -75,6 +75,7 @@ def test_a_row_has_the_path_of_all_launches_where_it_is_asked_for(make_artifact,
         workers=Workers((sys.executable, str(SCRIPT)), ahead=2),
         memory_pass=False,
         path=PathOptions(wanted=True),
+        repeats=40,
     )
     folder = make_artifact("one", dataset=ImageFolder(path=str(pictures)))
     cells = plan([folder], batches=[1], threads=[1], refusal=bench.refusal).cells
@@ -85,8 +86,11 @@ def test_a_row_has_the_path_of_all_launches_where_it_is_asked_for(make_artifact,
     whole = row.timed_by("pipeline")
     assert whole is not None
     assert (whole.samples_ms, whole.launch_counts) == (row.path.total_ms, row.path.launch_counts)
-    plain = replace(bench, path=PathOptions(), launches=1)
+    assert row.repeated is not None
+    assert (row.repeated.calls, row.repeated.launches, row.repeated.differs) == (80, 2, None)
+    plain = replace(bench, path=PathOptions(), launches=1, repeats=1)
     ((_, without),) = plain.measure_all(cells, run_id="r", tell=lambda _: None)
+    assert without.repeated is None
     assert (without.path, without.timed_by("pipeline"), without.timed_by("model")) == (None, None, without)
 
 
