@@ -476,7 +476,7 @@ def hints(
     import torch
 
     from distill.config import with_overrides
-    from distill.figures.gallery import write_drawing
+    from distill.figures.gallery import write_pictures
     from distill.hints.guests import of_checkpoint, of_config
     from distill.hints.options import HintSearch
     from distill.hints.picture import draw
@@ -500,7 +500,7 @@ def hints(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     record = search(searched, options, device)
     path = out or HINTS / f"{Path(teacher).name.removesuffix('.json')}.json"
-    write_drawing(path.parent, draw(record, path.stem))
+    write_pictures(path.parent, draw(record, path.stem))
     record.write(path)
     rows = [
         (str(number), escape(listed(cluster.blocks)), escape(point), escape(record.blocks[cluster.hint - 1].place))

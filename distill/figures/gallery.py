@@ -62,9 +62,8 @@ def file_name(words: str) -> str:
 
 
 def write_drawing(folder: Path, drawing: Drawing) -> Entry:
-    """Write the two pictures of a figure; the same figure gives the same bytes."""
-    write_whole(folder / f"{drawing.name}.png", _rendered(drawing.figure, "png", {"Software": None}))
-    write_whole(folder / f"{drawing.name}.svg", _rendered(drawing.figure, "svg", {"Date": None, "Creator": None}))
+    """Write the two pictures of a figure, for a page that lists it; the same figure gives the same bytes."""
+    write_pictures(folder, drawing)
     return Entry(
         name=drawing.name,
         title=drawing.title,
@@ -72,6 +71,12 @@ def write_drawing(folder: Path, drawing: Drawing) -> Entry:
         png=f"{drawing.name}.png",
         svg=f"{drawing.name}.svg",
     )
+
+
+def write_pictures(folder: Path, drawing: Drawing) -> None:
+    """As `write_drawing`, for a figure that is on no page: its name may be whatever a file's may be."""
+    write_whole(folder / f"{drawing.name}.png", _rendered(drawing.figure, "png", {"Software": None}))
+    write_whole(folder / f"{drawing.name}.svg", _rendered(drawing.figure, "svg", {"Date": None, "Creator": None}))
 
 
 def write_index(folder: Path, entries: Sequence[Entry]) -> Path:

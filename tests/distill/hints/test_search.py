@@ -183,9 +183,11 @@ def test_a_run_takes_its_hints_and_its_card_says_so(tmp_path: Path, found: Path,
     assert taps["student"] == "stage-ends"
     assert taps["hints"]["teacher_sha256"] == card.training.teacher_sha256 == hints.teacher_sha256
     assert Card.read(tmp_path / "run" / "best" / "card.json") == card
-    searched = CliRunner().invoke(app, ["hints", str(tmp_path / "run"), "--out", str(tmp_path / "of-run.json")])
+    out = tmp_path / "of [my] run.json"
+    searched = CliRunner().invoke(app, ["hints", str(tmp_path / "run"), "--out", str(out)])
     assert searched.exit_code == 0, searched.stderr
-    of_run = Hints.read(tmp_path / "of-run.json")
+    assert all(out.with_suffix(suffix).is_file() for suffix in (".png", ".svg"))
+    of_run = Hints.read(out)
     assert (len(of_run.blocks), of_run.hints, of_run.teacher_sha256) == (3, (1, 2, 3), card.weights_sha256)
 
 
