@@ -16,8 +16,18 @@ def answer(question: Question, screened: Sequence[Screened], choice: Choice | No
     if choice is None:
         return f"Nothing fits: no student was worth training. {_nearest_untrained(question, screened)}"
     if choice.winner is not None:
-        return f"{_name(choice.winner)}: {figures(choice.winner)}."
+        return f"{_name(choice.winner)}: {figures(choice.winner)}. {_why(choice)}"
     return f"Nothing fits: none of {len(choice.candidates)} candidates keeps every limit. {_what_must_give(choice)}"
+
+
+def _why(choice: Choice) -> str:
+    """Why the winner wins."""
+    if len(choice.tied) > 1:
+        return (
+            f"{len(choice.tied)} candidates inside the budget are not shown to differ in accuracy from the best of "
+            "them; of those it is the fastest."
+        )
+    return "It is the most accurate inside the budget."
 
 
 def figures(candidate: Candidate) -> str:
@@ -100,7 +110,8 @@ def unproven(
     if question.device == "cpu":
         sentences.append("Nothing was measured on a phone: latency and memory are this machine's.")
     else:
-        sentences.append("The latency is that of a phone at rest: what remains when it is warm was not measured.")
+        if choice is None or not choice.sustained:
+            sentences.append("The latency is that of a phone at rest; --sustained 10m counts what remains when warm.")
         sentences += _of_the_phone(choice, answered, app)
     if ground.emulated:
         sentences.append("The phone is emulated: its outputs are true, its times mean nothing.")

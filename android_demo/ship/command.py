@@ -13,9 +13,9 @@ from android_demo.ship.app import build, bundle
 from android_demo.ship.estimates import parts, reserve_s
 from android_demo.ship.exporting import export_student, export_teacher
 from android_demo.ship.ground import Ground, examine, find_device
-from android_demo.ship.measuring import choose, measure, on_device
+from android_demo.ship.measuring import choose, measure, measure_warm, on_device
 from android_demo.ship.page import PAGE_FILE, write_page
-from android_demo.ship.question import Budget, DeviceName, Question, in_words, listed, seconds_of
+from android_demo.ship.question import Budget, DeviceName, LatencyName, Question, in_words, listed, seconds_of
 from android_demo.ship.record import SHIP_FILE, Choice, Done, Exported, OnDevice, Ship, Trained
 from android_demo.ship.screening import kept_forms, screen
 from android_demo.ship.steps import Steps, alone_in
@@ -57,6 +57,16 @@ def ship(
     precisions: Annotated[str, typer.Option(help="As python -m export formats names them.")] = PRECISIONS,
     threads: Annotated[int, typer.Option(min=1, help="Threads of the runtime.")] = 1,
     launches: Annotated[int, typer.Option(min=1, help="Processes per row; 5 to tell 5 % apart.")] = 3,
+    latency: Annotated[
+        LatencyName | None,
+        typer.Option(
+            help="What counts: the model's call, or the pipeline from picture to answer.",
+            show_default="pipeline on phones",
+        ),
+    ] = None,
+    sustained: Annotated[
+        str | None, typer.Option(help="Phones: run each so long without a pause, e.g. 10m; then the warm phone counts.")
+    ] = None,
     pictures: Annotated[
         int, typer.Option(min=0, help="Phones: held-out pictures that each model answers there.")
     ] = 200,
@@ -97,11 +107,15 @@ def ship(
         threads=threads,
         launches=launches,
         seed=seed,
+        latency=latency,
+        sustained=sustained,
         pictures=pictures,
         repeats=repeats,
         install=install,
         settings=tuple(assignments or ()),
     )
+    if sustained is not None and named != "android":
+        raise UsageError(f"--sustained {sustained} is for phones; this ships for {named}. Leave it out.")
     if reason:
         say(f"[yellow]{escape(reason)}[/]")
     if dry_run:
@@ -138,6 +152,8 @@ def loop(question: Question, ground: Ground, steps: Steps) -> Ship:
             on_phone = question.device == "android"
             exported += export_student(finalist.student, Path(finalist.run), *forms, steps, with_eager=on_phone)
         journal = measure(question, ground, exported, steps)
+        if question.sustained is not None:
+            measure_warm(question, ground, exported, steps)
         choice = choose(question, ground, exported, journal, steps)
         answered = on_device(journal, choice)
     packed, app = None, None

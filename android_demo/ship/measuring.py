@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
+from android_demo.ship.exporting import TEACHER
 from android_demo.ship.ground import Ground, require_phone
 from android_demo.ship.question import Question
 from android_demo.ship.record import Candidate, Choice, Exported, FileIdentity, Kill, OnDevice
@@ -33,6 +34,8 @@ def measure(question: Question, ground: Ground, exported: Sequence[Exported], st
     words += ["--threads", question.threads, "--launches", question.launches]
     if question.device == "android":
         words += ["--accuracy", question.pictures, "--repeat", question.repeats]
+    if question.latency is not None:
+        words.append("--path" if question.latency == "pipeline" else "--no-path")
     deciding: JsonValue = {"manifests": [*sorted(manifests)], "phone": ground.phone}
     key = key_of("bench", words, deciding)
     name = f"measure {len(made)} artifacts on {ground.phone or 'this machine'}"
@@ -56,11 +59,30 @@ def measure(question: Question, ground: Ground, exported: Sequence[Exported], st
     return journal
 
 
+def measure_warm(question: Question, ground: Ground, exported: Sequence[Exported], steps: Steps) -> None:
+    """One long run of every student's artifact, a step each: the phone cools down in between."""
+    assert question.sustained is not None, "whoever asks makes sure of it"
+    for each in exported:
+        if each.manifest is None or not _runs_on(each, question.device) or each.student == TEACHER:
+            continue
+        words: list[object] = [each.folder, "--device", question.device, "--sustained", question.sustained]
+        words += ["--threads", question.threads, "--out", steps.folder / JOURNAL_FILE]
+        name = f"measure {each.student} {each.format} {each.precision} until it is warm"
+        deciding: JsonValue = {"manifest": each.manifest.sha256, "phone": ground.phone}
+        try:
+            steps.do(name, "bench", words, deciding=deciding)
+        except WorkFailed:
+            require_phone()
+            steps.accept(name, "bench", words, deciding=deciding)
+
+
 def choose(question: Question, ground: Ground, exported: Sequence[Exported], journal: Path, steps: Steps) -> Choice:
     """What `bench choose` decides among the artifacts of this loop."""
     folders = {each.manifest.sha256: each.folder for each in exported if each.manifest is not None}
     words: list[object] = ["choose", *question.budget.options(), "--device", question.device]
     words += ["--threads", question.threads, "--measurements", journal]
+    words += ["--latency", question.latency] if question.latency else []
+    words += ["--sustained"] if question.sustained else []
     words += ["--rehearse"] if ground.emulated else []
     for folder in folders.values():
         words += ["--artifacts", folder]
@@ -95,6 +117,9 @@ def as_choice(told: Any, folders: dict[str, str], journal: FileIdentity) -> Choi
 
     return Choice(
         device=told["device"]["name"],
+        latency=told["latency"],
+        sustained=told["sustained"],
+        tied=tuple(told["tied"]),
         reference=told["reference"],
         winner=candidate(told["winner"]),
         runner_up=candidate(told["runner_up"]),
@@ -115,13 +140,14 @@ def as_choice(told: Any, folders: dict[str, str], journal: FileIdentity) -> Choi
 
 def on_device(journal: Path, choice: Choice) -> tuple[OnDevice, ...]:
     """What the device answered to pictures, for each candidate that it was asked of; its newest row counts."""
-    rows = {row.subject.manifest_sha256: row for row in read_journal(journal).measurements}
+    answering = [row for row in read_journal(journal).measurements if row.answered is not None]
+    rows = {row.subject.manifest_sha256: row for row in answering}
     found: list[OnDevice] = []
     for candidate in choice.candidates:
-        row = rows[candidate.manifest_sha256]
-        answered, repeated = row.answered, row.repeated
-        if answered is None or row.device.kind != "android":
+        row = rows.get(candidate.manifest_sha256)
+        if row is None or row.answered is None or row.device.kind != "android":
             continue
+        answered, repeated = row.answered, row.repeated
         beside = answered.eager
         found.append(
             OnDevice(

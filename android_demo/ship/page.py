@@ -179,6 +179,6 @@ def _against(candidate: Candidate, winner: Candidate) -> str:
     parts: Sequence[str] = (
         f"{candidate.median_ms / winner.median_ms:.2f} × the time",
         f"{candidate.size_bytes / winner.size_bytes:.2f} × the bytes",
-        f"{points:+.1f} points of accuracy",
+        f"{points:+.1f} points of accuracy".replace("-", "−"),
     )
     return ", ".join(parts)

@@ -9,6 +9,7 @@ from distill.contract import Strict
 from distill.errors import UsageError
 
 DeviceName = Literal["cpu", "android"]
+LatencyName = Literal["model", "pipeline"]
 Positive = Annotated[float, Field(gt=0)]
 
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -57,6 +58,8 @@ class Question(Strict):
         epochs: full length of a finalist's training; less where the time is short.
         students: networks to choose among.
         formats, precisions: to export them to.
+        latency: what counts; None: the whole path from picture to answer on phones, the model's call elsewhere.
+        sustained: how long each runs without a pause before what remains when it is warm counts; None = at rest.
         pictures: held-out ones that a phone answers, as files.
         repeats: calls with one input, whose outputs must agree.
         install: put the app on the phone.
@@ -76,6 +79,8 @@ class Question(Strict):
     threads: Annotated[int, Field(ge=1)]
     launches: Annotated[int, Field(ge=1)]
     seed: Annotated[int, Field(ge=0)]
+    latency: LatencyName | None
+    sustained: str | None
     pictures: Annotated[int, Field(ge=0)]
     repeats: Annotated[int, Field(ge=1)]
     install: bool

@@ -4,7 +4,7 @@ from typing import Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import Field, JsonValue
 
-from android_demo.ship.question import Question
+from android_demo.ship.question import LatencyName, Question
 from distill.contract import Contract, Strict
 
 SHIP_FILE = "ship.json"
@@ -174,7 +174,10 @@ class Choice(Strict):
 
     Attributes:
         device: name of what it was measured on.
+        latency: what counted: the model's call, or the whole path from picture to answer.
+        sustained: whether it was what remains when the phone is warm.
         reference: what the relative accuracy is relative to.
+        tied: those inside whose accuracy is not shown to differ from the best inside; of them the fastest wins.
         contenders: who might win if latencies were known better, and what would tell.
         excluded: what was left out, and why.
         kills: the limits, the one that stands most in the way first.
@@ -183,7 +186,10 @@ class Choice(Strict):
     """
 
     device: str
+    latency: LatencyName
+    sustained: bool
     reference: str
+    tied: tuple[str, ...]
     winner: Candidate | None
     runner_up: Candidate | None
     candidates: tuple[Candidate, ...]
@@ -269,9 +275,9 @@ class Ship(Contract):
         unproven: what this record does not show, one sentence each.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 2
+    SCHEMA_VERSION: ClassVar[int] = 3
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     toolkit_version: str
     utc_time: str
     question: Question
@@ -294,9 +300,26 @@ class Ship(Contract):
 
     @classmethod
     def upgraded(cls, raw: dict[str, Any]) -> dict[str, Any]:
-        """A record of version 1 was made without a phone's answers and without an app."""
-        question = raw.get("question")
-        if raw.get("schema_version") != 1 or not isinstance(question, dict):
+        """As of this version; those before knew nothing of what `SINCE_VERSION_2` and `SINCE_VERSION_3` name."""
+        if raw.get("schema_version") not in (1, 2) or not isinstance(raw.get("question"), dict):
             return raw
-        asked = cast("dict[str, Any]", question) | {"install": False, "pictures": 0, "repeats": 1}
-        return raw | {"schema_version": 2, "question": asked, "rehearsal": False, "on_device": [], "app": None}
+        if raw["schema_version"] == 1:
+            raw = _with(raw, SINCE_VERSION_2)
+        return _with(raw, SINCE_VERSION_3) | {"schema_version": 3}
+
+
+SINCE_VERSION_2: dict[str, dict[str, Any]] = {
+    "question": {"install": False, "pictures": 0, "repeats": 1},
+    "": {"rehearsal": False, "on_device": [], "app": None},
+}
+SINCE_VERSION_3: dict[str, dict[str, Any]] = {
+    "question": {"latency": None, "sustained": None},
+    "choice": {"latency": "model", "sustained": False, "tied": []},
+}
+"""Keys that came with these versions, by the part of the record ("" is its top), with what older records mean."""
+
+
+def _with(raw: dict[str, Any], added: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    result = raw | added.get("", {})
+    parts = {name: cast("dict[str, Any]", raw[name]) | keys for name, keys in added.items() if raw.get(name)}
+    return result | parts

@@ -58,6 +58,7 @@ def _time(student: str, question: Question, ground: Ground, steps: Steps, folder
     words += ["--size", ground.size_px, "--channels", ground.channels, "--classes", ground.num_classes]
     words += ["--format", ",".join(ground.formats), "--precision", ",".join(question.precisions)]
     budget = [f"--max-latency-ms={question.budget.max_latency_ms:g}"]
+    words += ["--latency", question.latency] if question.latency else []
     words += ["--rehearse"] if ground.emulated else []
 
     def learn(ended: Ended) -> Any:

@@ -283,13 +283,14 @@ class Bench:
             work(f"measure {model} {form} {precision}")
             if words["--device"] == "android" and not (HOME / "phone").is_file():
                 sys.exit(1)
-            lines = [row(manifest, sha256, run_id, words["--device"], latency_ms(model, precision))]
+            is_long = "--sustained" in words.options
+            lines = [row(manifest, sha256, run_id, words["--device"], latency_ms(model, precision), is_long=is_long)]
             journal.parent.mkdir(parents=True, exist_ok=True)
             with journal.open("a") as file:
                 file.write(json.dumps(lines[0]) + "\n")
 
 
-def row(manifest: Any, sha256: str, run_id: str, device: str, ms: float) -> Any:
+def row(manifest: Any, sha256: str, run_id: str, device: str, ms: float, *, is_long: bool) -> Any:
     record = golden("bench/golden/measurement.json")
     parity = manifest["parity"]
     samples = [ms * (1 + 0.001 * (index % 5)) for index in range(90)]
@@ -306,8 +307,17 @@ def row(manifest: Any, sha256: str, run_id: str, device: str, ms: float) -> Any:
         "size_bytes": next(file["size_bytes"] for file in manifest["files"]),
     }
     record["device"] |= {"kind": device, "name": "a machine"}
+    if is_long:  # a minute and more, warmer at the end
+        samples = [ms * (1.0 if index < 1000 else 1.5) for index in range(int(240_000 / ms))]
+        launch |= {"sample_count": len(samples)}
     if device == "android":
         record["device"] |= {"instrument": "app", "serial": "X"}
-    record |= {"run_id": run_id, "samples_ms": samples, "launches": [launch] * 3, "validity": "valid", "reason": ""}
+    record |= {
+        "run_id": run_id,
+        "samples_ms": samples,
+        "launches": [launch] * (1 if is_long else 3),
+        "validity": "valid",
+        "reason": "",
+    }
     record |= {"measured_accuracy": None, "measured_agreement": None, "measured_images": 0, "measured_note": ""}
-    return record | {"answered": None, "repeated": None}
+    return record | {"answered": None, "repeated": None, "path": None}

@@ -205,6 +205,7 @@ def test_int8_that_loses_too_much_goes_out_by_the_doctors_recipe(phantom: Home) 
         (("--data", "nowhere"), "DATA nowhere is no folder"),
         (("--teacher", "nowhere"), "nowhere is not a checkpoint"),
         (("--device", "android"), "no device is connected"),
+        (("--device", "cpu", "--sustained", "4m"), "--sustained 4m is for phones; this ships for cpu"),
     ],
 )
 def test_what_cannot_work_is_refused_before_any_work(home: Home, words: tuple[str, ...], expected: str) -> None:
@@ -250,6 +251,23 @@ def test_a_phone_that_goes_away_costs_nothing_but_the_wait(phantom: Home) -> Non
     assert "No app was built, so its bytes are not known." in record.unproven
     assert "The phone answered no pictures: accuracy is the host's." in record.unproven
     assert "Nothing was measured on a phone: latency and memory are this machine's." not in record.unproven
+
+
+def test_what_remains_when_the_phone_is_warm_decides_where_it_is_asked_for(phantom: Home) -> None:
+    phantom.set("phone", "")
+    phantom.set("latencies.json", {"medium": 40.0})
+    words = ("--device", "android", "--students", "medium", "--formats", "onnx", "--precisions", "fp32", "--epochs")
+    cold = phantom.ship(*words, "1", "--max-latency-ms", "50")
+    assert cold.returncode == 0, cold.stderr
+    assert any("--sustained" in sentence for sentence in phantom.record().unproven)
+    warm = phantom.ship(*words, "1", "--max-latency-ms", "50", "--sustained", "4m")
+    assert warm.returncode == 1, warm.stderr
+    record = phantom.record()
+    assert record.choice
+    assert record.choice.sustained
+    assert record.choice.nearest_miss
+    assert record.choice.nearest_miss.median_ms == 60.0
+    assert not any("--sustained" in sentence for sentence in record.unproven)
 
 
 def test_two_loops_do_not_work_in_one_folder(phantom: Home) -> None:

@@ -19,8 +19,16 @@ def test_the_golden_record_is_read_and_written_as_it_is() -> None:
 
 def test_a_record_of_version_1_is_read_as_one_without_a_phones_answers_and_an_app() -> None:
     record = Ship.read(GOLDEN.with_name("ship-1.json"))
-    assert (record.schema_version, record.app, record.on_device, record.question.install) == (2, None, (), False)
+    assert (record.schema_version, record.app, record.on_device, record.question.install) == (3, None, (), False)
     assert "What is unproven" in render(record)
+
+
+def test_a_record_of_version_2_is_read_as_one_of_the_models_call_at_rest() -> None:
+    record = Ship.read(GOLDEN.with_name("ship-2.json"))
+    assert record.choice
+    assert (record.choice.latency, record.choice.sustained, record.question.sustained) == ("model", False, None)
+    assert record.app
+    assert "What the phone answered" in render(record)
 
 
 @pytest.mark.parametrize("change", [{"schema_version": 99}, {"mood": "good"}, {"outcome": "perhaps"}])
