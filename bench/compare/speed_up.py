@@ -68,6 +68,7 @@ class Bases:
         for row in rows:
             if row.subject.format == "eager" and row.samples_ms and not row.wrong:
                 self._eager.setdefault((circumstances_of(row), row.accelerator_requested), []).append(row)
+        self._slowest = {where: max(eager, key=_median) for where, eager in self._eager.items()}
 
     def teacher_of(self, row: Measurement) -> str | None:
         """The checkpoint that a row is held against; its own if it is a teacher."""
@@ -86,12 +87,12 @@ class Bases:
         """
         if row.wrong:
             return None
-        eager = self._eager.get((circumstances_of(row), base_accelerator(row.accelerator_requested)), [])
+        where = circumstances_of(row), base_accelerator(row.accelerator_requested)
         teacher = self.teacher_of(row)
-        for base in eager:
+        for base in self._eager.get(where, []):
             if base.subject.checkpoint_sha256 == teacher:
                 return base, "teacher"
-        return (max(eager, key=_median), "slowest-eager") if eager else None
+        return (self._slowest[where], "slowest-eager") if where in self._slowest else None
 
 
 def compare(measurements: Iterable[Measurement]) -> list[Row]:

@@ -1,6 +1,7 @@
 import pytest
 from rich.console import Console
 
+from bench.compare import speed_up
 from bench.compare.speed_up import Row, compare
 from bench.report.table import base_note, doubt_note, measured_table
 
@@ -146,3 +147,13 @@ def test_a_narrow_terminal_gets_fewer_columns_and_shared_conditions_stand_in_the
     assert Console(width=500).measure(narrow).minimum <= 80
     assert wide.title == "Latency per call, batch 1, threads 1"
     assert "batch" not in heads
+
+
+def test_no_row_is_summarized_again_for_every_other(make_measurement, monkeypatch):
+    """What a page of thousands of rows takes must not grow with their square."""
+    asked: list[tuple[float, ...]] = []
+    plain = speed_up.summarize
+    monkeypatch.setattr(speed_up, "summarize", lambda samples: asked.append(samples) or plain(samples))
+    rows = [make_measurement(f"student {number}", format=kind) for number in range(20) for kind in ("eager", "onnx")]
+    assert {row.base_kind for row in compare(rows)} == {"slowest-eager"}
+    assert len(asked) <= 2 * len(rows)
