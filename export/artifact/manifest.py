@@ -264,6 +264,14 @@ class Manifest(Contract):
         return {"task": "classification"} | raw | {"schema_version": 6, "parity": later | known}
 
     @property
+    def share_right(self) -> float | None:
+        """Quality as a share in [0, 1], the more the better: accuracy, of masks the mIoU; None without labels.
+
+        Of depth it is the share of the pixels within a factor of 1.25.
+        """
+        return self.parity.quality if TASKS[self.task].measure.name == "miou" else self.parity.accuracy
+
+    @property
     def size_bytes(self) -> int:
         """Bytes of the model itself, without golden input and output."""
         return sum(file.size_bytes for file in self.files if file.role == "model")
