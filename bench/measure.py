@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from bench.android.accelerators import CPU
 from bench.android.options import PhoneOptions
 from bench.android.sustained import per_minute
 from bench.answers.options import AccuracyOptions, PathOptions
@@ -79,6 +80,7 @@ def measure(
     all_devices: Annotated[bool, typer.Option(help="Phones: all that are connected, at once.")] = False,
     instrument: Annotated[str, typer.Option(help="Phones: what measures: app, native or python.")] = "app",
     sustained: Annotated[str | None, typer.Option(help="Phones: run each without a pause, e.g. 10m.")] = None,
+    accelerator: Annotated[str, typer.Option(help="Phones: what runs the models, e.g. cpu,gpu.")] = CPU,
     allow_hot: Annotated[bool, typer.Option(help="Phones: measure even if it does not cool down.")] = False,
     fixed_performance: Annotated[bool, typer.Option(help="Phones: hold the clocks at a level it can keep up.")] = False,
     repeat: Annotated[
@@ -94,7 +96,9 @@ def measure(
 
     Each runs in its own process; every finished row is one line of the journal, with its raw samples.
     """
-    phone = PhoneOptions(adb, serial, all_devices, instrument, launches, allow_hot, fixed_performance, sustained)
+    phone = PhoneOptions(
+        adb, serial, all_devices, instrument, launches, allow_hot, fixed_performance, sustained, accelerator
+    )
     answers = AccuracyOptions(accuracy, data, out.parent / "answers", repeat)
     # A sustained run has one loop to heat the phone with.
     is_usual = device == "android" and sustained is None

@@ -171,10 +171,19 @@ def _logits(
     return answers | {key: answers[other] for key, other in same.items()}
 
 
+Place = tuple[Path, str | None]
+"""An artifact and what is asked to run it: what answers for itself."""
+
+
+def place_of(cell: Cell) -> Place:
+    """What of a cell decides its answers."""
+    return cell.folder, cell.asked
+
+
 def take(
     cells: Iterable[Cell], questions: Questions, launcher: Launcher, kept: Path
-) -> Generator[tuple[Path, Accuracy]]:
-    """Let every artifact answer on the phone; (folder, what its answers say) as they come.
+) -> Generator[tuple[Place, Accuracy]]:
+    """Let every artifact answer on the phone; (folder and accelerator, what its answers say) as they come.
 
     What a session that was cut off has kept is not asked again.
 
@@ -187,13 +196,14 @@ def take(
     Raises:
         PhoneGone: the phone is away; what it has answered is kept.
     """
-    artifacts = {cell.folder: cell for cell in cells}
-    for number, (folder, cell) in enumerate(artifacts.items(), start=1):
-        question = questions[folder]
+    artifacts = {place_of(cell): cell for cell in cells}
+    for number, (place, cell) in enumerate(artifacts.items(), start=1):
+        question = questions[cell.folder]
         if isinstance(question, str):
-            yield folder, Accuracy(note=question)
+            yield place, Accuracy(note=question)
             continue
-        file = kept / f"{sha256_of_file(folder / MANIFEST_FILE)[:16]}-{launcher.instrument.name}.npz"
+        on = f"-{cell.asked}" if cell.asked else ""
+        file = kept / f"{sha256_of_file(cell.folder / MANIFEST_FILE)[:16]}-{launcher.instrument.name}{on}.npz"
         answers = _read(file, question)
         if answers is None:
             note = f"answers · {number} of {len(artifacts)} · {cell.manifest.format} {cell.manifest.precision}"
@@ -203,10 +213,10 @@ def take(
             except PhoneGone:
                 raise
             except (AdbFailed, LaunchFailed) as error:
-                yield folder, Accuracy(note=str(error))
+                yield place, Accuracy(note=str(error))
                 continue
             _keep(file, question, answers)
-        yield folder, accuracy_of(answers, question, cell.manifest)
+        yield place, accuracy_of(answers, question, cell.manifest)
 
 
 def accuracy_of(answers: GivenAnswers, question: Question, manifest: Manifest) -> Accuracy:

@@ -39,8 +39,8 @@ class Fleet:
         return "; ".join(told) or None
 
     def spread(self, plan: Plan) -> Plan:
-        """The plan as it is: an artifact runs in one way on a phone."""
-        return plan
+        """As of any of the phones, of which the same is asked."""
+        return self.benches[0].spread(plan)
 
     def place(self) -> Place:
         """No session of several phones can go on.

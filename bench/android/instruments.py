@@ -82,6 +82,10 @@ class Instrument(Protocol):
         """One of its files; TransferFailed or CommandFailed if it cannot be read whole."""
         ...
 
+    def log(self, phone: Phone, folder: str, pid: int | None) -> str:
+        """What its process and the runtime in it said."""
+        ...
+
     def log_tail(self, phone: Phone, folder: str) -> str:
         """The end of what it or its runtime said, for an error message; empty if nothing."""
         ...
@@ -178,6 +182,10 @@ class App:
                 "is mounted."
             ) from error
 
+    def log(self, phone: Phone, folder: str, pid: int | None) -> str:
+        """Of its process in the system's log, since Android 7; empty if it never said which process it is."""
+        return "" if pid is None else phone.script(f"logcat -d --pid={pid} 2>/dev/null").stdout
+
     def log_tail(self, phone: Phone, folder: str) -> str:
         """The end of the system's log."""
         return _tail(phone.script("logcat -d -t 200 2>/dev/null").stdout)
@@ -206,6 +214,10 @@ class StartedByTheShell:
     def read(self, phone: Phone, folder: str, name: str) -> bytes:
         """Straight from the job's folder."""
         return phone.read(f"{folder}/{name}")
+
+    def log(self, phone: Phone, folder: str, pid: int | None) -> str:
+        """What it printed."""
+        return phone.script(f"cat {folder}/log.txt 2>/dev/null").stdout
 
     def log_tail(self, phone: Phone, folder: str) -> str:
         """The end of what it printed."""

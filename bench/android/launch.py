@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from bench.android.accelerators import active_by_log
 from bench.android.adb import AdbFailed, AdbTimeout, DeviceLost, Phone
 from bench.android.identity import Identity, boot_id
 from bench.android.instruments import Instrument
@@ -225,6 +226,10 @@ class Launcher:
         model = verified(result, job, job_sha256, before, self.identity, self.instrument.name)
         if model.error is not None:
             raise LaunchFailed(f"the instrument says: {model.error}")
+        if cell.asked is not None and model.accelerator_active is None:
+            pid = self._twice(lambda: self._look(folder, run_id), before.boot_id).pid
+            log = self._twice(lambda: self.instrument.log(self.phone, folder, pid), before.boot_id)
+            model = model.model_copy(update={"accelerator_active": active_by_log(cell.asked, log)})
         return SeenLaunch(model, manifest, golden, after)
 
     def _refuse_threads(self, cell: Cell) -> None:
@@ -456,6 +461,7 @@ def make_job(asked: Asked, manifest: Manifest, values: Batch, run_id: str, limit
         file=MODEL_FILE,
         sha256=file.sha256,
         size_bytes=file.size_bytes,
+        accelerator=cell.asked,
         input_file=INPUT_FILE,
         input_sha256=hashlib.sha256(values.astype("<f4").tobytes()).hexdigest(),
         input_name=manifest.input.name,

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 
+from bench.android.accelerators import CPU, accelerators
 from bench.android.adb import Adb
 from bench.android.fleet import Fleet
 from bench.android.instruments import find_instrument
@@ -28,6 +29,7 @@ class PhoneOptions:
         launches: processes per cell.
         allow_hot: measure a phone that does not cool down.
         fixed_performance: hold the clocks at a level the phone can keep up.
+        accelerator: what is asked to run the models, comma-separated.
         sustained: how long each cell runs without a pause, e.g. "10m"; None for the usual limits.
     """
 
@@ -39,6 +41,7 @@ class PhoneOptions:
     allow_hot: bool = False
     fixed_performance: bool = False
     sustained: str | None = None
+    accelerator: str = CPU
 
 
 def open_phones(
@@ -56,7 +59,9 @@ def open_phones(
         seconds = duration_s(options.sustained)
         limits = limits.model_copy(update={"min_s": seconds, "max_s": seconds, "max_count": MAX_SUSTAINED_COUNT})
         timeout_s, launches = timeout_s + seconds, 1
-    chosen = find_instrument(options.instrument)
+    chosen, asked = find_instrument(options.instrument), accelerators(options.accelerator)
+    if chosen.name != "app" and asked != [CPU]:
+        raise UsageError(f"--accelerator {options.accelerator}: only the app has accelerators. Use --instrument app.")
     if accuracy.images and not chosen.reads_pictures:
         raise UsageError(
             f"--accuracy: the {chosen.name} instrument reads no pictures. Measure with --instrument app (or python)."
@@ -76,6 +81,7 @@ def open_phones(
             # The native runner decodes nothing, so that there is no path to time.
             path=path if chosen.reads_pictures else PathOptions(),
             accuracy=accuracy,
+            accelerators=tuple(asked),
             repeats=accuracy.repeat,
         )
         for phone in phones

@@ -2,13 +2,14 @@
 
 import random
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from rich.markup import escape
 
+from bench.android.accelerators import ACCELERATORS, CPU
 from bench.android.adb import AdbFailed, Phone
-from bench.android.answers import PathPack, Prepared, Questions, prepared, push_pictures, take
+from bench.android.answers import PathPack, Prepared, Questions, place_of, prepared, push_pictures, take
 from bench.android.identity import identify
 from bench.android.instruments import App, Instrument
 from bench.android.launch import Launched, Launcher, LaunchFailed, PhoneGone, Tell
@@ -19,7 +20,7 @@ from bench.answers.options import AccuracyOptions, PathOptions
 from bench.protocol import ModelResult, Stages
 from bench.record import Conditions, Device, Launch, Measurement
 from bench.record.repeated import SeenOutput
-from bench.session.cells import Cell, Plan
+from bench.session.cells import Cell, NotMeasured, Plan, describe_artifact
 from bench.session.repeats import of_all_launches
 from bench.session.resume import Place
 from bench.session.row import Accuracy, Footprint, LaunchSeen, Session, StageSamples, row
@@ -68,6 +69,7 @@ class PhoneBench:
         fixed_performance: hold the clocks at a level the phone can keep up.
         path: whether the whole path is timed, and with what.
         accuracy: how many held-out pictures every model answers there.
+        accelerators: what is asked to run the models, each in rows of its own.
         repeats: calls with one input in each launch, whose outputs are compared.
         poll_s: pause between two looks at a running launch.
         back_limit_s: how long to wait for a phone that went away.
@@ -82,6 +84,7 @@ class PhoneBench:
     fixed_performance: bool = False
     path: PathOptions = field(default_factory=PathOptions)
     accuracy: AccuracyOptions = field(default_factory=AccuracyOptions)
+    accelerators: tuple[str, ...] = (CPU,)
     repeats: int = 1
     poll_s: float = 1.0
     back_limit_s: float = 120.0
@@ -111,8 +114,8 @@ class PhoneBench:
         return None
 
     def spread(self, plan: Plan) -> Plan:
-        """The plan as it is: an artifact runs in one way on a phone."""
-        return plan
+        """The plan with one cell for each accelerator asked for, and what of it cannot be had."""
+        return by_accelerator(plan, self.accelerators)
 
     def place(self) -> Place:
         """Which rows of a journal are its own."""
@@ -189,9 +192,9 @@ class PhoneBench:
 
     def _take_answers(self, runs: list[CellRun], questions: Questions, launcher: Launcher, run_id: str) -> None:
         asked = [run.cell for run in runs if questions and run.failure is None]
-        for folder, accuracy in take(asked, questions, launcher, self.accuracy.keep / run_id):
+        for place, accuracy in take(asked, questions, launcher, self.accuracy.keep / run_id):
             for run in runs:
-                if run.cell.folder == folder:
+                if place_of(run.cell) == place:
                     run.accuracy = accuracy
 
     def _bring_path_pictures(self, runs: list[CellRun], launcher: Launcher) -> None:
@@ -256,6 +259,21 @@ class PhoneBench:
             path_of=run.path.of if run.path else None,
             repeated=of_all_launches([_outputs(launched.result) for launched in launches]),
         )
+
+
+def by_accelerator(plan: Plan, names: Sequence[str]) -> Plan:
+    """The plan with one cell for each accelerator, and what of it cannot be had."""
+    cells = [cell for cell in plan.cells if CPU in names]
+    missing: list[NotMeasured] = []
+    for name in (name for name in names if name != CPU):
+        cells += [replace(cell, asked=name) for cell in plan.cells if cell.manifest.format in ACCELERATORS[name]]
+        others = {cell.folder: cell.manifest for cell in plan.cells if cell.manifest.format not in ACCELERATORS[name]}
+        why = f"there is no {name} for {{}} on a phone, only for {', '.join(sorted(ACCELERATORS[name]))}"
+        missing += [
+            NotMeasured(f"{describe_artifact(manifest)} on {name}", why.format(manifest.format), broken=False)
+            for manifest in others.values()
+        ]
+    return Plan(tuple(cells), (*plan.not_measured, *missing))
 
 
 def unmeasured(cell: Cell, bench: PhoneBench, run_id: str, reason: str) -> Measurement:

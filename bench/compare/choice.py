@@ -103,9 +103,9 @@ class Candidate:
     def name(self) -> str:
         """How people tell it apart, e.g. "mobilenet_v3_small hinton_kd onnx int8"."""
         subject = self.row.subject
-        on_gpu = self.row.device.kind == "cuda" and self.row.accelerator_requested
-        mode = f" ({self.row.accelerator_requested})" if on_gpu else ""
-        fell_back = f" (no {self.row.accelerator_requested})" if self.row.fell_back else ""
+        asked = self.row.accelerator_requested
+        fell_back = f" (no {asked})" if self.row.fell_back else ""
+        mode = f" ({asked})" if not fell_back and (self.row.device.kind == "cuda" or asked == "gpu") else ""
         role = " (teacher)" if self.is_teacher else ""
         return f"{subject.name} {subject.format} {subject.precision}{mode}{fell_back}{role}"
 

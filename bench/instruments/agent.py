@@ -20,7 +20,7 @@ import zipfile
 from array import array
 
 VERSION = "0.1.0"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 NS_PER_MS = 1_000_000
 NS_PER_S = 1_000_000_000
 TELL_EVERY_S = 1.0
@@ -179,6 +179,8 @@ def measure_into(seen, job, model, folder, pictures, report):
     open_model = RUNTIMES.get(model["format"])
     if open_model is None:
         raise ValueError(f"this instrument has no runtime for {model['format']}, only {', '.join(RUNTIMES)}")
+    if model["accelerator"] is not None:
+        raise ValueError(f"this instrument runs models on the processor only, not on {model['accelerator']}")
     values = numpy.fromfile(os.path.join(folder, model["input_file"]), dtype="<f4")
     batch = numpy.ascontiguousarray(values.reshape(model["input_shape"]), dtype=numpy.float32)
     open_model = open_model()

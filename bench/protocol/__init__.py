@@ -22,8 +22,9 @@ JOB_FILE = "job.json"
 PICTURES_FOLDER = "pictures"
 """Beside the folders of the launches: what all of them read."""
 
-PROTOCOL_VERSION = 2
-"""2: pictures go as files through the device's own decoder, whole paths are timed, repeated outputs are compared."""
+PROTOCOL_VERSION = 3
+"""2: pictures go as files through the device's own decoder, whole paths are timed, repeated outputs are compared.
+3: a job may ask for an accelerator."""
 
 
 InstrumentName = Literal["app", "native", "python"]
@@ -88,6 +89,9 @@ class JobModel(Strict):
     file: FileName = Field(description="The model, in the job file's folder.")
     sha256: Sha256 = Field(description="Of the model file. Refuse a file that has another.")
     size_bytes: int = Field(ge=1, description="Of the model file.")
+    accelerator: str | None = Field(
+        description="What is asked to run it, e.g. gpu; null for the runtime as it comes. Refuse any not offered."
+    )
     input_file: FileName = Field(
         description="The input, in the job file's folder: raw float32 values, little-endian, C order, no header."
     )
@@ -106,7 +110,7 @@ class Job(Contract):
 
     SCHEMA_VERSION: ClassVar[int] = PROTOCOL_VERSION
 
-    schema_version: Literal[2] = Field(default=2, description="Refuse any other number.")
+    schema_version: Literal[3] = Field(default=3, description="Refuse any other number.")
     run_id: RunId
     task: Task = Field(
         description="time: samples of the model's call, and of the whole path if there are pictures; "
@@ -176,7 +180,9 @@ class ModelResult(Strict):
     runtime: str | None = Field(description="What ran it, e.g. executorch, onnxruntime, litert, libtorch.")
     runtime_version: str | None = Field(description="The runtime's version.")
     threads_active: int | None = Field(description="Threads the runtime says it uses.")
-    accelerator_active: str | None = Field(description="Delegate or provider in use, e.g. xnnpack; or null.")
+    accelerator_active: str | None = Field(
+        description="Delegate in use, e.g. xnnpack; null if the runtime does not tell."
+    )
     load_ms: Milliseconds | None = Field(
         description="Opening the model until it can be called, ms; no import, no input."
     )
@@ -210,7 +216,7 @@ class Result(Contract):
 
     SCHEMA_VERSION: ClassVar[int] = PROTOCOL_VERSION
 
-    schema_version: Literal[2] = Field(default=2, description="Version of this schema.")
+    schema_version: Literal[3] = Field(default=3, description="Version of this schema.")
     run_id: RunId
     instrument: InstrumentName = Field(description="Results of different instruments are never compared.")
     instrument_version: str = Field(description="Version of the instrument.")
@@ -234,7 +240,7 @@ class Progress(Contract):
 
     SCHEMA_VERSION: ClassVar[int] = PROTOCOL_VERSION
 
-    schema_version: Literal[2] = Field(default=2, description="Version of this schema.")
+    schema_version: Literal[3] = Field(default=3, description="Version of this schema.")
     run_id: RunId
     stage: Stage = Field(description="What begins now; done and failed come after the result was written.")
     model_id: str | None = Field(description="Which model; null where the stage is about the whole job.")

@@ -35,8 +35,7 @@ class Subject(Strict):
     Attributes:
         name: how people tell it apart, e.g. "mobilenet_v3_small hinton_kd".
         manifest_sha256: identity of the artifact; leads to the manifest, and by `checkpoint_sha256` to the run.
-        accuracy, top1_agreement: as the manifest's parity says, in [0, 1]; None where the format could not be run. Of
-            masks accuracy is the mIoU, of depth the share of the pixels within a factor of 1.25.
+        accuracy, top1_agreement: as the manifest's parity says, in [0, 1]; None where the format could not be run.
         accuracy_images: how many held-out images stand behind those two; 0 where there are none.
         macs: multiply-accumulate operations for one image, as the manifest says; None if it does not.
         answers: which of those images it answers rightly, as the manifest says; None if it does not.
@@ -266,7 +265,7 @@ class Measurement(Contract):
         asked, ran = self.accelerator_requested, self.accelerator_active
         if not asked or not self.samples_ms or (ran and asked in (ran, *ran.split("+"))):
             return None
-        return f"{asked} was asked for, {ran or 'nothing'} was active"
+        return f"{asked} was asked for, {ran or 'nothing that is known'} was active"
 
     @property
     def is_of_path(self) -> bool:

@@ -98,7 +98,7 @@ def measured_table(rows: Sequence[Row], *, wide: bool) -> Table:
     """The rows as a table. Batch and threads stand in the title where all rows agree."""
     shared = [column for column in (BATCH, THREADS) if len({column.cell(row) for row in rows}) == 1]
     hidden = [*shared]
-    if not any(row.measurement.device.kind == "cuda" for row in rows):
+    if not any(row.measurement.device.kind == "cuda" or row.measurement.accelerator_requested == "gpu" for row in rows):
         hidden.append(ACCELERATOR)
     hidden += [column for column in (PATH, ACCURACY_HERE) if all(column.cell(row) == MISSING for row in rows)]
     columns = [column for column in COLUMNS if column not in hidden and (wide or not column.wide_only)]

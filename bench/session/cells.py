@@ -17,16 +17,20 @@ ARTIFACTS = Path("out/artifacts")
 
 @dataclass(frozen=True)
 class Cell:
-    """One row to come: an artifact, images per call, threads, and on a GPU how it runs there."""
+    """One row to come: an artifact, images per call, threads, on a GPU how it runs there, on a phone what is to run it.
+
+    `asked` is None for the runtime as it comes.
+    """
 
     folder: Path
     manifest: Manifest
     batch: int
     threads: int
     variant: Variant | None = None
+    asked: str | None = None
 
     def __str__(self) -> str:
-        how = f", {self.variant}" if self.variant else ""
+        how = f", {self.variant or self.asked}" if self.variant or self.asked else ""
         return f"{describe_artifact(self.manifest)} batch {self.batch}{how}"
 
     @property
@@ -34,6 +38,8 @@ class Cell:
         """What is asked to run it, as `Measurement.accelerator_requested` has it."""
         if self.variant is not None:
             return str(self.variant)
+        if self.asked is not None:
+            return self.asked
         return self.manifest.delegation.backend if self.manifest.delegation else None
 
 
@@ -148,9 +154,9 @@ def subject(cell: Cell) -> Subject:
         teacher_sha256=manifest.teacher_sha256,
         num_parameters=manifest.num_parameters,
         size_bytes=manifest.size_bytes,
-        accuracy=manifest.share_right,
+        accuracy=manifest.parity.accuracy,
         top1_agreement=manifest.parity.top1_agreement,
-        accuracy_images=manifest.parity.num_images if manifest.share_right is not None else 0,
+        accuracy_images=manifest.parity.num_images if manifest.parity.accuracy is not None else 0,
         macs=manifest.macs,
         answers=manifest.parity.answers,
     )

@@ -106,6 +106,48 @@ def dies_half_way(agent) -> None:
     agent.Path.decode = dying
 
 
+def on_a_gpu(agent, logged: str) -> None:
+    """As LiteRT in the app: it takes the accelerator asked for, does not say what ran, and logs it."""
+    open_litert = agent.RUNTIMES["onnx"]
+
+    def accelerated():
+        model = open_litert()
+
+        class Accelerated(model):
+            def describe(self):
+                return {**super().describe(), "accelerator_active": None}
+
+        return Accelerated
+
+    agent.RUNTIMES["litert"] = accelerated
+    measure_into = agent.measure_into
+
+    def asked(seen, job, model, *more):
+        print(logged, flush=True)
+        measure_into(seen, job, {**model, "accelerator": None}, *more)
+
+    agent.measure_into = asked
+
+
+REPLACING = "INFO: Replacing {} out of 12 node(s) with delegate ({}) node, yielding 1 partitions for subgraph 0 (main)."
+
+
+def all_on_gpu(agent) -> None:
+    on_a_gpu(agent, REPLACING.format(12, "LiteRtGpuDelegate"))
+
+
+def some_on_gpu(agent) -> None:
+    on_a_gpu(agent, REPLACING.format(7, "LiteRtGpuDelegate"))
+
+
+def fallen_back(agent) -> None:
+    on_a_gpu(agent, REPLACING.format(12, "TfLiteXNNPackDelegate"))
+
+
+def silent_about_gpu(agent) -> None:
+    on_a_gpu(agent, "INFO: Loaded a model")
+
+
 def busy(work):
     def longer(*arguments):
         until = time.perf_counter_ns() + BUSY_NS
@@ -161,6 +203,10 @@ MISTAKES = {
         corrupted,
         wrong_now_and_then,
         dies_half_way,
+        all_on_gpu,
+        some_on_gpu,
+        fallen_back,
+        silent_about_gpu,
         slow_answers,
         slow_decode,
         slow_resize,

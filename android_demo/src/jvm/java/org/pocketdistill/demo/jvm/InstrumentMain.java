@@ -39,6 +39,9 @@ public final class InstrumentMain {
     }
 
     private static Engine open(ModelSpec spec, int threads) throws EngineException {
+        if (spec.accelerator != null) {
+            throw new EngineException("off the phone models run on the processor only, not on " + spec.accelerator);
+        }
         if (!spec.format.equals("onnx")) {
             throw new EngineException("off the phone there is an engine for onnx models only, not for " + spec.format);
         }

@@ -1,5 +1,8 @@
 package org.pocketdistill.demo.engine;
 
+import java.util.Collections;
+import java.util.List;
+
 import org.pocketdistill.demo.model.ModelSpec;
 
 /**
@@ -7,6 +10,9 @@ import org.pocketdistill.demo.model.ModelSpec;
  * without that runtime still starts.
  */
 public final class Engines implements EngineFactory {
+    /** Format and accelerator: what the runtimes' packages have today. Each is used only where a job asks for it. */
+    private static final List<String> ACCELERATED = Collections.singletonList("litert gpu");
+
     private final Runtimes runtimes;
 
     public Engines(Runtimes runtimes) {
@@ -16,6 +22,9 @@ public final class Engines implements EngineFactory {
     @Override
     public Engine open(ModelSpec spec, int threads) throws EngineException {
         String version = runtimes.version(spec.format);
+        if (spec.accelerator != null && !ACCELERATED.contains(spec.format + " " + spec.accelerator)) {
+            throw new EngineException("this app runs " + spec.format + " models on no " + spec.accelerator);
+        }
         try {
             switch (spec.format) {
                 case "executorch":

@@ -17,7 +17,7 @@ import org.pocketdistill.demo.model.ModelSpec;
 
 /** What the host asks for in one launch: {@code bench/protocol/job.schema.json}. */
 public final class Job {
-    public static final int SCHEMA_VERSION = 2;
+    public static final int SCHEMA_VERSION = 3;
     public static final String FILE_NAME = "job.json";
     /** Beside the job's folder: what all launches read. */
     static final String PICTURES_FOLDER = "pictures";
@@ -120,12 +120,13 @@ public final class Job {
 
         private static Model parse(JsonObject json, File folder, int batch) throws JsonException {
             json.requireKeys(
-                    "id", "format", "file", "sha256", "size_bytes", "input_file", "input_sha256", "input_name",
+                    "id", "format", "file", "sha256", "size_bytes", "accelerator", "input_file", "input_sha256", "input_name",
                     "input_shape", "output_name", "output_shape", "pictures");
             ModelSpec spec = new ModelSpec(
                     json.string("format"), new File(folder, matching(json, "file", NAME)),
                     json.string("input_name"), shape(json, "input_shape", 4, batch),
-                    json.string("output_name"), shape(json, "output_shape", 2, batch));
+                    json.string("output_name"), shape(json, "output_shape", 2, batch),
+                    json.stringOrNull("accelerator"));
             return new Model(
                     matching(json, "id", NAME), matching(json, "sha256", SHA_256), json.longInteger("size_bytes"),
                     new File(folder, matching(json, "input_file", NAME)), matching(json, "input_sha256", SHA_256),
@@ -139,6 +140,7 @@ public final class Job {
             json.put("file", spec.file.getName());
             json.put("sha256", sha256);
             json.put("size_bytes", sizeBytes);
+            json.put("accelerator", spec.accelerator);
             json.put("input_file", inputFile.getName());
             json.put("input_sha256", inputSha256);
             json.put("input_name", spec.inputName);

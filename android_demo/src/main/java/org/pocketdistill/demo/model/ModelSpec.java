@@ -13,15 +13,25 @@ public final class ModelSpec {
     public final String outputName;
     /** [batch, classes]. */
     public final long[] outputShape;
+    /** What is asked to run it, e.g. gpu; null for the runtime as it comes. */
+    public final String accelerator;
 
+    /** For the runtime as it comes. */
     public ModelSpec(
             String format, File file, String inputName, long[] inputShape, String outputName, long[] outputShape) {
+        this(format, file, inputName, inputShape, outputName, outputShape, null);
+    }
+
+    public ModelSpec(
+            String format, File file, String inputName, long[] inputShape, String outputName, long[] outputShape,
+            String accelerator) {
         this.format = format;
         this.file = file;
         this.inputName = inputName;
         this.inputShape = inputShape.clone();
         this.outputName = outputName;
         this.outputShape = outputShape.clone();
+        this.accelerator = accelerator;
     }
 
     /** Number of input values. */

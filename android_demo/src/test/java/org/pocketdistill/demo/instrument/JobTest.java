@@ -45,8 +45,8 @@ public final class JobTest {
     @Test
     public void malformedJobsAreRefused() throws IOException {
         String[][] changes = {
-            {"\"schema_version\": 2", "\"schema_version\": 1"},
-            {"\"schema_version\": 2,", ""},
+            {"\"schema_version\": 3", "\"schema_version\": 2"},
+            {"\"schema_version\": 3,", ""},
             {"\"run_id\": \"0f3c", "\"run_id\": \"../0f3c"},
             {"\"threads\": 1", "\"threads\": 0"},
             {"\"threads\": 1", "\"threads\": 1.5"},
