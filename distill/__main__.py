@@ -644,13 +644,13 @@ def _export_command(path: Path) -> str:
 
 
 def _load_config(recipe: str) -> "RunConfig":
-    from distill.config import parse
+    from distill.config import read
     from distill.recipes import recipe as named
     from distill.run_folder import CONFIG_FILE
 
     path = Path(recipe)
     file = path / CONFIG_FILE if path.is_dir() else path
-    return parse(file.read_bytes(), source=str(file)) if file.is_file() else named(recipe)
+    return read(file) if file.is_file() else named(recipe)
 
 
 def _show_end(card: "Card", path: Path) -> None:

@@ -545,6 +545,15 @@ def parse(raw: str | bytes, *, source: str) -> RunConfig:
         raise UsageError(f"{source}: {explain(error)}.") from error
 
 
+def read(file: Path) -> RunConfig:
+    """A run configuration from a file; raises UsageError as `parse`, and if the file cannot be read."""
+    try:
+        raw = file.read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read {file}: {error.strerror or error}.") from error
+    return parse(raw, source=str(file))
+
+
 def with_overrides(config: RunConfig, assignments: Iterable[str]) -> RunConfig:
     """A copy with `dotted.path=value` assignments applied; values are JSON, or plain text if they are not.
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from distill import checkpoint
 from distill.checkpoint import AnyMetrics, Card, Training
-from distill.config import RunConfig, differences, parse
+from distill.config import RunConfig, differences, read
 from distill.contract import Strict, write_whole
 from distill.data import Data
 from distill.errors import UsageError, WorkFailed
@@ -37,6 +37,9 @@ PAGE_FILE = "report.html"
 HINTS_FILE = "hints.json"
 
 TEACHER_LINK = "teacher"
+
+ON_THE_WAY = ".moving"
+"""Where the files of a run lie while it is put aside or brought back."""
 
 REPLACED = ".replaced"
 """Where the run that is being replaced lies until the new one has kept its first epoch."""
@@ -373,7 +376,16 @@ class RunFolder:
         """Put the run that this one replaces out of the way, once."""
         if self.replaces:
             self.replaces = False
-            _move(self.path, self.path / REPLACED, list(self._written(self.path)))
+            on_the_way = self.path / ON_THE_WAY
+            try:
+                _move(self.path, on_the_way, list(self._written(self.path)))
+                on_the_way.rename(self.path / REPLACED)
+            except OSError as error:
+                self._bring_back()
+                raise WorkFailed(
+                    f"cannot move the run in {self.path} out of the way: {error.strerror or error}. Nothing of it was "
+                    "removed; choose another folder with --out."
+                ) from error
             self._write_head()
 
     def _forget_replaced(self) -> None:
@@ -384,7 +396,11 @@ class RunFolder:
         _remove_empty(aside)
 
     def _tidy_up(self) -> None:
-        """End what a killed session left half done: the old run comes back unless the new one had kept an epoch."""
+        """End what a killed session left half done: the old run comes back unless the new one had kept an epoch.
+
+        What lies on the way was still moving, one way or the other, and there is no new run yet, or no more.
+        """
+        self._bring_back()
         aside = self.path / REPLACED
         if not any(self._written(aside)):
             return
@@ -393,24 +409,31 @@ class RunFolder:
             return
         for name in list(self._written(self.path)):
             (self.path / name).unlink()
-        _move(aside, self.path, list(self._written(aside)))
-        _remove_empty(aside)
+        aside.rename(self.path / ON_THE_WAY)
+        self._bring_back()
+
+    def _bring_back(self) -> None:
+        """Put what lies on the way back to where it was."""
+        on_the_way = self.path / ON_THE_WAY
+        names = list(self._written(on_the_way))
+        try:
+            _move(on_the_way, self.path, names)
+        except OSError as error:
+            raise WorkFailed(
+                f"cannot bring the run in {on_the_way} back to {self.path}: {error.strerror or error}. Nothing of it "
+                "was removed; once that is mended the same command brings it back."
+            ) from error
+        _remove_empty(on_the_way)
 
 
 def _move(source: Path, target: Path, names: list[Path]) -> None:
-    """Move files, and leave no folder behind that held nothing else."""
-    try:
-        for name in names:
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            (source / name).replace(target / name)
-        for folder in sorted({parent for name in names for parent in name.parents if parent.name}, reverse=True):
-            if not any((source / folder).iterdir()):
-                (source / folder).rmdir()
-    except OSError as error:
-        raise WorkFailed(
-            f"cannot move the run in {source} to {target}: {error.strerror or error}. Nothing of it was removed; "
-            "choose another folder with --out."
-        ) from error
+    """Move files, and leave no folder behind that held nothing else; raises OSError, some files moved."""
+    for name in names:
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).replace(target / name)
+    for folder in sorted({parent for name in names for parent in name.parents if parent.name}, reverse=True):
+        if not any((source / folder).iterdir()):
+            (source / folder).rmdir()
 
 
 def _remove_empty(folder: Path) -> None:
@@ -436,7 +459,7 @@ def _place(config: RunConfig) -> str:
 
 
 def _read_config(path: Path) -> RunConfig:
-    return parse((path / CONFIG_FILE).read_bytes(), source=str(path / CONFIG_FILE))
+    return read(path / CONFIG_FILE)
 
 
 def to_cpu(value: Any) -> Any:

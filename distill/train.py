@@ -425,9 +425,7 @@ def check_task(config: RunConfig) -> None:
         unfit["training.augment.resized_crop"] = augment.resized_crop
     for setting, value in unfit.items():
         if value:
-            raise UsageError(
-                f"{setting} is for classifiers of pictures; the data set asks for {task.name}. Leave it out."
-            )
+            raise UsageError(f"{setting} is of no use for {task.name}, which the data set asks for. Leave it out.")
     if isinstance(config.teacher, LogitsTeacher | ProgramTeacher):
         raise UsageError(
             f"a teacher of kind {config.teacher.kind} answers for pictures, not for every pixel. Bring one for "

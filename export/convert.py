@@ -15,6 +15,7 @@ from distill.contract import sha256_of_file
 from distill.errors import ToolError, UsageError, WorkFailed
 from distill.vision.deployment import Deployment, deployed
 from distill.vision.macs import count_macs
+from distill.vision.tasks import TASKS
 from export.artifact.manifest import ANY_BATCH, MANIFEST_FILE, ArtifactFile, Manifest, TensorSpec
 from export.artifact.runner import RUNNERS, open_runner, run_all
 from export.artifact.staging import whole_folder
@@ -229,6 +230,7 @@ def describe(
         scheme=exported.scheme,
         recipe=None if exported.recipe is None else dict(exported.recipe),
         files=tuple(_hashed(staging, path.as_posix(), "model") for path in exported.files),
+        task=card.task,
         model=card.model,
         num_parameters=num_parameters(checkpoint.model),
         macs=count_macs(checkpoint.model, card.preprocess.input_shape),
@@ -248,9 +250,9 @@ def describe(
         ),
         output=TensorSpec(
             name=exported.output_name,
-            shape=(exported.batch, len(card.class_names)),
+            shape=(exported.batch, *TASKS[card.task].output_shape(len(card.class_names), card.preprocess.size_px)),
             dtype="float32",
-            layout="NC",
+            layout="NCHW" if TASKS[card.task].is_dense else "NC",
             value_range=None,
         ),
         calibration=evidence.calibration.record(calibrator) if calibrator and evidence.calibration else None,

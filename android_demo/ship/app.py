@@ -6,10 +6,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from pydantic import JsonValue
 from rich.markup import escape
 
 from android_demo.ship.commands import Ended
-from android_demo.ship.ground import Ground
+from android_demo.ship.ground import Ground, Phone
 from android_demo.ship.question import Question
 from android_demo.ship.record import App, Candidate, FileIdentity
 from android_demo.ship.steps import Steps
@@ -100,24 +101,29 @@ def _installed(app: App, question: Question, ground: Ground, winner: Candidate, 
         )
     if app.broken_rules:
         return app.model_copy(update={"tried": "not installed: a store would refuse it"})
+    tried = [_install_on(phone, app, ground, winner, steps) for phone in ground.phones]
+    return app.model_copy(update={"installed": True, "tried": "; ".join(tried)})
+
+
+def _install_on(phone: Phone, app: App, ground: Ground, winner: Candidate, steps: Steps) -> str:
     assert ground.adb is not None, "a phone was found by it"
-    steps.do("install the app", "", [ground.adb, "install", "-r", app.apk.path], deciding=app.apk.sha256)
+    install = [ground.adb, "install", "-r", app.apk.path]
+    deciding: JsonValue = {"apk": app.apk.sha256, "phone": phone.words}
+    steps.do(f"install the app on {phone.words}", "", install, deciding=deciding, serial=phone.serial)
     journal = steps.folder / TRIAL_JOURNAL
     steps.do(
         "one picture through the installed app",
         "bench",
         [winner.folder, "--device", "android", "--accuracy", TRIAL_PICTURES, "--launches", "1", "--out", journal],
-        deciding={"apk": app.apk.sha256, "phone": ground.phone},
-        products=lambda _: [journal],
+        deciding=deciding,
         fine=(0, 1),
+        serial=phone.serial,
     )
     row = read_journal(journal).measurements[-1]
     if row.answered is None or row.answered.host_agreement is None:
-        tried = f"no picture could be compared: {row.reason or row.measured_note or 'the phone did not answer'}"
-    else:
-        same = row.answered.host_agreement == 1
-        tried = f"one picture through it: {'the same answer as' if same else 'another answer than'} on this machine"
-    return app.model_copy(update={"installed": True, "tried": tried})
+        return f"no picture could be compared: {row.reason or row.measured_note or 'the phone did not answer'}"
+    same = row.answered.host_agreement == 1
+    return f"one picture through it: {'the same answer as' if same else 'another answer than'} on this machine"
 
 
 def _sources() -> str:

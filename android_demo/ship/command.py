@@ -57,6 +57,10 @@ def ship(
     precisions: Annotated[str, typer.Option(help="As python -m export formats names them.")] = PRECISIONS,
     threads: Annotated[int, typer.Option(min=1, help="Threads of the runtime.")] = 1,
     launches: Annotated[int, typer.Option(min=1, help="Processes per row; 5 to tell 5 % apart.")] = 3,
+    serials: Annotated[
+        list[str] | None,
+        typer.Option("--serial", help="Phones: which; several share one model.", show_default="the only one"),
+    ] = None,
     latency: Annotated[
         LatencyName | None,
         typer.Option(
@@ -88,7 +92,7 @@ def ship(
 
     Exit code 1 if nothing is shown to fit; then the page says what stands in the way.
     """
-    named, reason = _device(device)
+    named, reason = _device("android" if device is None and serials else device)
     question = Question(
         data=None if data is None else str(data),
         teacher=None if teacher is None else str(teacher),
@@ -107,6 +111,7 @@ def ship(
         threads=threads,
         launches=launches,
         seed=seed,
+        serials=tuple(dict.fromkeys(serials or ())),
         latency=latency,
         sustained=sustained,
         pictures=pictures,
@@ -165,7 +170,7 @@ def loop(question: Question, ground: Ground, steps: Steps) -> Ship:
         toolkit_version=toolkit_version(),
         utc_time=datetime.now(UTC).isoformat(timespec="seconds"),
         question=question,
-        device=choice.device if choice else ground.phone or "this machine",
+        device=_place(ground, choice),
         rehearsal=ground.emulated,
         outcome="shipped" if packed else "nothing-fits",
         answer=words.answer(question, screened, choice),
@@ -184,6 +189,12 @@ def loop(question: Question, ground: Ground, steps: Steps) -> Ship:
     )
 
 
+def _place(ground: Ground, choice: Choice | None) -> str:
+    if len(ground.phones) > 1:
+        return f"{len(ground.phones)} phones, the slowest of them each time: {ground.place}"
+    return choice.device if choice else ground.place
+
+
 def show_plan(question: Question, ground: Ground, steps: Steps) -> None:
     """What was found, and what will be done in which time."""
     style = {"good": "green", "fair": "yellow"}
@@ -194,7 +205,7 @@ def show_plan(question: Question, ground: Ground, steps: Steps) -> None:
     plan_rows = [
         [f"{number} {part.what}", part.in_words(question, reserved_s)] for number, part in enumerate(planned, start=1)
     ]
-    asked = f"{question.budget.in_words()} on {ground.phone or 'this machine'}"
+    asked = f"{question.budget.in_words()} on {ground.place}"
     console.print(table(escape(f"{asked}, in {in_words(question.time_s)}"), ["step", "time"], plan_rows))
 
 

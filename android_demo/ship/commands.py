@@ -59,7 +59,12 @@ def python_module(module: str, words: Sequence[object]) -> tuple[str, ...]:
 
 
 def run(
-    words: Sequence[str], *, fine: Collection[int] = (0,), quiet: bool = False, keep_open: int | None = None
+    words: Sequence[str],
+    *,
+    fine: Collection[int] = (0,),
+    quiet: bool = False,
+    keep_open: int | None = None,
+    serial: str | None = None,
 ) -> Ended:
     """Run a command to its end; what it tells people goes to our stderr as it comes.
 
@@ -71,6 +76,7 @@ def run(
         fine: exit codes that are no failure.
         quiet: keep what it tells people for the error message instead.
         keep_open: a file that it holds as well, for as long as it runs.
+        serial: of the phone that it speaks to; None: the one that it finds.
 
     Raises:
         UsageError: it refused the request.
@@ -83,7 +89,7 @@ def run(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE if quiet else None,
         text=True,
-        env=child_environment(),
+        env=child_environment() | ({"ANDROID_SERIAL": serial} if serial else {}),
         process_group=0,
         pass_fds=() if keep_open is None else (keep_open,),
         preexec_fn=_interrupted_with(os.getpid()),

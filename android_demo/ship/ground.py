@@ -51,8 +51,7 @@ class Ground:
         size_px, channels, num_classes: of the network's input and output.
         identity: of data and settings; what is kept of an earlier session belongs to one of these.
         formats: of those asked for, what can be made and run.
-        phone: in words; None for this machine.
-        emulated: its times mean nothing.
+        phones: what it ships for; empty for this machine.
         adb: the program that reaches it; None for this machine.
         findings: what people are shown.
     """
@@ -68,10 +67,34 @@ class Ground:
     num_classes: int
     identity: str
     formats: tuple[str, ...]
-    phone: str | None
-    emulated: bool
+    phones: tuple["Phone", ...]
     adb: str | None
     findings: tuple[Finding, ...]
+
+    @property
+    def place(self) -> str:
+        """What it ships for, in words."""
+        return " and ".join(phone.words for phone in self.phones) or "this machine"
+
+    @property
+    def emulated(self) -> bool:
+        """Whether times of a phone that is none take part."""
+        return any(phone.is_emulated for phone in self.phones)
+
+
+@dataclass(frozen=True)
+class Phone:
+    """A phone.
+
+    Attributes:
+        serial: to reach it by; None for the only one there is.
+        words: what it is.
+        is_emulated: its times mean nothing.
+    """
+
+    serial: str | None
+    words: str
+    is_emulated: bool
 
 
 def find_device() -> tuple[DeviceName, str]:
@@ -109,8 +132,12 @@ def examine(question: Question, steps: Steps, out: Path) -> Ground:
     findings.append(_about_teacher(teacher, card, recipe))
     formats = _formats(question, findings)
     _room(question, out, findings)
-    phone, emulated, adb = _phone(findings) if question.device == "android" else (None, False, None)
-    if phone is None:
+    phones: list[Phone] = []
+    adb = None
+    for serial in (question.serials or (None,)) if question.device == "android" else ():
+        phone, adb = _phone(serial, findings)
+        phones.append(phone)
+    if not phones:
         findings.append(Finding("device", f"this machine: {platform.machine()}, batch 1, {question.threads} thread(s)"))
     return Ground(
         recipe=recipe,
@@ -131,17 +158,16 @@ def examine(question: Question, steps: Steps, out: Path) -> Ground:
             }
         ),
         formats=formats,
-        phone=phone,
-        emulated=emulated,
+        phones=tuple(phones),
         adb=adb,
         findings=tuple(findings),
     )
 
 
-def require_phone() -> None:
+def require_phone(serial: str | None) -> None:
     """Raise WorkFailed if the phone no longer answers: what failed meanwhile failed for that reason."""
     try:
-        run(python_module("bench", ["doctor", "--device", "android", "--json"]), quiet=True)
+        run(python_module("bench", ["doctor", "--device", "android", "--json"]), quiet=True, serial=serial)
     except ToolError as error:
         raise WorkFailed(
             f"the phone went away: {error}. Connect it again; the same command goes on where it was."
@@ -299,10 +325,11 @@ def _room(question: Question, out: Path, findings: list[Finding]) -> None:
     findings.append(Finding("disk", f"{free / 1e9:.0f} GB left, {needed / 1e9:.1f} GB needed at most"))
 
 
-def _phone(findings: list[Finding]) -> tuple[str, bool, str | None]:
-    """The phone in words, whether it is emulated, and the adb program, as `bench doctor` says."""
+def _phone(serial: str | None, findings: list[Finding]) -> tuple[Phone, str | None]:
+    """A phone and the adb program, as `bench doctor` says."""
+    words = python_module("bench", ["doctor", "--device", "android", "--json"])
     try:
-        told = run(python_module("bench", ["doctor", "--device", "android", "--json"]), quiet=True).document()
+        told = run(words, quiet=True, serial=serial).document()
     except WorkFailed as error:
         raise UsageError(f"the phone cannot be examined: {error}") from error
     by_topic = {each["topic"]: each for each in told["findings"]}
@@ -312,4 +339,4 @@ def _phone(findings: list[Finding]) -> tuple[str, bool, str | None]:
         if each["grade"] == "bad" and each["topic"] != "phone":
             findings.append(Finding(f"phone: {each['topic']}", f"{each['found']} {each['advice']}".strip(), "fair"))
     adb = by_topic["adb"]["found"].partition(", protocol ")[0] if "adb" in by_topic else None
-    return phone["found"], phone["grade"] == "bad", adb
+    return Phone(serial, phone["found"], phone["grade"] == "bad"), adb

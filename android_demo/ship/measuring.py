@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from pydantic import JsonValue
 
 from android_demo.ship.exporting import TEACHER
-from android_demo.ship.ground import Ground, require_phone
+from android_demo.ship.ground import Ground, Phone, require_phone
 from android_demo.ship.question import Question
 from android_demo.ship.record import Candidate, Choice, Exported, FileIdentity, Kill, OnDevice
 from android_demo.ship.steps import Steps, key_of
@@ -22,57 +23,62 @@ BEGUN_FILE = "measuring.json"
 
 
 def measure(question: Question, ground: Ground, exported: Sequence[Exported], steps: Steps) -> Path:
-    """The journal with a row of every artifact; a session that was cut off is gone on with.
+    """The journal with a row of every artifact, on each phone; a session that was cut off is gone on with.
 
     Raises:
-        WorkFailed: nothing could be measured.
+        WorkFailed: nothing could be measured, or a phone went away.
     """
+    for phone in ground.phones or (None,):
+        _measure_on(phone, question, exported, steps)
+    return steps.folder / JOURNAL_FILE
+
+
+def _measure_on(phone: Phone | None, question: Question, exported: Sequence[Exported], steps: Steps) -> None:
     journal = steps.folder / JOURNAL_FILE
     made = [each for each in exported if each.manifest is not None and _runs_on(each, question.device)]
     manifests = {each.manifest.sha256 for each in made if each.manifest}
     words: list[object] = [*(each.folder for each in made), "--device", question.device, "--out", journal]
-    words += ["--threads", question.threads, "--launches", question.launches]
+    words += ["--threads", question.threads, "--launches", question.launches, "--repeat", question.repeats]
     if question.device == "android":
-        words += ["--accuracy", question.pictures, "--repeat", question.repeats]
+        words += ["--accuracy", question.pictures]
     if question.latency is not None:
         words.append("--path" if question.latency == "pipeline" else "--no-path")
-    deciding: JsonValue = {"manifests": [*sorted(manifests)], "phone": ground.phone}
+    deciding: JsonValue = {"manifests": [*sorted(manifests)], "phone": phone and phone.words}
     key = key_of("bench", words, deciding)
-    name = f"measure {len(made)} artifacts on {ground.phone or 'this machine'}"
+    name = f"measure {len(made)} artifacts on {phone.words if phone else 'this machine'}"
     more: list[str] = []
     if not steps.has(key):
         measured = _measured_since_begun(journal, steps.folder / BEGUN_FILE, key)
         if measured >= manifests:
             steps.accept(name, "bench", words, deciding=deciding)
         more = ["--resume"] if measured else []
+    before = len(read_journal(journal).measurements) if journal.is_file() else 0
     try:
-        steps.do(name, "bench", words, deciding=deciding, more=more)
+        steps.do(name, "bench", words, deciding=deciding, more=more, serial=phone and phone.serial)
     except WorkFailed:
-        if question.device == "android":
-            require_phone()
-        rows = read_journal(journal).measurements if journal.is_file() else ()
-        own = {row.subject.manifest_sha256: row for row in rows if row.subject.manifest_sha256 in manifests}
-        if all(row.validity == "failed" for row in own.values()):
+        if phone is not None:
+            require_phone(phone.serial)
+        rows = read_journal(journal).measurements[before:] if journal.is_file() else ()
+        if all(row.validity == "failed" for row in rows):
             raise
         # Rows that failed for a reason of their own cost no other one; `choose` says which are left out.
         steps.accept(name, "bench", words, deciding=deciding)
-    return journal
 
 
 def measure_warm(question: Question, ground: Ground, exported: Sequence[Exported], steps: Steps) -> None:
     """One long run of every student's artifact, a step each: the phone cools down in between."""
     assert question.sustained is not None, "whoever asks makes sure of it"
-    for each in exported:
+    for each, phone in product(exported, ground.phones):
         if each.manifest is None or not _runs_on(each, question.device) or each.student == TEACHER:
             continue
         words: list[object] = [each.folder, "--device", question.device, "--sustained", question.sustained]
         words += ["--threads", question.threads, "--out", steps.folder / JOURNAL_FILE]
         name = f"measure {each.student} {each.format} {each.precision} until it is warm"
-        deciding: JsonValue = {"manifest": each.manifest.sha256, "phone": ground.phone}
+        deciding: JsonValue = {"manifest": each.manifest.sha256, "phone": phone.words}
         try:
-            steps.do(name, "bench", words, deciding=deciding)
+            steps.do(name, "bench", words, deciding=deciding, serial=phone.serial)
         except WorkFailed:
-            require_phone()
+            require_phone(phone.serial)
             steps.accept(name, "bench", words, deciding=deciding)
 
 
@@ -140,18 +146,21 @@ def as_choice(told: Any, folders: dict[str, str], journal: FileIdentity) -> Choi
 
 def on_device(journal: Path, choice: Choice) -> tuple[OnDevice, ...]:
     """What the device answered to pictures, for each candidate that it was asked of; its newest row counts."""
-    answering = [row for row in read_journal(journal).measurements if row.answered is not None]
-    rows = {row.subject.manifest_sha256: row for row in answering}
+    names = {candidate.manifest_sha256 for candidate in choice.candidates}
+    rows = {
+        (row.subject.manifest_sha256, row.device.serial): row
+        for row in read_journal(journal).measurements
+        if row.answered is not None and row.device.kind == "android" and row.subject.manifest_sha256 in names
+    }
     found: list[OnDevice] = []
-    for candidate in choice.candidates:
-        row = rows.get(candidate.manifest_sha256)
-        if row is None or row.answered is None or row.device.kind != "android":
-            continue
+    for row in rows.values():
         answered, repeated = row.answered, row.repeated
+        assert answered is not None, "the others are left out above"
         beside = answered.eager
         found.append(
             OnDevice(
-                manifest_sha256=candidate.manifest_sha256,
+                manifest_sha256=row.subject.manifest_sha256,
+                phone=row.device.name,
                 pictures=answered.answers.num_images,
                 accuracy=answered.accuracy,
                 accuracy_interval=answered.accuracy_interval,

@@ -58,6 +58,7 @@ class Question(Strict):
         epochs: full length of a finalist's training; less where the time is short.
         students: networks to choose among.
         formats, precisions: to export them to.
+        serials: of the phones; empty: the only one there is. With several the one whose time is worst decides.
         latency: what counts; None: the whole path from picture to answer on phones, the model's call elsewhere.
         sustained: how long each runs without a pause before what remains when it is warm counts; None = at rest.
         pictures: held-out ones that a phone answers, as files.
@@ -79,6 +80,7 @@ class Question(Strict):
     threads: Annotated[int, Field(ge=1)]
     launches: Annotated[int, Field(ge=1)]
     seed: Annotated[int, Field(ge=0)]
+    serials: tuple[str, ...]
     latency: LatencyName | None
     sustained: str | None
     pictures: Annotated[int, Field(ge=0)]

@@ -205,6 +205,7 @@ class OnDevice(Strict):
     """What a phone answered to held-out pictures, given to it as files, through the app's own decoding and resizing.
 
     Attributes:
+        phone: its name; empty in records before version 4, which knew one phone.
         pictures: how many.
         accuracy, accuracy_interval: share of right answers, with Wilson's 95 % interval.
         host_agreement: share that the same artifact answers alike on the computer; None if it was not run there.
@@ -216,6 +217,7 @@ class OnDevice(Strict):
     """
 
     manifest_sha256: str
+    phone: str
     pictures: int
     accuracy: float
     accuracy_interval: tuple[float, float]
@@ -275,9 +277,9 @@ class Ship(Contract):
         unproven: what this record does not show, one sentence each.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 3
+    SCHEMA_VERSION: ClassVar[int] = 4
 
-    schema_version: Literal[3] = 3
+    schema_version: Literal[4] = 4
     toolkit_version: str
     utc_time: str
     question: Question
@@ -300,23 +302,28 @@ class Ship(Contract):
 
     @classmethod
     def upgraded(cls, raw: dict[str, Any]) -> dict[str, Any]:
-        """As of this version; those before knew nothing of what `SINCE_VERSION_2` and `SINCE_VERSION_3` name."""
-        if raw.get("schema_version") not in (1, 2) or not isinstance(raw.get("question"), dict):
+        """As of this version; those before knew nothing of what `SINCE` names."""
+        version = raw.get("schema_version")
+        if version not in (1, 2, 3) or not isinstance(raw.get("question"), dict):
             return raw
-        if raw["schema_version"] == 1:
-            raw = _with(raw, SINCE_VERSION_2)
-        return _with(raw, SINCE_VERSION_3) | {"schema_version": 3}
+        for since, added in SINCE.items():
+            raw = _with(raw, added) if version < since else raw
+        answered = [cast("dict[str, Any]", each) | {"phone": ""} for each in raw["on_device"]]
+        return raw | {"on_device": answered, "schema_version": 4}
 
 
-SINCE_VERSION_2: dict[str, dict[str, Any]] = {
-    "question": {"install": False, "pictures": 0, "repeats": 1},
-    "": {"rehearsal": False, "on_device": [], "app": None},
+SINCE: dict[int, dict[str, dict[str, Any]]] = {
+    2: {
+        "question": {"install": False, "pictures": 0, "repeats": 1},
+        "": {"rehearsal": False, "on_device": [], "app": None},
+    },
+    3: {
+        "question": {"latency": None, "sustained": None},
+        "choice": {"latency": "model", "sustained": False, "tied": []},
+    },
+    4: {"question": {"serials": []}},
 }
-SINCE_VERSION_3: dict[str, dict[str, Any]] = {
-    "question": {"latency": None, "sustained": None},
-    "choice": {"latency": "model", "sustained": False, "tied": []},
-}
-"""Keys that came with these versions, by the part of the record ("" is its top), with what older records mean."""
+"""Keys that came with a version, by the part of the record ("" is its top), with what older records mean."""
 
 
 def _with(raw: dict[str, Any], added: dict[str, dict[str, Any]]) -> dict[str, Any]:

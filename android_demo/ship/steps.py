@@ -115,6 +115,7 @@ class Steps:
         products: Callable[[JsonValue], Collection[Path]] = lambda answer: (),
         fine: Collection[int] = (0,),
         more: Sequence[object] = (),
+        serial: str | None = None,
     ) -> Step:
         """The step, done now or before.
 
@@ -127,6 +128,7 @@ class Steps:
             products: files whose bytes are kept in mind, given what was learnt.
             fine: exit codes that are no failure.
             more: words that do not decide what comes of it.
+            serial: of the phone that it speaks to, which `deciding` names.
 
         Raises:
             UsageError, WorkFailed: as the command ended; also where the disk is full.
@@ -140,7 +142,7 @@ class Steps:
         used = f", {in_words(self.seconds)} of {in_words(self.time_s)} used" if self.time_s else ""
         say(f"[bold]{escape(name)}[/]{used}  [dim]{as_typed(*typed)}[/]")
         try:
-            ended = run(typed, fine=fine, keep_open=self.lock)
+            ended = run(typed, fine=fine, keep_open=self.lock, serial=serial)
         except WorkFailed as error:
             raise WorkFailed(f"{error} {_room(self.folder)}".rstrip()) from error
         answer = learn(ended)

@@ -94,6 +94,8 @@ def load_once(cells: Iterable[Cell], count: int, place: Path | None) -> dict[Pat
 def _load(folder: Path, manifest: Manifest, count: int, place: Path | None) -> HeldOut | str:
     if manifest.dataset is None:
         return "the artifact names no data set"
+    if manifest.task != "classification":
+        return f"it is for {manifest.task}; what was proven when it was exported stands in its manifest"
     try:
         config = manifest.dataset if place is None else moved(manifest.dataset, place)
         split = config.load("validation", manifest.preprocess)

@@ -35,7 +35,8 @@ class Subject(Strict):
     Attributes:
         name: how people tell it apart, e.g. "mobilenet_v3_small hinton_kd".
         manifest_sha256: identity of the artifact; leads to the manifest, and by `checkpoint_sha256` to the run.
-        accuracy, top1_agreement: as the manifest's parity says, in [0, 1]; None where the format could not be run.
+        accuracy, top1_agreement: as the manifest's parity says, in [0, 1]; None where the format could not be run. Of
+            masks accuracy is the mIoU, of depth the share of the pixels within a factor of 1.25.
         accuracy_images: how many held-out images stand behind those two; 0 where there are none.
         macs: multiply-accumulate operations for one image, as the manifest says; None if it does not.
         answers: which of those images it answers rightly, as the manifest says; None if it does not.

@@ -154,9 +154,9 @@ def subject(cell: Cell) -> Subject:
         teacher_sha256=manifest.teacher_sha256,
         num_parameters=manifest.num_parameters,
         size_bytes=manifest.size_bytes,
-        accuracy=manifest.parity.accuracy,
+        accuracy=manifest.share_right,
         top1_agreement=manifest.parity.top1_agreement,
-        accuracy_images=manifest.parity.num_images if manifest.parity.accuracy is not None else 0,
+        accuracy_images=manifest.parity.num_images if manifest.share_right is not None else 0,
         macs=manifest.macs,
         answers=manifest.parity.answers,
     )

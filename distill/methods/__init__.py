@@ -26,6 +26,7 @@ from distill.methods.factor_transfer import FactorTransferConfig
 from distill.methods.fitnet import FitNetConfig
 from distill.methods.flow_of_solution_procedure import FlowOfSolutionProcedureConfig
 from distill.methods.hinton_kd import HintonKDConfig
+from distill.methods.intra_class_feature_variation import IntraClassFeatureVariationConfig
 from distill.methods.learning_what_and_where import LearningWhatAndWhereConfig
 from distill.methods.logit_standardization import LogitStandardizationConfig
 from distill.methods.method import (
@@ -77,6 +78,7 @@ AnyMethod = (
     | DistProSearchConfig
     | DistProConfig
     | LearningWhatAndWhereConfig
+    | IntraClassFeatureVariationConfig
     | SimilarityPreservingConfig
     | CorrelationCongruenceConfig
     | RelationalKDConfig

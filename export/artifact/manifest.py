@@ -9,6 +9,7 @@ from distill.contract import Contract, Strict, sha256_of_file
 from distill.errors import UsageError
 from distill.vision.datasets import DatasetConfig
 from distill.vision.preprocess import Preprocess
+from distill.vision.tasks import TASKS, TaskName
 from export.artifact.answers import Answers
 
 MANIFEST_FILE = "manifest.json"
@@ -59,7 +60,7 @@ class ArtifactFile(Strict):
 class TensorSpec(Strict):
     """One input or output: `shape` includes the batch; -1 stands for any batch.
 
-    `value_range` is what the caller must respect (input) or None where values are free (logits).
+    `value_range` is what the caller must respect (input) or None where values are free (logits, metres).
     """
 
     name: str
@@ -115,13 +116,17 @@ class Parity(Strict):
         verdict: `not-run` if this machine cannot run the format; then the numbers are None and `reason` says why.
         reason: what was judged, the value measured, and the limit, in words.
         judged_by, limit: what had to be at least `limit`: the share of equal predictions, or the artifact's accuracy as
-            a share of eager's; the latter decides by `kept_interval`. None if it was not run.
+            a share of eager's, or its quality where every pixel is answered; the latter two decide by `kept_interval`.
+            None if it was not run.
         proven_by: what ran the model, e.g. "onnxruntime 1.22.0"; None if nothing did.
         images: `held-out` from the checkpoint's data, `folder` of the user's own, or `synthetic`.
         num_images: how many images were compared; more than asked for where fewer left the answer open.
         max_abs_difference, mean_abs_difference: of the logits.
         top1_agreement: share of images with the same predicted class, in [0, 1].
-        accuracy, eager_accuracy: share of correct predictions on those images, in [0, 1]; None without labels.
+        accuracy, eager_accuracy: share of correct predictions on those images, in [0, 1]; None without labels. Of masks
+            the share of the pixels, of depth that within a factor of 1.25.
+        quality, eager_quality: by the task's measure: accuracy, mIoU in [0, 1], or the RMSE in metres; None without
+            labels.
         accuracy_interval: 95 % confidence interval of `accuracy - eager_accuracy`, paired by image.
         kept_interval: `accuracy / eager_accuracy`, paired by image: either bound is on the wrong side of the truth with
             a probability of 0.025 on the first images, of 0.05 after however many times more were taken. None also for
@@ -133,12 +138,13 @@ class Parity(Strict):
         answers: which images are answered rightly, to compare with any other model that answered them; None without
             labels.
 
-    What stands behind `accuracy_interval` came with schema version 5: None in manifests written before.
+    What stands behind `accuracy_interval` came with schema version 5, quality with version 6: None in manifests written
+    before.
     """
 
     verdict: Verdict
     reason: str
-    judged_by: Literal["agreement", "accuracy"] | None
+    judged_by: Literal["agreement", "accuracy", "quality"] | None
     limit: float | None
     proven_by: str | None
     images: Literal["held-out", "folder", "synthetic"]
@@ -158,6 +164,8 @@ class Parity(Strict):
     class_correct: tuple[int, ...] | None
     eager_class_correct: tuple[int, ...] | None
     answers: Answers | None
+    quality: float | None
+    eager_quality: float | None
 
 
 SINCE_VERSION_5 = (
@@ -173,6 +181,9 @@ SINCE_VERSION_5 = (
 )
 """Keys of `Parity` that version 4 did not have."""
 
+SINCE_VERSION_6 = ("quality", "eager_quality")
+"""Keys of `Parity` that version 5 did not have."""
+
 
 class Manifest(Contract):
     """Everything an app, a bench or a person needs to know of an exported model.
@@ -181,6 +192,7 @@ class Manifest(Contract):
         inputs_sha256: identity of everything this was made from; see `export.run.reuse`.
         scheme: how the precision was reached, in words, e.g. "int8 weights per channel, int8 activations, static".
         recipe: the quantizer's settings, as `export.quantize.recipe` writes them; None without quantization.
+        task: what the model answers; `classification` in manifests before version 6.
         macs: multiply-accumulate operations for one image, in convolutions and matrix products (`distill.vision.macs`).
         temperature: the logits are divided by it, inside the graph.
         checkpoint_sha256: weights hash of the card this came from; `teacher_sha256` that of the student's teacher.
@@ -191,15 +203,16 @@ class Manifest(Contract):
         minimum_runtime: oldest runtime known to load it, e.g. "onnxruntime 1.20"; None if unknown.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 5
+    SCHEMA_VERSION: ClassVar[int] = 6
 
-    schema_version: Literal[5] = 5
+    schema_version: Literal[6] = 6
     inputs_sha256: str
     format: FormatName
     precision: PrecisionName
     scheme: str
     recipe: dict[str, JsonValue] | None
     files: tuple[ArtifactFile, ...]
+    task: TaskName
     model: str
     num_parameters: int
     macs: int
@@ -231,7 +244,8 @@ class Manifest(Contract):
 
     @model_validator(mode="after")
     def _tensors_fit(self) -> "Manifest":
-        expected = (self.preprocess.input_shape, (len(self.class_names),))
+        answer = TASKS[self.task].output_shape(len(self.class_names), self.preprocess.size_px)
+        expected = (self.preprocess.input_shape, answer)
         shapes = (self.input.shape[1:], self.output.shape[1:])
         if shapes != expected:
             raise ValueError(
@@ -241,11 +255,21 @@ class Manifest(Contract):
 
     @classmethod
     def upgraded(cls, raw: dict[str, Any]) -> dict[str, Any]:
-        """A manifest of version 4 has the keys that came with version 5, and knows nothing of them."""
-        parity = raw.get("parity")
-        if raw.get("schema_version") != 4 or not isinstance(parity, dict):
+        """A manifest of an older version has the keys that came later, and knows nothing of them; all classified."""
+        parity, version = raw.get("parity"), raw.get("schema_version")
+        if version not in (4, 5) or not isinstance(parity, dict):
             return raw
-        return raw | {"schema_version": 5, "parity": dict.fromkeys(SINCE_VERSION_5) | cast("dict[str, Any]", parity)}
+        later = dict.fromkeys((*(SINCE_VERSION_5 if version == 4 else ()), *SINCE_VERSION_6))
+        known = cast("dict[str, Any]", parity)
+        return {"task": "classification"} | raw | {"schema_version": 6, "parity": later | known}
+
+    @property
+    def share_right(self) -> float | None:
+        """Quality as a share in [0, 1], the more the better: accuracy, of masks the mIoU; None without labels.
+
+        Of depth it is the share of the pixels within a factor of 1.25.
+        """
+        return self.parity.quality if TASKS[self.task].measure.name == "miou" else self.parity.accuracy
 
     @property
     def size_bytes(self) -> int:

@@ -26,7 +26,7 @@ class OnnxRunner:
     def bind(self, batch: Batch) -> Bound:
         """See `Runner.bind`. Input and output are bound to memory once: the call copies nothing."""
         refuse_other_batch(self._manifest, batch)
-        logits = np.empty((len(batch), len(self._manifest.class_names)), dtype=np.float32)
+        logits = np.empty((len(batch), *self._manifest.output.shape[1:]), dtype=np.float32)
         binding = self._session.io_binding()
         binding.bind_ortvalue_input(self._manifest.input.name, onnxruntime.OrtValue.ortvalue_from_numpy(batch))
         binding.bind_ortvalue_output(self._manifest.output.name, onnxruntime.OrtValue.ortvalue_from_numpy(logits))

@@ -17,7 +17,7 @@ from distill.errors import ToolError, UsageError
 from export.artifact.manifest import FormatName, Manifest
 
 Batch = NDArray[np.float32]
-"""Images [B, C, H, W] in [0, 1], or logits [B, classes]."""
+"""Images [B, C, H, W] in [0, 1], or what is answered: logits [B, classes], or of every pixel [B, outputs, H, W]."""
 
 
 IMAGES_TOGETHER = 32
@@ -146,4 +146,5 @@ def _together(runner: RunsTogether, images: Batch, size: int) -> Batch:
     positions = np.minimum(np.arange(calls * size), len(images) - 1).reshape(calls, size)
     step = max(1, IMAGES_TOGETHER // size)
     parts = [runner.run_together(images[positions[start : start + step]]) for start in range(0, calls, step)]
-    return np.concatenate(parts).reshape(calls * size, -1)[: len(images)]
+    answers = np.concatenate(parts)
+    return answers.reshape(calls * size, *answers.shape[2:])[: len(images)]

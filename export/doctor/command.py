@@ -91,6 +91,11 @@ def doctor(
             f"{checkpoint} names no training data, and the doctor needs labelled images to choose on. Give it a "
             "checkpoint that was trained here, or try recipes by hand: python -m export … --recipe FILE --allow-loss."
         )
+    if card.task != "classification":
+        raise UsageError(
+            f"{checkpoint} is for {card.task}; the doctor examines classifiers of pictures. See what int8 keeps with: "
+            f"python -m export {checkpoint} --precision int8 --allow-loss"
+        )
     limits = pool.worker_limits(1, memory_gib, timeout)
     settings = Settings(images, calibration_images, seed, data, min_relative_accuracy, every_step, limits)
     out = out or DEFAULT_OUT / run_name(folder)

@@ -7,15 +7,17 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from distill.checkpoint import Checkpoint
+from distill.vision.datasets import Split
 from distill.vision.models import ImageClassifier
 from distill.vision.preprocess import Preprocess
+from distill.vision.tasks import TASKS, TaskName
 from export.artifact.runner import Batch
 from export.proof.logits import why_not_exercised
 from export.proof.made_images import synthetic_images
@@ -24,6 +26,9 @@ from export.quantize.calibration import CalibrationSet, PictureFolder, from_trai
 from export.quantize.kept import Kept
 
 EAGER_BATCH = 32
+
+MOST_OF_PIXELS = 128
+"""Held-out images of which every pixel is answered; one holds thousands of answers."""
 
 _further = Kept["HeldOut | None"]()
 
@@ -36,21 +41,24 @@ class HeldOut:
 
     Attributes:
         images: uint8 [N, H, W, C], of the network's size.
-        labels: int64 [N]; None if the checkpoint knows no data.
-        eager_logits: float32 [N, classes].
+        labels: int64 [N]; what is true of every pixel where that is asked: classes uint8 [N, H, W] or metres float32
+            [N, H, W]; None if the checkpoint knows no data.
+        eager_logits: float32 [N, classes], or of every pixel [N, outputs, H, W].
         source: `held-out` from the checkpoint's data, the user's `folder`, or `synthetic`.
         seed: orders the validation images, of which these are the first; None if they are others.
         data_sha256: identity of those validation images; None if these are others.
         num_made: the last so many are no pictures of the source, but made to exercise the network.
+        task: what is answered.
     """
 
     images: NDArray[np.uint8]
-    labels: NDArray[np.int64] | None
+    labels: NDArray[Any] | None
     eager_logits: Batch
     source: ImagesSource
     seed: int | None = None
     data_sha256: str | None = None
     num_made: int = 0
+    task: TaskName = "classification"
 
     @property
     def order_sha256(self) -> str | None:
@@ -89,6 +97,7 @@ class Evidence:
             "images": self.held_out.images,
             "eager_logits": self.held_out.eager_logits,
             "source": np.array(self.held_out.source),
+            "task": np.array(self.held_out.task),
         }
         if self.held_out.labels is not None:
             arrays["labels"] = self.held_out.labels
@@ -117,6 +126,7 @@ class Evidence:
                 seed=int(file["seed"]) if "seed" in file else None,
                 data_sha256=str(file["data_sha256"]) if "data_sha256" in file else None,
                 num_made=int(file["num_made"]) if "num_made" in file else 0,
+                task=cast(TaskName, str(file["task"])),
             )
             calibration = None
             if "calibration_images" in file:
@@ -158,8 +168,9 @@ def gather(
         for_calibration, others = folder.split(num_calibration, seed=seed, judge_too=card.training is None)
     labels, source, num_made = None, cast(ImagesSource, "held-out"), 0
     if card.training is not None:
-        chosen = checkpoint.split("validation").balanced(num_parity, seed=seed)
-        images, labels = np.asarray(chosen.images), chosen.labels
+        most = min(num_parity, MOST_OF_PIXELS) if TASKS[card.task].is_dense else num_parity
+        chosen = checkpoint.split("validation").balanced(most, seed=seed)
+        images, labels = np.asarray(chosen.images), true_of(chosen)
     elif folder is not None and others:
         images, source = folder.decode(others[:num_parity], card.preprocess), "folder"
     else:
@@ -174,14 +185,19 @@ def gather(
         )
     require_steady(checkpoint.model, images[:PROBES], card.preprocess, name=card.model)
     logits = eager_logits(checkpoint.model, card.preprocess, images, on_progress)
-    if source == "folder" and why_not_exercised(logits):
+    if source == "folder" and not TASKS[card.task].is_dense and why_not_exercised(logits):
         made = synthetic_images(card.preprocess, seed)
         made_logits = eager_logits(checkpoint.model, card.preprocess, made, on_progress)
         images, logits, num_made = np.concatenate([images, made]), np.concatenate([logits, made_logits]), len(made)
     order, data_sha256 = None, None
     if card.training is not None:
         order, data_sha256 = seed, card.training.data.validation_sha256
-    return Evidence(HeldOut(images, labels, logits, source, order, data_sha256, num_made), calibration)
+    return Evidence(HeldOut(images, labels, logits, source, order, data_sha256, num_made, card.task), calibration)
+
+
+def true_of(split: Split) -> NDArray[Any]:
+    """What answers are compared with: labels [N], or what is true of every pixel [N, H, W]."""
+    return split.labels if split.truth is None else np.asarray(split.truth[np.arange(len(split))])
 
 
 def further(checkpoint: Checkpoint, held_out: HeldOut) -> HeldOut | None:
@@ -208,7 +224,7 @@ def further(checkpoint: Checkpoint, held_out: HeldOut) -> HeldOut | None:
         chosen = split.take(np.arange(count, len(split)))
         images = np.asarray(chosen.images)
         logits = eager_logits(model, preprocess, images, lambda done, total: None)
-        return HeldOut(images, chosen.labels, logits, "held-out", seed, held_out.data_sha256)
+        return HeldOut(images, true_of(chosen), logits, "held-out", seed, held_out.data_sha256, task=held_out.task)
 
     return _further.get(model, (count, seed, model.temperature), gather_next)
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from distill.vision.tasks import TaskName
 from export.artifact.manifest import PrecisionName
 
 FLOAT_MIN_AGREEMENT: dict[PrecisionName, float] = {"fp32": 1.0, "fp16": 0.999}
@@ -23,16 +24,22 @@ QUANTIZED_MIN_AGREEMENT = 0.97
 
 @dataclass(frozen=True)
 class Limit:
-    """`agreement`: at least this share of eager's answers; `accuracy`: at least this share of eager's accuracy."""
+    """`agreement`: at least this share of eager's answers; `accuracy`, `quality`: at least this share of eager's."""
 
-    judged_by: Literal["agreement", "accuracy"]
+    judged_by: Literal["agreement", "accuracy", "quality"]
     at_least: float
 
 
-def limit(precision: PrecisionName, *, has_labels: bool) -> Limit:
-    """What a precision is judged by: floats by agreement; what is quantized by accuracy, else by agreement."""
+QUANTIZED_MIN_QUALITY_KEPT: dict[TaskName, float] = {"segmentation": 0.99, "depth": 1 / 1.02}
+"""mIoU as a share of eager's; of depth eager's RMSE as a share of the artifact's, which may be 1.02 times as large."""
+
+
+def limit(precision: PrecisionName, *, has_labels: bool, task: TaskName = "classification") -> Limit:
+    """What a precision is judged by: floats by agreement; what is quantized by quality, else by agreement."""
     if precision in FLOAT_MIN_AGREEMENT:
         return Limit("agreement", FLOAT_MIN_AGREEMENT[precision])
+    if has_labels and task in QUANTIZED_MIN_QUALITY_KEPT:
+        return Limit("quality", QUANTIZED_MIN_QUALITY_KEPT[task])
     if has_labels:
         return Limit("accuracy", QUANTIZED_MIN_ACCURACY_KEPT)
     return Limit("agreement", QUANTIZED_MIN_AGREEMENT)

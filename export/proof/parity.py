@@ -7,10 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill.vision.preprocess import Preprocess
+from distill.vision.tasks import TASKS
 from export.artifact.answers import Answers
 from export.artifact.manifest import ANY_BATCH, Parity, PrecisionName, Verdict
 from export.artifact.paired import FIRST_ERROR, Paired, paired_interval, share_interval
 from export.artifact.runner import Batch, Runner, run_all
+from export.proof import pixels
 from export.proof.evidence import HeldOut
 from export.proof.limits import FLOAT_MIN_AGREEMENT, Limit, limit
 from export.proof.logits import Closeness, closeness, why_not_exercised
@@ -28,6 +30,7 @@ IMAGES_IN_WORDS = {
     "synthetic": "synthetic images (the card names no data)",
 }
 
+SHOWN = {"pass": "shown", "fail": "shown not to", "open": "neither is shown"}
 
 Further = Callable[[HeldOut], HeldOut | None]
 """More images of the same data with eager's logits; None if there are no more (see `export.proof.evidence.further`)."""
@@ -76,11 +79,13 @@ def judge(
         error: probability with which either bound of `kept_interval` may be on the wrong side of the truth.
     """
     eager, labels = held_out.eager_logits, held_out.labels
-    limits = limit(precision, has_labels=labels is not None)
+    limits = limit(precision, has_labels=labels is not None, task=held_out.task)
     if not np.isfinite(logits).all():
-        count = int((~np.isfinite(logits).all(axis=1)).sum())
+        count = int((~np.isfinite(logits.reshape(len(logits), -1)).all(axis=1)).sum())
         reason = f"logits of {count} of {len(logits)} images are not finite"
         return _without_numbers("fail", reason, held_out, len(logits), limits, proven_by)
+    if TASKS[held_out.task].is_dense:
+        return _judge_pixels(logits, held_out, precision, limits, proven_by=proven_by, error=error)
     difference = np.abs(logits.astype(np.float64) - eager)
     agreement = float((logits.argmax(1) == eager.argmax(1)).mean())
     accuracies = _without_labels() if labels is None else _against_labels(logits, labels, held_out, error)
@@ -144,7 +149,62 @@ def _against_labels(logits: Batch, labels: NDArray[np.int64], held_out: HeldOut,
         "class_correct": of_class(ours),
         "eager_class_correct": of_class(theirs),
         "answers": Answers.of(ours, held_out.order_sha256) if held_out.order_sha256 else None,
+        "quality": float(ours.mean()),
+        "eager_quality": float(theirs.mean()),
     }
+
+
+def _judge_pixels(
+    answers: Batch, held_out: HeldOut, precision: PrecisionName, limits: Limit, *, proven_by: str, error: float
+) -> Parity:
+    """As `judge`, of finite answers for every pixel [N, outputs, H, W]."""
+    eager, measure = held_out.eager_logits, TASKS[held_out.task].measure
+    found = pixels.compare(answers, held_out, error=error)
+    close = pixels.closeness_of(answers, eager, precision) if precision in FLOAT_MIN_AGREEMENT else None
+    if limits.judged_by == "quality":
+        verdict = decide(found.kept_interval, limits.at_least)
+    else:
+        verdict = decide_by_answers(found.agreement, limits.at_least, close, None)
+    images = f"{len(answers)} {IMAGES_IN_WORDS[held_out.source]}"
+    if limits.judged_by == "quality" and found.kept_interval is not None:
+        assert found.quality is not None
+        assert found.eager_quality is not None
+        low, high = found.kept_interval
+        ours, theirs = measure.shown(found.quality), measure.shown(found.eager_quality)
+        reason = (
+            f"{measure.title} {ours}, eager's {theirs} on {images}: "
+            f"keeps {measure.kept(found.quality, found.eager_quality):.4f} ({low:.4f} to {high:.4f}, 95%), {precision} "
+            f"must keep {limits.at_least:.4g}: {SHOWN[verdict]}"
+        )
+    else:
+        reason = f"{pixels.agreement_in_words(held_out.task, found.agreement)} on {images}, {precision} needs "
+        reason += f"{limits.at_least:.4g}{f'; {close.words}' if close else ''}"
+    difference = np.abs(answers.astype(np.float64) - eager)
+    known = _without_labels() | {
+        "accuracy": found.share,
+        "eager_accuracy": found.eager_share,
+        "kept_interval": found.kept_interval,
+        "class_images": found.class_pixels,
+        "class_correct": found.class_correct,
+        "eager_class_correct": found.eager_class_correct,
+        "quality": found.quality,
+        "eager_quality": found.eager_quality,
+    }
+    return Parity(
+        verdict=verdict,
+        reason=reason,
+        judged_by=limits.judged_by,
+        limit=limits.at_least,
+        proven_by=proven_by,
+        images=held_out.source,
+        num_images=len(answers),
+        max_abs_difference=float(difference.max()),
+        mean_abs_difference=float(difference.mean()),
+        top1_agreement=found.agreement,
+        confidence=None,
+        eager_confidence=None,
+        **known,
+    )
 
 
 def _without_labels() -> dict[str, Any]:
@@ -160,6 +220,8 @@ def _without_labels() -> dict[str, Any]:
             "class_correct",
             "eager_class_correct",
             "answers",
+            "quality",
+            "eager_quality",
         )
     )
 
@@ -190,10 +252,9 @@ def _in_words(
         return f"eager is never right on {images}, so that {precision} has nothing to lose"
     low, high = accuracies["kept_interval"]
     kept = share_kept(accuracies["accuracy"], accuracies["eager_accuracy"])
-    shown = {"pass": "shown", "fail": "shown not to", "open": "neither is shown"}[verdict]
     return (
         f"keeps {kept:.4f} of eager's accuracy on {images} ({low:.4f} to {high:.4f}, 95%), "
-        f"{precision} must keep {limits.at_least}: {shown}"
+        f"{precision} must keep {limits.at_least}: {SHOWN[verdict]}"
     )
 
 

@@ -6,14 +6,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from distill import terminal
+from distill.vision.tasks import TASKS
 from export.artifact.manifest import Delegation, Manifest
 from export.proof.classes import recalls
 from export.proof.limits import FLOAT_MIN_AGREEMENT
 from export.run.making import Result
 
 COLUMNS = ("artifact", "MB", "verdict", "agrees", "accuracy", "kept %", "pieces")
-"""Fits 80 columns. `agrees`: top-1 agreement with eager; `kept %`: 95 % interval of the share of eager's accuracy that
-is kept; `pieces`: of the graph that the accelerated backend took, 1 is best, + the operations left outside."""
+"""Fits 80 columns. `agrees`: top-1 agreement with eager, of pixels where each is answered; `accuracy`: of masks the
+mIoU, of depth the RMSE; `kept %`: 95 % interval of the share of eager's that is kept; `pieces`: of the graph that the
+accelerated backend took, 1 is best, + the operations left outside."""
 
 HIDDEN = ("artifact", "confidence %", "calibration error %", "worst class", "recall %")
 """What accuracy alone does not show, of eager and then of the artifact; the class is the one that falls furthest."""
@@ -50,10 +52,18 @@ def row(result: Result) -> list[str]:
         f"{manifest.size_bytes / 1e6:.2f}",
         verdict(result, manifest),
         _percent(parity.top1_agreement),
-        _percent(parity.accuracy),
+        _quality(manifest),
         _interval(parity.kept_interval),
         _pieces(manifest.delegation),
     ]
+
+
+def _quality(manifest: Manifest) -> str:
+    """By the task's measure, with its unit where that is not a percentage."""
+    quality, measure = manifest.parity.quality, TASKS[manifest.task].measure
+    if measure.unit == "%":
+        return _percent(manifest.share_right)
+    return UNKNOWN if quality is None else measure.shown(quality)
 
 
 def works_instead(results: Sequence[Result]) -> list[str]:

@@ -7,7 +7,7 @@ import onnx
 
 from distill.contract import sha256_of_file
 from distill.vision.preprocess import Preprocess
-from export.artifact.manifest import MANIFEST_FILE, SINCE_VERSION_5, Manifest
+from export.artifact.manifest import MANIFEST_FILE, SINCE_VERSION_5, SINCE_VERSION_6, Manifest
 
 SHAPE = (1, 3, 20, 20)
 CLASSES = 5
@@ -87,6 +87,7 @@ def artifact(folder: Path) -> Path:
         "checkpoint_sha256": "c" * 64,
         "teacher_sha256": None,
         "method": None,
+        "task": "classification",
         "class_names": tuple("abcde"),
         "preprocess": Preprocess(size_px=size_px, channels=3, mean=(0.5,) * 3, std=(0.5,) * 3),
         "temperature": 1.0,
@@ -109,7 +110,7 @@ def artifact(folder: Path) -> Path:
             "accuracy": 0.8,
             "eager_accuracy": 0.8,
             "accuracy_interval": (0.0, 0.0),
-            **dict.fromkeys(SINCE_VERSION_5),
+            **dict.fromkeys((*SINCE_VERSION_5, *SINCE_VERSION_6)),
         },
         "allowed_loss": False,
         "notes": (),

@@ -15,7 +15,15 @@ from bench.record import Conditions, Device, Launch, Measurement, Subject
 from distill.contract import sha256_of_file
 from distill.vision.preprocess import Preprocess
 from export.artifact.answers import Answers
-from export.artifact.manifest import MANIFEST_FILE, SINCE_VERSION_5, ArtifactFile, Manifest, Parity, TensorSpec
+from export.artifact.manifest import (
+    MANIFEST_FILE,
+    SINCE_VERSION_5,
+    SINCE_VERSION_6,
+    ArtifactFile,
+    Manifest,
+    Parity,
+    TensorSpec,
+)
 
 SIZE_PX = 8
 CLASSES = ("a", "b", "c")
@@ -94,6 +102,7 @@ def make_artifact_in() -> MakeArtifact:
             "checkpoint_sha256": hashlib.sha256(name.encode()).hexdigest(),
             "teacher_sha256": None,
             "method": None,
+            "task": "classification",
             "class_names": CLASSES,
             "preprocess": Preprocess(size_px=SIZE_PX, channels=3, mean=(0.5,) * 3, std=(0.5,) * 3),
             "temperature": 1.0,
@@ -120,7 +129,7 @@ def make_artifact_in() -> MakeArtifact:
                 accuracy=0.9,
                 eager_accuracy=0.9,
                 accuracy_interval=(0.0, 0.0),
-                **dict.fromkeys(SINCE_VERSION_5),
+                **dict.fromkeys((*SINCE_VERSION_5, *SINCE_VERSION_6)),
             ),
             "allowed_loss": False,
             "notes": (),

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from distill.config import with_overrides
 from distill.errors import UsageError
-from distill.methods import METHODS, AnyMethod, Outputs, Stage
+from distill.methods import AnyMethod, Outputs, Stage
 from distill.methods.scratch import Scratch, ScratchConfig
 from distill.run_folder import State
 from distill.studies import short_demo
@@ -22,7 +22,7 @@ from distill.training.reduction import mean_over_processes
 from distill.training.stages import spans, start
 from distill.training.step import Objective, Step
 from distill.vision.models import ImageClassifier
-from tests.distill.methods.toy import SIZE_PX, dry, method_config, network, teacher_for
+from tests.distill.methods.toy import OF_PICTURES, SIZE_PX, dry, method_config, network, teacher_for
 
 CLASSES = 5
 LABELS = torch.arange(12) % CLASSES
@@ -182,10 +182,10 @@ def main() -> None:
     # The two halves differ in scale, so that whatever is averaged over the wrong images shows.
     table = 3 * torch.randn(12, CLASSES, generator=numbers) * torch.linspace(0.2, 3, 12)[:, None]
     check_stages(processes, batch)
-    for kind in METHODS:
+    for kind in OF_PICTURES:
         check_method(processes, kind, batch, table)
     if processes.share.number == 0:
-        print(f"{len(METHODS)} methods agree")
+        print(f"{len(OF_PICTURES)} methods agree")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,17 @@ import pytest
 from typer.testing import CliRunner
 
 from distill.__main__ import app
-from distill.config import Cosine, LibraryTeacher, OneCycle, Steps, TrainTeacher, differences, parse, with_overrides
+from distill.config import (
+    Cosine,
+    LibraryTeacher,
+    OneCycle,
+    Steps,
+    TrainTeacher,
+    differences,
+    parse,
+    read,
+    with_overrides,
+)
 from distill.errors import UsageError
 from distill.recipes import RECIPES, demo, folder_kd, recipe
 from distill.studies import short_demo
@@ -95,6 +105,11 @@ def test_a_bad_override_is_named(assignment: str, message: str) -> None:
     with pytest.raises(UsageError) as caught:
         with_overrides(demo(), [assignment])
     assert message in str(caught.value)
+
+
+def test_a_configuration_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"cannot read .*: Is a directory"):
+        read(tmp_path)
 
 
 def test_an_unknown_recipe_names_the_nearest_one() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from distill import checkpoint
-from distill.checkpoint import SegmentationMetrics
+from distill.checkpoint import DepthMetrics, SegmentationMetrics
 from distill.config import RunConfig, parse
 from distill.errors import UsageError
 from distill.train import train
@@ -95,6 +95,42 @@ def test_a_teacher_of_another_task_is_refused(walked: Path, tmp_path: Path) -> N
     assert not (tmp_path / "run").exists()
 
 
+def test_depth_learns_metres_from_labels_and_from_a_teachers_map(tmp_path: Path) -> None:
+    rooms = {"kind": "indoor-phantom", "train_rooms": 4, "validation_rooms": 2, "images_per_room": 3}
+    training = {
+        "epochs": 6,
+        "batch_size": 4,
+        "augment": {"horizontal_flip": True},
+        "optimizer": {"kind": "adamw", "lr": 0.01},
+    }
+    student = {"dataset": rooms, "model": "lraspp_mobilenet_v3_small", "training": training}
+    teacher = {"kind": "train", "model": "lraspp_mobilenet_v3_small", "training": training}
+    card = train(segmentation(**student, teacher=teacher), tmp_path / "depth")
+    assert card.task == "depth"
+    assert card.class_names == ("depth_m",)
+    assert card.training is not None
+    best = card.training.best
+    assert isinstance(best, DepthMetrics)
+    rows = [json.loads(line) for line in (tmp_path / "depth" / "metrics.jsonl").read_text().splitlines()]
+    assert best.rmse_m == min(row["rmse_m"] for row in rows) < rows[0]["rmse_m"]
+    assert set(rows[0]["losses"]) == {"soft", "label"}
+    zoomed = training | {"augment": {"resized_crop": {}}}
+    with pytest.raises(UsageError, match=r"training\.augment\.resized_crop is of no use for"):
+        train(segmentation(**student | {"training": zoomed}, teacher=teacher), tmp_path / "zoomed")
+
+
+@pytest.mark.parametrize("kind", ["intra_class_feature_variation", "review_kd", "distpro"])
+def test_maps_inside_the_teacher_teach_a_network_of_pixels(kind: str, walked: Path, tmp_path: Path) -> None:
+    method = {"kind": kind} | ({"mode": "equally_weighted"} if kind == "distpro" else {})
+    (teacher,) = walked.glob("teacher-*")
+    training = TRAINING | {"epochs": 1}
+    config = segmentation(teacher={"kind": "checkpoint", "path": str(teacher)}, method=method, training=training)
+    train(config, tmp_path / "run")
+    row = json.loads((tmp_path / "run" / "metrics.jsonl").read_text())
+    assert len(row["losses"]) > 1
+    assert all(value >= 0 for value in row["losses"].values())
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -102,9 +138,9 @@ def test_a_teacher_of_another_task_is_refused(walked: Path, tmp_path: Path) -> N
         ({"method": {"kind": "dist"}}, "method dist is for classification; the data set asks for segmentation"),
         (
             {"training": TRAINING | {"augment": {"mixup": 1.0}}},
-            r"training\.augment\.mixup is for classifiers of pictures",
+            r"training\.augment\.mixup is of no use for segmentation",
         ),
-        ({"training": TRAINING | {"label_smoothing": 0.1}}, "training.label_smoothing is for classifiers"),
+        ({"training": TRAINING | {"label_smoothing": 0.1}}, "training.label_smoothing is of no use for"),
         ({"teacher": {"kind": "logits", "path": "a.npy"}}, "a teacher of kind logits answers for pictures"),
     ],
 )

@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,10 @@ from distill import checkpoint, terminal
 from distill.__main__ import app
 from distill.config import CheckpointTeacher, RunConfig, with_overrides
 from distill.contract import sha256_of_file
+from distill.data import load_data
 from distill.errors import UsageError, WorkFailed
 from distill.recipes import folder_kd, folder_scratch
-from distill.run_folder import REPLACED, RunFolder, State
+from distill.run_folder import REPLACED, RunData, RunFolder, State
 from distill.train import train
 
 TINY = [
@@ -238,6 +240,83 @@ def test_a_restart_that_is_killed_while_it_moves_brings_the_old_run_back(
     card = train(scratch(pictures), tmp_path / "run")
     assert card.training is not None
     assert card.training.finished
+    assert contents(tmp_path / "run") == before
+
+
+class Killed(BaseException):
+    """No handler catches it, as none catches SIGKILL."""
+
+
+@pytest.fixture
+def killed_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], object]], bool]:
+    """killed_at(N, WORK): do the work, but end before the N-th move of a file or folder; False if there are fewer."""
+
+    def killed(at: int, work: Callable[[], object]) -> bool:
+        left = at
+        plain = {name: getattr(Path, name) for name in ("replace", "rename")}
+
+        def counted(name: str) -> Callable[[Path, Path], Path]:
+            def move(source: Path, target: Path) -> Path:
+                nonlocal left
+                left -= 1
+                if left < 0:
+                    raise Killed
+                return plain[name](source, target)
+
+            return move
+
+        with monkeypatch.context() as patch:
+            for name in plain:
+                patch.setattr(Path, name, counted(name))
+            try:
+                work()
+            except Killed:
+                return True
+        return False
+
+    return killed
+
+
+@pytest.mark.parametrize("unfinished", [False, True])
+def test_a_restart_killed_between_any_two_moves_costs_the_old_run_nothing(
+    tmp_path: Path, pictures: Path, killed_at: Callable[[int, Callable[[], object]], bool], unfinished: bool
+) -> None:
+    """Nor does it if the session that brings the run back is killed as well, wherever it is."""
+    old, new, run = scratch(pictures), scratch(pictures, "seed=1"), tmp_path / "run"
+    data = RunData.of(load_data(old))
+    for name in ("best/card.json", "best/weights.safetensors", "last/card.json", "metrics.jsonl", "report.html"):
+        (run / name).parent.mkdir(parents=True, exist_ok=True)
+        (run / name).write_text(name)
+    (run / "config.json").write_text(old.model_dump_json())
+
+    def begin(config: RunConfig, *, restart: bool) -> None:
+        folder = RunFolder(run, config)
+        with suppress(UsageError):  # an unfinished run wants to know whether to go on
+            folder.open(data, resume=False, restart=restart)
+            folder.begin(None, None, resumed=False)
+            folder.save_state(State(epoch=1))
+
+    if unfinished:
+        begin(old, restart=False)
+    before = contents(run)
+    shutil.copytree(run, tmp_path / "copy")
+    first = 0
+    while killed_at(first, lambda: begin(new, restart=True)):
+        second = 0
+        while killed_at(second, lambda: RunFolder(run, old)._tidy_up()):
+            second += 1
+        assert contents(run) == before
+        first += 1
+    assert first > len(before)
+    assert RunFolder(run, new)._holds_same_config()
+
+
+def test_a_run_that_cannot_be_moved_stays_where_it_was(tmp_path: Path, pictures: Path) -> None:
+    train(scratch(pictures), tmp_path / "run")
+    (tmp_path / "run" / REPLACED).write_text("somebody else's file")
+    before = contents(tmp_path / "run")
+    with pytest.raises(WorkFailed, match=r"cannot move the run in .* out of the way: .*Nothing of it was removed"):
+        train(scratch(pictures, "seed=1"), tmp_path / "run", restart=True)
     assert contents(tmp_path / "run") == before
 
 

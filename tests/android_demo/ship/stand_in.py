@@ -5,7 +5,7 @@ Trains nothing and measures nothing, in a hundredth of the time. Lies as `stand_
 these. `choose` is the real one. Every finished piece of work is a line of `work.log`. Files in the
 folder change what happens:
 
-    latencies.json   {network: ms}
+    latencies.json   {network: ms}; `latencies-SERIAL.json` of one phone
     accuracies.json  {network: share of the images answered rightly when trained to the end}
     pause-at         a line that begins a piece of work: it touches `paused` and waits to be killed
     fail-at          a line that begins a piece of work: it ends with 1
@@ -25,6 +25,7 @@ HOME = Path(__file__).parent
 GOLDEN = Path(os.environ["STAND_IN_GOLDEN"])
 IMAGES = 2000
 CLASSES = ["dark", "light"]
+SERIAL = os.environ.get("ANDROID_SERIAL", "X")
 
 
 def main(package: str) -> None:
@@ -105,7 +106,9 @@ def golden(path: str) -> Any:
 
 
 def latency_ms(model: str, precision: str) -> float:
-    return table("latencies.json", model, 2.0) * (0.7 if precision == "int8" else 1.0)
+    own = f"latencies-{SERIAL}.json"
+    name = own if (HOME / own).is_file() else "latencies.json"
+    return table(name, model, 2.0) * (0.7 if precision == "int8" else 1.0)
 
 
 class Distill:
@@ -239,9 +242,9 @@ class Bench:
         if not (HOME / "phone").is_file():
             print("no device is connected. Plug in a phone.", file=sys.stderr)
             sys.exit(2)
-        found = {"topic": "phone", "found": "Pixel 9, Android 15", "grade": "good", "advice": ""}
+        found = {"topic": "phone", "found": f"Pixel {SERIAL}, Android 15", "grade": "good", "advice": ""}
         adb = {"topic": "adb", "found": "/bin/adb, protocol 41, serial X", "grade": "good", "advice": ""}
-        return {"serial": "X", "findings": [found, adb]}
+        return {"serial": SERIAL, "findings": [found, adb]}
 
     @staticmethod
     def plan(words: Words) -> Any:
@@ -311,7 +314,7 @@ def row(manifest: Any, sha256: str, run_id: str, device: str, ms: float, *, is_l
         samples = [ms * (1.0 if index < 1000 else 1.5) for index in range(int(240_000 / ms))]
         launch |= {"sample_count": len(samples)}
     if device == "android":
-        record["device"] |= {"instrument": "app", "serial": "X"}
+        record["device"] |= {"instrument": "app", "serial": SERIAL, "name": f"Pixel {SERIAL}"}
     record |= {
         "run_id": run_id,
         "samples_ms": samples,

@@ -270,6 +270,26 @@ def test_what_remains_when_the_phone_is_warm_decides_where_it_is_asked_for(phant
     assert not any("--sustained" in sentence for sentence in record.unproven)
 
 
+def test_of_two_phones_the_one_that_is_slower_decides(phantom: Home) -> None:
+    phantom.set("phone", "")
+    phantom.set("accuracies.json", {"small": 0.9, "medium": 0.9})
+    phantom.set("latencies-A.json", {"small": 1.0, "medium": 3.0, "teacher": 40.0})
+    phantom.set("latencies-B.json", {"small": 4.0, "medium": 2.0, "teacher": 40.0})
+    words = ("--students", "small,medium", "--formats", "onnx", "--precisions", "fp32", "--epochs", "1")
+    winners: list[str] = []
+    for serials in (["A"], ["A", "B"]):
+        done = phantom.ship(*words, *(f"--serial={serial}" for serial in serials))
+        assert done.returncode == 0, done.stderr
+        choice = phantom.record().choice
+        assert choice
+        assert choice.winner
+        winners.append(f"{choice.winner.name.split()[0]} {choice.winner.median_ms:.1f}")
+    assert winners == ["small 1.0", "medium 3.0"]
+    assert "2 phones, the slowest of them each time: Pixel A, Android 15 and Pixel B" in phantom.record().device
+    assert set(phantom.work().values()) == {1, 2}  # screened and measured on each phone, trained once
+    assert all(count == 1 for piece, count in phantom.work().items() if piece.startswith(("train", "export")))
+
+
 def test_two_loops_do_not_work_in_one_folder(phantom: Home) -> None:
     phantom.set("pause-at", "time small")
     first = phantom.start(*WORDS)

@@ -19,7 +19,7 @@ def test_the_golden_record_is_read_and_written_as_it_is() -> None:
 
 def test_a_record_of_version_1_is_read_as_one_without_a_phones_answers_and_an_app() -> None:
     record = Ship.read(GOLDEN.with_name("ship-1.json"))
-    assert (record.schema_version, record.app, record.on_device, record.question.install) == (3, None, (), False)
+    assert (record.schema_version, record.app, record.on_device, record.question.install) == (4, None, (), False)
     assert "What is unproven" in render(record)
 
 
@@ -29,6 +29,12 @@ def test_a_record_of_version_2_is_read_as_one_of_the_models_call_at_rest() -> No
     assert (record.choice.latency, record.choice.sustained, record.question.sustained) == ("model", False, None)
     assert record.app
     assert "What the phone answered" in render(record)
+
+
+def test_a_record_of_version_3_is_read_as_one_of_the_only_phone() -> None:
+    record = Ship.read(GOLDEN.with_name("ship-3.json"))
+    assert (record.question.serials, [each.phone for each in record.on_device]) == ((), [""])
+    assert record.question.sustained == "10m"
 
 
 @pytest.mark.parametrize("change", [{"schema_version": 99}, {"mood": "good"}, {"outcome": "perhaps"}])

@@ -15,7 +15,7 @@ from distill.methods.method import Family
 from distill.methods.scratch import ScratchConfig
 from distill.methods.weighted_sum import Part, WeightedSumConfig
 from distill.training.step import Objective, choose_trained, make_optimizer
-from tests.distill.methods.toy import SIZE_PX, dry, losses_of, method_config, network, samples, teacher_for
+from tests.distill.methods.toy import OF_PICTURES, SIZE_PX, dry, losses_of, method_config, network, samples, teacher_for
 
 LABELS = torch.arange(6) % 5
 
@@ -49,7 +49,7 @@ def wide(outputs: Outputs) -> Outputs:
     return Outputs(outputs.logits.detach().float(), taps)
 
 
-@pytest.mark.parametrize("kind", METHODS)
+@pytest.mark.parametrize("kind", OF_PICTURES)
 def test_what_comes_in_half_precision_is_compared_in_float32(kind: str) -> None:
     method, students, teacher, _ = setting(kind)
     heard = None if method.config.needs.teacher == "none" else teacher
@@ -61,7 +61,7 @@ def test_what_comes_in_half_precision_is_compared_in_float32(kind: str) -> None:
         assert loss.item() == pytest.approx(expected[name].item(), rel=1e-5), name
 
 
-@pytest.mark.parametrize("kind", METHODS)
+@pytest.mark.parametrize("kind", OF_PICTURES)
 def test_all_that_a_method_trains_is_in_the_optimizer_once(kind: str) -> None:
     method, _, _, students = setting(kind)
     objective = Objective(students, method)
@@ -108,7 +108,7 @@ CHANGES: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-@pytest.mark.parametrize("kind", METHODS)
+@pytest.mark.parametrize("kind", OF_PICTURES)
 def test_losses_and_gradients_are_finite_whatever_is_said(kind: str, change: str) -> None:
     method, students, teacher, _ = setting(kind)
     students = tuple(with_taps(one, CHANGES[change]) for one in students)
@@ -125,7 +125,7 @@ def test_losses_and_gradients_are_finite_whatever_is_said(kind: str, change: str
     assert all(torch.isfinite(gradient).all() for gradient in trained)
 
 
-@pytest.mark.parametrize("kind", METHODS)
+@pytest.mark.parametrize("kind", OF_PICTURES)
 def test_in_every_stage_all_that_learns_gets_a_gradient(kind: str) -> None:
     config = method_config(kind)
     torch.manual_seed(0)
@@ -148,7 +148,7 @@ def test_in_every_stage_all_that_learns_gets_a_gradient(kind: str) -> None:
         assert [name for name, parameter in objective.named_parameters() if parameter.grad is not None] == learning
 
 
-@pytest.mark.parametrize("kind", METHODS)
+@pytest.mark.parametrize("kind", OF_PICTURES)
 def test_a_method_goes_into_a_sum_or_says_why_not(kind: str) -> None:
     if kind in ("weighted_sum", "deep_mutual_learning"):
         return  # refused by their settings, see test_weighted_sum

@@ -20,7 +20,6 @@ from distill.config import (
     WeightAveraging,
 )
 from distill.data import Data
-from distill.methods import METHODS
 from distill.run_folder import State
 from distill.studies import short_demo
 from distill.teachers.teacher import TeacherAnswers
@@ -35,11 +34,11 @@ from distill.training.weight_averaging import AveragedWeights
 from distill.vision.datasets import EchoPhantom, Split
 from distill.vision.models import build
 from distill.vision.preprocess import Preprocess
-from tests.distill.methods.toy import SIZE_PX, dry, is_for_one_family, method_config, network, teacher_for
+from tests.distill.methods.toy import OF_PICTURES, SIZE_PX, dry, is_for_one_family, method_config, network, teacher_for
 
 
 @pytest.mark.parametrize("aims", ["labels", "targets"])
-@pytest.mark.parametrize("kind", METHODS)
+@pytest.mark.parametrize("kind", OF_PICTURES)
 def test_a_loss_and_its_gradient_need_no_value(kind: str, aims: str) -> None:
     """On the meta device there are no values: reading one, or choosing by a mask, is an error."""
     config = method_config(kind)
@@ -71,7 +70,7 @@ def test_the_meta_device_does_find_a_read_and_a_mask() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
-@pytest.mark.parametrize("kind", METHODS)
+@pytest.mark.parametrize("kind", OF_PICTURES)
 @pytest.mark.parametrize("optimizer", [AdamW(), SGD()])
 def test_steps_on_a_gpu_never_wait_for_it(kind: str, optimizer: AdamW | SGD) -> None:
     """Batches with augmentation, teacher in every step at its own size, losses, rate and clock: as `train_epoch`."""

@@ -11,7 +11,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from distill.config import SGD, AdamW, RunConfig, TrainingSettings
-from distill.methods import METHODS, Outputs
+from distill.methods import Outputs
 from distill.run_folder import State
 from distill.studies import short_demo
 from distill.training.batches import Batch, EndlessBatches
@@ -19,7 +19,7 @@ from distill.training.stages import spans, start
 from distill.training.step import Objective
 from distill.vision.models import ImageClassifier
 from distill.vision.models.tap_points import Point, TapPoints, points_of_stages
-from tests.distill.methods.toy import PREPROCESS, SIZE_PX, dry, is_for_one_family, method_config
+from tests.distill.methods.toy import OF_PICTURES, PREPROCESS, SIZE_PX, dry, is_for_one_family, method_config
 
 ONCE = ("distpro_search", "distpro", "learning_what_and_where")
 IMAGES, BATCH, EPOCHS = 128, 32, 50  # 200 steps
@@ -98,7 +98,7 @@ def run_of(kind: str, optimizer: AdamW | SGD) -> RunConfig:
 
 def cases() -> Iterator[tuple[str, int, AdamW | SGD]]:
     """Every method with few, some and many classes, and either optimizer; once if a step is many calls."""
-    for kind in METHODS:
+    for kind in OF_PICTURES:
         if kind in ONCE:
             yield kind, 10, SGD()
             continue

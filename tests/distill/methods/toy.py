@@ -42,6 +42,10 @@ def method_config(kind: str) -> AnyMethod:
     return METHODS[kind].model_validate_json(json.dumps(settings.get(kind, {})))
 
 
+OF_PICTURES = tuple(kind for kind in METHODS if "classification" in method_config(kind).needs.tasks)
+"""Methods for classifiers; the others are for masks or depth alone."""
+
+
 def is_for_one_family(kind: str) -> bool:
     """Whether a method wants a teacher as wide as the student."""
     return kind == "flow_of_solution_procedure"

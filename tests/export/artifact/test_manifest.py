@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from distill.errors import UsageError
-from export.artifact.manifest import MANIFEST_FILE, SINCE_VERSION_5, Manifest, read_artifact
+from export.artifact.manifest import MANIFEST_FILE, SINCE_VERSION_5, SINCE_VERSION_6, Manifest, read_artifact
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "manifest.json"
 
@@ -33,13 +33,15 @@ def test_the_golden_manifest_is_written_back_letter_by_letter(tmp_path: Path) ->
     [
         (changed(colour="red"), "colour: unknown key"),
         (changed(parity=None), "parity: "),
-        (changed(schema_version=6), "has schema version 6, but this version of the toolkit reads 5"),
-        (changed(schema_version=3), "has schema version 3, but this version of the toolkit reads 5"),
-        (changed(schema_version=4, parity=None), "has schema version 4, but this version of the toolkit reads 5"),
+        (changed(schema_version=7), "has schema version 7, but this version of the toolkit reads 6"),
+        (changed(schema_version=3), "has schema version 3, but this version of the toolkit reads 6"),
+        (changed(schema_version=4, parity=None), "has schema version 4, but this version of the toolkit reads 6"),
         (changed(schema_version=None), "has schema version None"),
         (changed(num_parameters="many"), "num_parameters: input should be a valid integer"),
         (changed(format="tflite"), "format: "),
         (changed(files=[]), "must name at least one file with the role model"),
+        (changed(task="segmentation"), "by preprocess and class_names"),
+        (changed(task="weather"), "task: "),
         (changed(class_names=["one", "two"]), "by preprocess and class_names"),
         (with_file(path="golden_input.npy"), "must not name a path twice"),
         (with_file(sha256="abc"), "files.0.sha256: "),
@@ -57,13 +59,17 @@ def test_a_manifest_that_breaks_the_schema_is_refused_by_name(text: str, message
     assert "artifact/manifest.json" in str(caught.value)
 
 
-def test_a_manifest_of_the_version_before_is_read_and_knows_nothing_of_what_is_new() -> None:
-    old = json.loads((GOLDEN.parent / "manifest-4.json").read_text())
+@pytest.mark.parametrize(("version", "since"), [(4, (*SINCE_VERSION_5, *SINCE_VERSION_6)), (5, SINCE_VERSION_6)])
+def test_a_manifest_of_an_older_version_is_read_and_knows_nothing_of_what_is_new(
+    version: int, since: tuple[str, ...]
+) -> None:
+    old = json.loads((GOLDEN.parent / f"manifest-{version}.json").read_text())
     manifest = Manifest.from_json(json.dumps(old), source="manifest.json")
     parity = manifest.model_dump(mode="json")["parity"]
-    assert parity == old["parity"] | dict.fromkeys(SINCE_VERSION_5)
-    assert set(parity) - set(old["parity"]) == set(SINCE_VERSION_5)
-    assert manifest.schema_version == 5
+    assert parity == old["parity"] | dict.fromkeys(since)
+    assert set(parity) - set(old["parity"]) == set(since)
+    assert manifest.schema_version == 6
+    assert manifest.task == "classification"
 
 
 @pytest.mark.parametrize("key", sorted(set(json.loads(GOLDEN.read_text())) - {"schema_version"}))

@@ -16,10 +16,18 @@ import org.pocketdistill.demo.json.JsonObject;
  * <p>As on the Python side, an unknown schema version, an unknown key or a missing one is an error.
  */
 public final class Manifest {
-    public static final int SCHEMA_VERSION = 5;
-    /** Since then only numbers have come that the app does not show. */
+    public static final int SCHEMA_VERSION = 6;
+    /** Since then numbers have come that the app does not show and, with version 6, the task. */
     public static final int OLDEST_VERSION = 4;
     public static final String FILE_NAME = "manifest.json";
+    private static final int TASK_VERSION = 6;
+    private static final String CLASSIFICATION = "classification";
+    private static final String[] KEYS = {
+            "schema_version", "inputs_sha256", "format", "precision", "scheme", "recipe", "files", "model",
+            "num_parameters", "macs", "checkpoint_sha256", "teacher_sha256", "method", "class_names", "preprocess",
+            "temperature", "dataset", "input", "output", "calibration", "delegation", "parity", "allowed_loss",
+            "notes", "versions", "minimum_runtime"
+    };
 
     /** One file of the artifact; {@code path} stays inside its folder. */
     public static final class Entry {
@@ -41,6 +49,8 @@ public final class Manifest {
         }
     }
 
+    /** What the model answers. */
+    public final String task;
     public final String format;
     public final String precision;
     public final String model;
@@ -59,11 +69,12 @@ public final class Manifest {
 
     private Manifest(JsonObject json) throws JsonException {
         json.requireVersion(OLDEST_VERSION, SCHEMA_VERSION, "the manifest");
-        json.requireKeys(
-                "schema_version", "inputs_sha256", "format", "precision", "scheme", "recipe", "files", "model",
-                "num_parameters", "macs", "checkpoint_sha256", "teacher_sha256", "method", "class_names", "preprocess",
-                "temperature", "dataset", "input", "output", "calibration", "delegation", "parity", "allowed_loss",
-                "notes", "versions", "minimum_runtime");
+        boolean knowsTask = json.longInteger("schema_version") >= TASK_VERSION;
+        json.requireKeys(knowsTask ? keysWith("task") : KEYS);
+        task = knowsTask ? json.string("task") : CLASSIFICATION;
+        if (!task.equals(CLASSIFICATION)) {
+            throw new JsonException("task: this app knows " + CLASSIFICATION + ", found " + task);
+        }
         format = json.string("format");
         precision = json.string("precision");
         model = json.string("model");
@@ -121,6 +132,12 @@ public final class Manifest {
         return new ModelSpec(
                 format, new File(folder, file("model").path), inputName,
                 new long[] {1, channels, sizePx, sizePx}, outputName, new long[] {1, classNames.size()});
+    }
+
+    private static String[] keysWith(String key) {
+        String[] keys = Arrays.copyOf(KEYS, KEYS.length + 1);
+        keys[KEYS.length] = key;
+        return keys;
     }
 
     private static List<Entry> entries(JsonObject json) throws JsonException {

@@ -39,10 +39,10 @@ public final class ManifestTest {
     @Test
     public void whatTheAppDoesNotKnowIsRefused() throws IOException {
         String[][] changes = {
-            {"\"schema_version\": 5", "\"schema_version\": 6"},
-            {"\"schema_version\": 5", "\"schema_version\": 3"},
-            {"\"schema_version\": 5", "\"schema_version\": \"5\""},
-            {"\"schema_version\": 5,", ""},
+            {"\"schema_version\": 6", "\"schema_version\": 7"},
+            {"\"schema_version\": 6", "\"schema_version\": 3"},
+            {"\"schema_version\": 6", "\"schema_version\": \"6\""},
+            {"\"schema_version\": 6,", ""},
             {"\"scheme\":", "\"sceme\":"},
             {"\"method\": \"scratch\",", ""},
             {"\"num_parameters\": 1528106", "\"num_parameters\": \"many\""},
@@ -70,16 +70,31 @@ public final class ManifestTest {
 
     @Test
     public void theVersionBeforeIsReadAsWell() throws IOException, JsonException {
-        assertEquals("onnx", Manifest.parse(golden().replace("\"schema_version\": 5", "\"schema_version\": 4"), "m").format);
+        String old = golden().replace("\"task\": \"classification\",", "");
+        for (int version = 4; version <= 5; version++) {
+            String text = old.replace("\"schema_version\": 6", "\"schema_version\": " + version);
+            assertEquals("onnx", Manifest.parse(text, "m").format);
+            assertEquals("classification", Manifest.parse(text, "m").task);
+        }
+    }
+
+    @Test
+    public void aTaskThatTheAppDoesNotKnowIsNamed() throws IOException {
+        try {
+            Manifest.parse(golden().replace("\"classification\"", "\"weather\""), "m");
+            fail();
+        } catch (JsonException error) {
+            assertTrue(error.getMessage(), error.getMessage().contains("found weather"));
+        }
     }
 
     @Test
     public void anotherVersionIsNamed() throws IOException {
         try {
-            Manifest.parse(golden().replace("\"schema_version\": 5", "\"schema_version\": 9"), "m");
+            Manifest.parse(golden().replace("\"schema_version\": 6", "\"schema_version\": 9"), "m");
             fail();
         } catch (JsonException error) {
-            assertTrue(error.getMessage(), error.getMessage().contains("schema version 9, this app reads 5"));
+            assertTrue(error.getMessage(), error.getMessage().contains("schema version 9, this app reads 6"));
         }
     }
 }
