@@ -302,6 +302,7 @@ def classify(theme: Theme) -> Contents:
         "thermal": "cool",
         "message": False,
         "latency": theme.text("@string/latency", "4.2", "4.9", 4),
+        "path": theme.text("@string/path", "16.8", "7.1", "4.9", "0.5", "4.2", "0.1"),
         "picker": "mobilenet_v3_small · executorch int8",
     }
     for rank, (name, share) in enumerate((("a4c", 0.912), ("a5c", 0.061), ("a2c", 0.014)), start=1):

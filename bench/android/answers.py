@@ -102,7 +102,8 @@ def _paths(cells: Sequence[Cell], options: AccuracyOptions, path: PathOptions, f
     found: dict[Path, PathPack] = {}
     packs: dict[str, Pack] = {}
     for cell in cells:
-        if cell.batch != 1 or cell.folder in found:
+        # A path ends with the likeliest classes.
+        if cell.batch != 1 or cell.folder in found or cell.manifest.task != "classification":
             continue
         pictures = path_pictures(cell, options.data, path.picture)
         if pictures.sha256 not in packs:

@@ -178,7 +178,8 @@ class CpuBench:
     def _take_path_pictures(self, runs: Sequence[CellRun], folder: Path) -> None:
         """Lay the pictures of every cell's path into `folder`."""
         for run in runs if self.path.wanted else ():
-            if run.cell.batch != 1:
+            # A path ends with the likeliest classes.
+            if run.cell.batch != 1 or run.cell.manifest.task != "classification":
                 continue
             found = path_pictures(run.cell, self.data, self.path.picture)
             paths = [folder / f"{found.sha256[:16]}-{number}" for number in range(len(found.files))]

@@ -9,7 +9,7 @@ import android.widget.TextView;
 
 import org.pocketdistill.demo.R;
 
-/** The part of the Classify screen that shows answers: three classes with bars, and the latency. */
+/** The part of the Classify screen that shows answers: three classes with bars, and what they took. */
 final class AnswerPanel {
     private static final int[] ROWS = {R.id.top1, R.id.top2, R.id.top3};
     private static final int BAR_FULL = 1000;
@@ -17,11 +17,13 @@ final class AnswerPanel {
     private final Activity activity;
     private final TextView message;
     private final TextView latency;
+    private final TextView path;
 
     AnswerPanel(Activity activity) {
         this.activity = activity;
         message = (TextView) activity.findViewById(R.id.message);
         latency = (TextView) activity.findViewById(R.id.latency);
+        path = (TextView) activity.findViewById(R.id.path);
         clear();
     }
 
@@ -45,6 +47,12 @@ final class AnswerPanel {
         String p90 = milliseconds(answer.p90Ms);
         latency.setText(activity.getString(R.string.latency, median, p90, answer.threads));
         latency.setContentDescription(activity.getString(R.string.latency_label, median, p90, answer.threads));
+        String[] stages = new String[answer.stagesMs.length];
+        for (int i = 0; i < stages.length; i++) {
+            stages[i] = milliseconds(answer.stagesMs[i]);
+        }
+        path.setText(activity.getString(
+                R.string.path, milliseconds(answer.pathMs), stages[0], stages[1], stages[2], stages[3], stages[4]));
     }
 
     private void showClass(View row, String name, float share) {
@@ -60,6 +68,7 @@ final class AnswerPanel {
             activity.findViewById(row).setVisibility(View.GONE);
         }
         latency.setText("");
+        path.setText("");
     }
 
     private String milliseconds(double value) {

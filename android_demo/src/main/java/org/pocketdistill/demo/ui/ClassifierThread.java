@@ -99,7 +99,9 @@ final class ClassifierThread {
             @Override
             public void run() {
                 try {
+                    long began = System.nanoTime();
                     Picture pixels = PictureLoader.load(context.getContentResolver(), picture);
+                    long decodeNanos = System.nanoTime() - began;
                     final Bitmap bitmap = PictureLoader.bitmap(pixels);
                     mainHandler.post(new Runnable() {
                         @Override
@@ -107,7 +109,7 @@ final class ClassifierThread {
                             listener.onPicture(bitmap);
                         }
                     });
-                    classify(pixels);
+                    classify(pixels, decodeNanos);
                 } catch (IOException error) {
                     fail(context.getString(R.string.picture_unreadable, error.getMessage()));
                 }
@@ -123,7 +125,7 @@ final class ClassifierThread {
             public void run() {
                 try {
                     if (takesFrames) {
-                        classify(frame);
+                        classify(frame, 0);
                     }
                 } finally {
                     done.countDown();
@@ -173,12 +175,12 @@ final class ClassifierThread {
         });
     }
 
-    private void classify(Picture picture) {
+    private void classify(Picture picture, long decodeNanos) {
         if (classifier == null) {
             return;
         }
         try {
-            final LiveClassifier.Answer answer = classifier.classify(picture);
+            final LiveClassifier.Answer answer = classifier.classify(picture, decodeNanos);
             mainHandler.post(new Runnable() {
                 @Override
                 public void run() {
