@@ -116,7 +116,7 @@ def examine(question: Question, steps: Steps, out: Path) -> Ground:
     """
     findings: list[Finding] = []
     data = _data(question, steps, findings)
-    teacher = _teacher(question)
+    teacher = _teacher(question, out)
     card = read_card(teacher) if teacher else None
     if card is not None and card.training is not None and not isinstance(card.training.best, Metrics):
         raise UsageError(f"TEACHER {question.teacher} answers pixel by pixel; this loop ships image classifiers.")
@@ -212,11 +212,11 @@ def _tree(folder: Path) -> Iterator[str]:
             yield f"{path.relative_to(folder)} {status.st_size} {status.st_mtime_ns}"
 
 
-def _teacher(question: Question) -> Path | None:
-    """Folder of the teacher's checkpoint; the demo's where none is named and it is there."""
+def _teacher(question: Question, out: Path) -> Path | None:
+    """Folder of the teacher's checkpoint; the demo's where none is named, none was trained here and it is there."""
     if question.teacher is not None:
         return find(Path(question.teacher)).resolve()
-    if question.data is None and (DEMO_TEACHER / "best").is_dir():
+    if question.data is None and not (out / "runs" / "teacher").is_dir() and (DEMO_TEACHER / "best").is_dir():
         return find(DEMO_TEACHER).resolve()
     return None
 
