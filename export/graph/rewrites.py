@@ -120,11 +120,74 @@ def hard_sigmoid_in_parts(graph: Graph) -> int:
     return changed
 
 
+_PICTURES = (
+    aten.conv2d.default,
+    aten.conv2d.padding,
+    aten.max_pool2d.default,
+    aten.avg_pool2d.default,
+    aten.upsample_bilinear2d.vec,
+)
+"""Operations for which XNNPACK keeps the channels last."""
+
+_ORDER_ANEW = (
+    aten.matmul.default,
+    aten.bmm.default,
+    aten.linear.default,
+    aten.view.default,
+    aten.reshape.default,
+    aten.flatten.using_ints,
+    aten.permute.default,
+    aten.transpose.int,
+)
+"""Operations behind which the order in memory is that of the dimensions again."""
+
+
+def softmax_of_rows(graph: Graph) -> int:
+    """Softmax over the last of four dimensions, near a convolution -> over the last of three.
+
+    ExecuTorch 1.5.1 takes a softmax between two convolutions into XNNPACK with its channels last, where the last
+    dimension is another one: attention whose heads are mixed by convolutions (EfficientFormerV2) had wrong numbers.
+    """
+    changed = 0
+    for node in _calls(graph, aten.softmax.int):
+        source, value = node.args[0], node.meta["val"]
+        if not isinstance(source, Node) or value.dim() != 4 or node.args[1] not in (-1, 3) or _is_output(node):
+            continue
+        if not (_meets(node, up=True) or _meets(node, up=False)):
+            continue
+        batch, heads, rows, columns = value.shape
+        with graph.inserting_before(node):
+            flat = graph.call_function(aten.view.default, (source, [batch * heads, rows, columns]))
+            shares = graph.call_function(aten.softmax.int, (flat, -1, *node.args[2:]), dict(node.kwargs))
+        flat.meta = dict(node.meta, val=source.meta["val"].flatten(0, 1))
+        shares.meta = dict(node.meta, val=value.flatten(0, 1))
+        _replace(graph, node, aten.view.default, (shares, [batch, heads, rows, columns]))
+        changed += 1
+    return changed
+
+
+def _meets(node: Node, *, up: bool) -> bool:
+    """Whether a convolution or pool of pictures lies before or behind, with nothing between that orders memory anew."""
+    waiting = [node]
+    seen = {node}
+    while waiting:
+        here = waiting.pop()
+        for near in here.all_input_nodes if up else here.users:
+            if near in seen or near.op != "call_function" or near.target in _ORDER_ANEW:
+                continue
+            if near.target in _PICTURES:
+                return True
+            seen.add(near)
+            waiting.append(near)
+    return False
+
+
 REWRITES = (
     Rewrite("split as slices", split_as_slices),
     Rewrite("mean that keeps its dimensions", mean_keeping_dimensions),
     Rewrite("selection of everything left out", drop_whole_selections),
     Rewrite("hard sigmoid in parts", hard_sigmoid_in_parts),
+    Rewrite("softmax over rows", softmax_of_rows),
 )
 
 

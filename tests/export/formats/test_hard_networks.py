@@ -99,6 +99,19 @@ class Tokens(Base):
         return self.head(h[:, 1:].mean(1))
 
 
+class MixedHeads(Base):
+    """Attention whose heads are mixed by convolutions, as EfficientFormerV2's are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before, self.behind = nn.Conv2d(2, 2, 1), nn.Conv2d(2, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.features(x).flatten(2).view(len(x), 2, 4, 64)
+        shares = self.behind(self.before(h.mT @ h).softmax(-1))
+        return self.head((h @ shares).flatten(1, 2).mean(2))
+
+
 class Branches(Base):
     def forward(self, x: Tensor) -> Tensor:
         h = self.features(x).mean((2, 3))
@@ -138,7 +151,14 @@ def make(checkpoint: Checkpoint, evidence: Evidence, tmp_path: Path) -> Make:
 
 @pytest.mark.parametrize(
     ("network", "format"),
-    [(Thirds, "litert"), (Doubled, "litert"), (Fused, "coreml"), (Fused, "litert"), (Resized, "coreml")],
+    [
+        (Thirds, "litert"),
+        (Doubled, "litert"),
+        (Fused, "coreml"),
+        (Fused, "litert"),
+        (Resized, "coreml"),
+        (MixedHeads, "executorch"),
+    ],
     ids=lambda value: value if isinstance(value, str) else value.__name__,
 )
 def test_its_logits_are_eagers(make: Make, network: type[Base], format: str) -> None:

@@ -99,6 +99,37 @@ def test_other_networks_compute_the_same_bits(network: nn.Module) -> None:
     torch.testing.assert_close(found(pictures), network(pictures), rtol=0, atol=0)
 
 
+class MixesHeads(nn.Module):
+    """Attention whose heads are mixed by convolutions, over the last dimension or another one."""
+
+    def __init__(self, dimension: int, *, mixed: bool = True) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1)
+        self.dimension, self.mixed = dimension, mixed
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores = x @ x.mT
+        shares = (self.first(scores) * 2 if self.mixed else scores).softmax(self.dimension)
+        return (self.second(shares) if self.mixed else shares) @ x
+
+
+@pytest.mark.parametrize(
+    ("network", "done"),
+    [
+        (MixesHeads(-1), ("1 × softmax over rows",)),
+        (MixesHeads(3), ("1 × softmax over rows",)),
+        (MixesHeads(2), ()),
+        (MixesHeads(-1, mixed=False), ()),
+    ],
+)
+def test_a_softmax_between_convolutions_is_over_three_dimensions(network: nn.Module, done: tuple[str, ...]) -> None:
+    pictures = torch.randn((2, 4, 7, 7), generator=torch.Generator().manual_seed(2))
+    found, told, _ = rewritten(network, pictures)
+    assert told == done
+    with torch.no_grad():
+        assert torch.equal(found(pictures), network(pictures))
+
+
 def test_what_is_returned_is_left_as_it_is() -> None:
     _, done, _ = rewritten(ReturnsWhatWouldBeRewritten(), torch.randn(2, 4, 7, 7))
     assert done == ()
