@@ -107,6 +107,28 @@ def test_a_run_that_stops_early_is_the_same_in_two_processes(
 
 
 @pytest.mark.slow
+def test_mixed_and_random_views_averages_and_clipped_gradients_are_the_same_in_two_processes(tmp_path: Path) -> None:
+    assignments = [
+        *TINY,
+        "teacher=null",
+        "method.kind=scratch",
+        "training.epochs=2",
+        "training.label_smoothing=0.1",
+        "training.weight_averaging.decay=0.9",
+        "training.clip_norm=0.5",
+        "training.augment.resized_crop.min_area=0.3",
+        "training.augment.policy.kind=rand_augment",
+        "training.augment.erasing.pictures=0.5",
+        "training.augment.mixup=0.2",
+        "training.augment.cutmix=1.0",
+    ]
+    train(with_overrides(short_demo(), assignments), tmp_path / "one")
+    ended = distill_in_two_processes(assignments, tmp_path / "two")
+    assert ended.returncode == 0, ended.stderr
+    assert_same_run(tmp_path / "two", tmp_path / "one")
+
+
+@pytest.mark.slow
 def test_a_learned_temperature_is_the_same_in_two_processes_and_after_a_resume(
     tmp_path: Path, settings: Callable[[str], list[str]]
 ) -> None:
