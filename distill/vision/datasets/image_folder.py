@@ -117,6 +117,12 @@ class ImageFolder(DatasetSettings):
         class_names = _common_classes(folders)
         table = None if self.patients_csv is None else PatientTable(Path(self.patients_csv))
         parts: dict[SplitName, Part] = {split: _list_part(folder, class_names) for split, folder in folders.items()}
+        used = None if table is None else table.path.resolve()
+        for part in parts.values():
+            part.not_used = tuple(file for file in part.not_used if file.resolve() != used)
+        loose = [] if root in folders.values() else folder_tree.loose_files(root)
+        if loose := [file.name for file in loose if file.resolve() != used]:
+            remarks = (*remarks, f"{_few(loose)}: not used, beside the folders of the splits")
         if table is not None:
             numbers = {name: number for number, name in enumerate(sorted(set(table.patients.values())))}
             for part in parts.values():

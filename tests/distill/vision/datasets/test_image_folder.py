@@ -219,6 +219,21 @@ def test_twelve_bits_in_a_file_of_sixteen_are_nearly_black_and_that_is_said(pict
     )
 
 
+def test_a_table_in_the_folder_is_used_and_other_loose_files_are_named(picture_folder: Folder) -> None:
+    root = picture_folder()
+    table = root / "patients.csv"
+    Path(patients(root, lambda file: file.parts[-3] + file.stem)).replace(table)
+    (root / "scan.png").write_bytes(b"nobody looks at it")
+    by_folder = ImageFolder(path=str(root), patients_csv=str(table)).load("train", RGB)
+    assert by_folder.remarks == ("scan.png: not used, beside the folders of the splits",)
+    for name in ("train", "validation"):
+        (root / name).rename(root / f"class-{name}")
+    (root / "scan.png").unlink()
+    table.write_text(table.read_text().replace("train/", "class-train/").replace("validation/", "class-validation/"))
+    divided = ImageFolder(path=str(root), patients_csv=str(table), split_by="patient").load("train", RGB)
+    assert divided.remarks == ()
+
+
 def test_one_class_is_nothing_to_tell_apart(picture_folder: Folder) -> None:
     with pytest.raises(UsageError, match="holds one class only \\(dark\\)"):
         ImageFolder(path=str(picture_folder(classes=("dark",)))).load("train", RGB)
