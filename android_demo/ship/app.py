@@ -108,7 +108,7 @@ def _installed(app: App, question: Question, ground: Ground, winner: Candidate, 
 def _install_on(phone: Phone, app: App, ground: Ground, winner: Candidate, steps: Steps) -> str:
     assert ground.adb is not None, "a phone was found by it"
     install = [ground.adb, "install", "-r", app.apk.path]
-    deciding: JsonValue = {"apk": app.apk.sha256, "phone": phone.words}
+    deciding: JsonValue = {"apk": app.apk.sha256, "phone": phone.serial}
     steps.do(f"install the app on {phone.words}", "", install, deciding=deciding, serial=phone.serial)
     journal = steps.folder / TRIAL_JOURNAL
     steps.do(

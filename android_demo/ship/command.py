@@ -158,7 +158,7 @@ def loop(question: Question, ground: Ground, steps: Steps) -> Ship:
             exported += export_student(finalist.student, Path(finalist.run), *forms, steps, with_eager=on_phone)
         journal = measure(question, ground, exported, steps)
         if question.sustained is not None:
-            measure_warm(question, ground, exported, steps)
+            journal = measure_warm(question, ground, exported, steps)
         choice = choose(question, ground, exported, journal, steps)
         answered = on_device(journal, choice)
     packed, app = None, None

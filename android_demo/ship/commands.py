@@ -120,6 +120,7 @@ def _interrupted_with(starter: int) -> Any:
     """What a child does before it becomes a command: ask to be interrupted when the process that started it dies."""
 
     def ask() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background job ignores it, and so would its children
         if sys.platform == "linux":
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT)
             if os.getppid() != starter:

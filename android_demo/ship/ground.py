@@ -77,6 +77,11 @@ class Ground:
         return " and ".join(phone.words for phone in self.phones) or "this machine"
 
     @property
+    def serials(self) -> list[str]:
+        """Of the phones, sorted."""
+        return sorted(phone.serial for phone in self.phones)
+
+    @property
     def emulated(self) -> bool:
         """Whether times of a phone that is none take part."""
         return any(phone.is_emulated for phone in self.phones)
@@ -87,12 +92,12 @@ class Phone:
     """A phone.
 
     Attributes:
-        serial: to reach it by; None for the only one there is.
+        serial: to reach it by.
         words: what it is.
         is_emulated: its times mean nothing.
     """
 
-    serial: str | None
+    serial: str
     words: str
     is_emulated: bool
 
@@ -164,7 +169,7 @@ def examine(question: Question, steps: Steps, out: Path) -> Ground:
     )
 
 
-def require_phone(serial: str | None) -> None:
+def require_phone(serial: str) -> None:
     """Raise WorkFailed if the phone no longer answers: what failed meanwhile failed for that reason."""
     try:
         run(python_module("bench", ["doctor", "--device", "android", "--json"]), quiet=True, serial=serial)
@@ -339,4 +344,4 @@ def _phone(serial: str | None, findings: list[Finding]) -> tuple[Phone, str | No
         if each["grade"] == "bad" and each["topic"] != "phone":
             findings.append(Finding(f"phone: {each['topic']}", f"{each['found']} {each['advice']}".strip(), "fair"))
     adb = by_topic["adb"]["found"].partition(", protocol ")[0] if "adb" in by_topic else None
-    return Phone(serial, phone["found"], phone["grade"] == "bad"), adb
+    return Phone(told["serial"], phone["found"], phone["grade"] == "bad"), adb

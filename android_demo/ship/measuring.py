@@ -14,10 +14,9 @@ from android_demo.ship.question import Question
 from android_demo.ship.record import Candidate, Choice, Exported, FileIdentity, Kill, OnDevice
 from android_demo.ship.steps import Steps, key_of
 from bench.record import read_journal
-from distill.contract import sha256_of_file, write_whole
+from distill.contract import sha256_of_file, sha256_of_json, write_whole
 from distill.errors import WorkFailed
 
-JOURNAL_FILE = "measurements.jsonl"
 BEGUN_FILE = "measuring.json"
 """Which session was begun last, so that it is gone on with rather than begun anew."""
 
@@ -30,11 +29,26 @@ def measure(question: Question, ground: Ground, exported: Sequence[Exported], st
     """
     for phone in ground.phones or (None,):
         _measure_on(phone, question, exported, steps)
-    return steps.folder / JOURNAL_FILE
+    return _of_all(ground, steps)
+
+
+def _journal_of(phone: Phone | None, steps: Steps) -> Path:
+    """This machine's, or of one phone: `bench choose` takes every phone of a journal into account."""
+    return steps.folder / (f"measurements-{sha256_of_json(phone.serial)[:8]}.jsonl" if phone else "measurements.jsonl")
+
+
+def _of_all(ground: Ground, steps: Steps) -> Path:
+    """One journal with the rows of all phones that it ships for, as they are now."""
+    if len(ground.phones) < 2:
+        return _journal_of(ground.phones[0] if ground.phones else None, steps)
+    together = steps.folder / f"measurements-{sha256_of_json([*ground.serials])[:8]}.jsonl"
+    rows = [_journal_of(phone, steps).read_bytes() for phone in ground.phones]
+    write_whole(together, b"".join(own if own.endswith(b"\n") else own + b"\n" for own in rows))
+    return together
 
 
 def _measure_on(phone: Phone | None, question: Question, exported: Sequence[Exported], steps: Steps) -> None:
-    journal = steps.folder / JOURNAL_FILE
+    journal = _journal_of(phone, steps)
     made = [each for each in exported if each.manifest is not None and _runs_on(each, question.device)]
     manifests = {each.manifest.sha256 for each in made if each.manifest}
     words: list[object] = [*(each.folder for each in made), "--device", question.device, "--out", journal]
@@ -43,7 +57,7 @@ def _measure_on(phone: Phone | None, question: Question, exported: Sequence[Expo
         words += ["--accuracy", question.pictures]
     if question.latency is not None:
         words.append("--path" if question.latency == "pipeline" else "--no-path")
-    deciding: JsonValue = {"manifests": [*sorted(manifests)], "phone": phone and phone.words}
+    deciding: JsonValue = {"manifests": [*sorted(manifests)], "phone": phone and phone.serial}
     key = key_of("bench", words, deciding)
     name = f"measure {len(made)} artifacts on {phone.words if phone else 'this machine'}"
     more: list[str] = []
@@ -65,21 +79,22 @@ def _measure_on(phone: Phone | None, question: Question, exported: Sequence[Expo
         steps.accept(name, "bench", words, deciding=deciding)
 
 
-def measure_warm(question: Question, ground: Ground, exported: Sequence[Exported], steps: Steps) -> None:
-    """One long run of every student's artifact, a step each: the phone cools down in between."""
+def measure_warm(question: Question, ground: Ground, exported: Sequence[Exported], steps: Steps) -> Path:
+    """The journal with one long run of every student's artifact, too, a step each: phones cool down in between."""
     assert question.sustained is not None, "whoever asks makes sure of it"
     for each, phone in product(exported, ground.phones):
         if each.manifest is None or not _runs_on(each, question.device) or each.student == TEACHER:
             continue
         words: list[object] = [each.folder, "--device", question.device, "--sustained", question.sustained]
-        words += ["--threads", question.threads, "--out", steps.folder / JOURNAL_FILE]
+        words += ["--threads", question.threads, "--out", _journal_of(phone, steps)]
         name = f"measure {each.student} {each.format} {each.precision} until it is warm"
-        deciding: JsonValue = {"manifest": each.manifest.sha256, "phone": phone.words}
+        deciding: JsonValue = {"manifest": each.manifest.sha256, "phone": phone.serial}
         try:
             steps.do(name, "bench", words, deciding=deciding, serial=phone.serial)
         except WorkFailed:
             require_phone(phone.serial)
             steps.accept(name, "bench", words, deciding=deciding)
+    return _of_all(ground, steps)
 
 
 def choose(question: Question, ground: Ground, exported: Sequence[Exported], journal: Path, steps: Steps) -> Choice:

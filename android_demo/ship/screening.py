@@ -57,7 +57,7 @@ def _time_on_all(student: str, question: Question, ground: Ground, steps: Steps)
     worst: dict[tuple[str, str], dict[str, Any]] = {}
     folder = steps.folder / "screening" / file_name(student)
     for phone in ground.phones or (None,):
-        place = folder / file_name(phone.serial) if phone and phone.serial else folder
+        place = folder / file_name(phone.serial) if phone else folder
         for each in _time(student, phone, question, ground, steps, place):
             key = (each["format"], each["precision"])
             known = worst.get(key)
@@ -84,15 +84,15 @@ def _time(
 
     def learn(ended: Ended) -> Any:
         timed = ended.document()["timed"]
-        if question.device == "android" and any(each["median_ms"] is None for each in timed):
-            require_phone(phone and phone.serial)
+        if phone is not None and any(each["median_ms"] is None for each in timed):
+            require_phone(phone.serial)
         return timed
 
     step = steps.do(
         f"time {student}, untrained" + (f", on {phone.words}" if len(ground.phones) > 1 and phone else ""),
         "bench",
         [*words, "--out", folder, "--json"],
-        deciding=phone and phone.words,
+        deciding=phone and phone.serial,
         learn=learn,
         products=lambda _: [folder / JOURNAL_FILE],
         fine=(0, 1),

@@ -19,6 +19,11 @@ ROOT = Path(__file__).resolve().parents[3]
 PATIENCE_S = 60
 
 
+def ignore_ctrl_c() -> None:
+    """As a shell has it for what runs in its background."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 class Home:
     """Where the loop is run."""
 
@@ -39,7 +44,7 @@ class Home:
         """A file that the stand-ins look at."""
         (self.folder / name).write_text(value if isinstance(value, str) else json.dumps(value))
 
-    def start(self, *words: str) -> "subprocess.Popen[str]":
+    def start(self, *words: str, in_background: bool = False) -> "subprocess.Popen[str]":
         environment = {
             **os.environ,
             "PYTHONPATH": str(ROOT),
@@ -49,7 +54,13 @@ class Home:
         }
         command = [sys.executable, "-P", "-m", "android_demo", "ship", "--out", str(self.out), *words]
         return subprocess.Popen(
-            command, cwd=self.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command,
+            cwd=self.folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=ignore_ctrl_c if in_background else None,
         )
 
     def ship(self, *words: str) -> subprocess.CompletedProcess[str]:
@@ -58,17 +69,21 @@ class Home:
         return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
     def kill_at(self, work: str, *words: str, with_signal: int = signal.SIGKILL) -> int:
-        """Kill the loop in the middle of a piece of work; how it ended."""
+        """Kill the loop in the middle of a piece of work; how it ended. The command that did the work ends, too."""
         self.set("pause-at", work)
-        process = self.start(*words)
+        process = self.start(*words, in_background=with_signal == signal.SIGKILL)
         paused = self.folder / "paused"
         deadline = time.monotonic() + PATIENCE_S
         while not paused.is_file():
             assert process.poll() is None, process.communicate()[1]
             assert time.monotonic() < deadline
             time.sleep(0.01)
+        working = int(paused.read_text() or "0")
         os.kill(process.pid, with_signal)
         process.communicate()
+        while working and Path(f"/proc/{working}").is_dir():
+            assert time.monotonic() < deadline, "what a killed session had begun goes on"
+            time.sleep(0.01)
         paused.unlink()
         (self.folder / "pause-at").unlink()
         return process.returncode
