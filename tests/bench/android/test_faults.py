@@ -20,6 +20,7 @@ from bench.android import PhoneBench
 from bench.android.adb import Adb, Phone
 from bench.android.quiet import QUIET, PhoneJournal, Setting, journal_path, quieted, restore
 from bench.android.state import Gate
+from bench.protocol import PROTOCOL_VERSION
 from bench.record import Measurement, read_journal
 from distill.errors import UsageError
 from tests.bench.android.conftest import NO_WAITING, QUICK, measure
@@ -104,8 +105,8 @@ FAULTS = {
         "the samples are not whole: 29 of 30 are there",
     ),
     "other-schema": (
-        f'{AGENT_ASIDE}; sed -i \'s/"schema_version": 1/"schema_version": 2/\' $aside; mv $aside $2',
-        "has schema version 2, but this version of the toolkit reads 1",
+        f'{AGENT_ASIDE}; sed -i \'s/"schema_version": {PROTOCOL_VERSION}/"schema_version": 1/\' $aside; mv $aside $2',
+        f"has schema version 1, but this version of the toolkit reads {PROTOCOL_VERSION}",
     ),
     "wrong-output": (
         f'{AGENT_ASIDE}; sed -i \'s/"golden_output": \\[[^,]*,/"golden_output": [99.5,/\' $aside; mv $aside $2',
