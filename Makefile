@@ -19,10 +19,10 @@ export PATH := $(PATH):$(shell $(PYTHON) -m site --user-base)/bin
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup uv demo distill export bench report ship app app-check app-test test check format perf gpu-check lock clean
+.PHONY: help setup uv demo demo-segmentation demo-depth distill export bench report ship app app-check app-test test check format perf gpu-check lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY) ## create .venv from requirements.lock
 
@@ -35,6 +35,13 @@ $(READY): requirements.lock | uv
 	uv pip sync --quiet --require-hashes --python $(RUN) requirements.lock && touch $(READY)
 
 demo: distill export bench report ## teacher, student, all formats, benchmark and report page on the embedded data
+
+demo-segmentation demo-depth: $(READY) ## the same walk for masks (echo chambers) and for depth (rooms), on embedded data
+	$(RUN) -m distill run $@ --resume --set seed=$(SEED) --out $(OUT)/runs/$@
+	$(RUN) -m export $(OUT)/runs/$@ --out $(OUT)/artifacts/$@
+	$(RUN) -m export $(OUT)/runs/$@/teacher --format eager,onnx --precision fp32 --out $(OUT)/artifacts/$@-teacher
+	$(RUN) -m bench $(OUT)/artifacts/$@ $(OUT)/artifacts/$@-teacher --device cpu --out $(OUT)/$@.measurements.jsonl
+	$(RUN) -m bench report --measurements $(OUT)/$@.measurements.jsonl --out $(OUT)/$@.html
 
 distill: $(READY) ## train the demo's teacher and student
 	$(RUN) -m distill run demo --resume --set seed=$(SEED) --out $(OUT)/runs/demo

@@ -44,6 +44,11 @@ class Metrics(Strict):
         """By the task's measure."""
         return self.accuracy
 
+    @property
+    def share(self) -> float:
+        """A share in [0, 1], the more the better: accuracy, mIoU, or the pixels within a factor of 1.25 in depth."""
+        return self.accuracy
+
     def figures(self) -> dict[str, str]:
         """For people, title -> value; the task's measure first."""
         return {
@@ -79,6 +84,11 @@ class SegmentationMetrics(Strict):
         """By the task's measure."""
         return self.miou
 
+    @property
+    def share(self) -> float:
+        """A share in [0, 1], the more the better: accuracy, mIoU, or the pixels within a factor of 1.25 in depth."""
+        return self.miou
+
     def figures(self) -> dict[str, str]:
         """For people, title -> value; the task's measure first."""
         return {
@@ -110,6 +120,11 @@ class DepthMetrics(Strict):
     def quality(self) -> float:
         """By the task's measure."""
         return self.rmse_m
+
+    @property
+    def share(self) -> float:
+        """A share in [0, 1], the more the better: accuracy, mIoU, or the pixels within a factor of 1.25 in depth."""
+        return self.delta1
 
     def figures(self) -> dict[str, str]:
         """For people, title -> value; the task's measure first."""

@@ -22,6 +22,7 @@ from distill.methods.attention_transfer import AttentionTransferConfig
 from distill.methods.contrastive_representation import ContrastiveRepresentationConfig
 from distill.methods.fitnet import FitNetConfig
 from distill.methods.hinton_kd import HintonKDConfig
+from distill.methods.intra_class_feature_variation import IntraClassFeatureVariationConfig
 from distill.methods.review_kd import ReviewKDConfig
 from distill.methods.scratch import ScratchConfig
 from distill.methods.spherical_kd import SphericalKDConfig
@@ -32,6 +33,9 @@ from distill.system import did_you_mean
 from distill.taps import TapPairs
 from distill.vision.datasets import Dicom, EchoPhantom, ImageFolder
 from distill.vision.datasets.cifar import Cifar100
+from distill.vision.datasets.echo_phantom import EchoPhantomMasks
+from distill.vision.datasets.image_mask_folder import ImageMaskFolder
+from distill.vision.datasets.indoor_phantom import IndoorPhantom
 
 ECHO_MEAN, ECHO_STD = (0.216,), (0.231,)
 """Of the phantom's training pixels."""
@@ -57,6 +61,90 @@ def demo() -> RunConfig:
             augment=Augment(crop_padding_px=3, kept_views=3),
             weight_averaging=WeightAveraging(decay=0.99),
         ),
+    )
+
+
+def demo_segmentation() -> RunConfig:
+    """LR-ASPP on MobileNetV3-Small learns the heart's chambers from DeepLabV3, on the embedded echo phantom."""
+    return _of_pixels("demo-segmentation", EchoPhantomMasks(train_patients=60, validation_patients=24), kd_alpha=0.5)
+
+
+def demo_depth() -> RunConfig:
+    """LR-ASPP on MobileNetV3-Small learns depth in metres from DeepLabV3, in the embedded rooms."""
+    config = _of_pixels("demo-depth", IndoorPhantom(), kd_alpha=0.3)
+    image = ImageSettings(size_px=64)
+
+    def mirrored(training: TrainingSettings) -> TrainingSettings:
+        return training.model_copy(update={"augment": Augment(horizontal_flip=True)})
+
+    teacher = config.teacher
+    assert isinstance(teacher, TrainTeacher)
+    teacher = teacher.model_copy(update={"training": mirrored(teacher.training)})
+    return config.model_copy(update={"image": image, "teacher": teacher, "training": mirrored(config.training)})
+
+
+def _of_pixels(name: str, dataset: EchoPhantomMasks | IndoorPhantom, *, kd_alpha: float) -> RunConfig:
+    """A mobile student of a mobile teacher at 64 px, small enough for two cores."""
+    augment = Augment(crop_padding_px=3)
+    return RunConfig(
+        name=name,
+        dataset=dataset,
+        image=ImageSettings(size_px=64, mean=ECHO_MEAN, std=ECHO_STD),
+        model="lraspp_mobilenet_v3_small",
+        teacher=TrainTeacher(
+            model="deeplabv3_mobilenet_v3_large",
+            training=TrainingSettings(epochs=10, batch_size=16, optimizer=AdamW(lr=2e-3), augment=augment),
+        ),
+        method=HintonKDConfig(temperature=1.0, alpha=kd_alpha),
+        training=TrainingSettings(epochs=16, batch_size=16, optimizer=AdamW(lr=4e-3), augment=augment),
+    )
+
+
+def folder_masks() -> RunConfig:
+    """Your own pictures with masks: dataset.path holds <split>/images, <split>/masks and classes.txt.
+
+    With --set dataset.truth=depth it holds <split>/depth, 16-bit PNG in millimetres.
+    """
+    config = _of_pixels("folder-masks", EchoPhantomMasks(), kd_alpha=0.5)
+    return config.model_copy(update={"dataset": ImageMaskFolder(path="data"), "image": ImageSettings(size_px=128)})
+
+
+def city_segmentation() -> RunConfig:
+    """IFVD's protocol, as DistPro's table 5 has it: PSPNet on ResNet-18 from ResNet-101, on CityScapes, on a GPU.
+
+    40,000 steps of 8 crops of 512 px become 107 epochs of the 2,975 pictures, shown whole at 512 px.
+    """
+    imagenet = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+    training = TrainingSettings(
+        epochs=107,
+        batch_size=8,
+        optimizer=SGD(lr=0.01),
+        augment=Augment(horizontal_flip=True, resized_crop=RandomResizedCrop(min_area=0.25)),
+    )
+    return RunConfig(
+        name="city-segmentation",
+        dataset=ImageMaskFolder(path="data"),
+        image=ImageSettings(size_px=512, **imagenet),
+        model="pspnet_resnet18",
+        teacher=TrainTeacher(model="pspnet_resnet101", training=training),
+        method=IntraClassFeatureVariationConfig(),
+        training=training,
+    )
+
+
+def indoor_depth() -> RunConfig:
+    """DistPro's table 6: depth on NYUv2's maps, ResNet-18 from ResNet-101, dataset.path as folder-masks has it."""
+    config = city_segmentation()
+    training = config.training.model_copy(update={"augment": Augment(horizontal_flip=True), "epochs": 50})
+    return config.model_copy(
+        update={
+            "name": "indoor-depth",
+            "dataset": ImageMaskFolder(path="data", truth="depth"),
+            "image": config.image.model_copy(update={"size_px": 256}),
+            "teacher": TrainTeacher(model="pspnet_resnet101", training=training),
+            "method": HintonKDConfig(alpha=0.5),
+            "training": training,
+        }
     )
 
 
@@ -317,6 +405,11 @@ RECIPES: dict[str, Callable[[], RunConfig]] = {
     "demo-scratch": demo_scratch,
     "demo-teacher": demo_teacher,
     "demo-qat": demo_qat,
+    "demo-segmentation": demo_segmentation,
+    "demo-depth": demo_depth,
+    "folder-masks": folder_masks,
+    "city-segmentation": city_segmentation,
+    "indoor-depth": indoor_depth,
     "demo-quantization-friendly": demo_quantization_friendly,
     "echo-kd": echo_kd,
     "echo-scratch": echo_scratch,

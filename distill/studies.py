@@ -21,7 +21,18 @@ from distill.methods.curriculum_temperature import CurriculumTemperatureConfig
 from distill.methods.deep_mutual_learning import DeepMutualLearningConfig
 from distill.methods.hinton_kd import HintonKDConfig
 from distill.methods.scratch import ScratchConfig
-from distill.recipes import cifar_kd, cifar_review_kd, demo, echo_kd, folder_pretrained, folder_scratch
+from distill.recipes import (
+    cifar_kd,
+    cifar_review_kd,
+    city_segmentation,
+    demo,
+    demo_depth,
+    demo_segmentation,
+    echo_kd,
+    folder_pretrained,
+    folder_scratch,
+    indoor_depth,
+)
 from distill.study.boards import (
     STUDENTS_OF_HINTS,
     STUDENTS_OF_PAIRS,
@@ -31,10 +42,13 @@ from distill.study.boards import (
     small_feature_grid,
     small_hint_grid,
 )
+from distill.study.dense import depth_grid, segmentation_grid
 from distill.study.distpro import REVIEW_PAIRS, distpro_grid, short_review, small_distpro_grid
 from distill.study.run import Cell, Study, cell_run
 from distill.system import did_you_mean
 from distill.vision.datasets import EchoPhantom
+from distill.vision.datasets.echo_phantom import EchoPhantomMasks
+from distill.vision.datasets.indoor_phantom import IndoorPhantom
 
 ECHO_STUDENTS = ("mobilenet_v3_small", "mobilenet_v3_large", "shufflenet_v2_x1_0", "ghostnet_100")
 CROSS_QUALITY_SIZES_PX = (224, 168, 112, 56, 42, 28)
@@ -177,6 +191,21 @@ def imbalance_grid(name: str, base: RunConfig, students: Sequence[str], seeds: i
     return Study(name, SUPERVISED, tuple(cells))
 
 
+def short_segmentation() -> RunConfig:
+    """The segmentation demo with fewer pictures and epochs, for studies."""
+    return _shorter(demo_segmentation(), EchoPhantomMasks(train_patients=30, validation_patients=12))
+
+
+def short_depth() -> RunConfig:
+    """The depth demo with fewer pictures and epochs, for studies."""
+    return _shorter(demo_depth(), IndoorPhantom(train_rooms=150, validation_rooms=40))
+
+
+def _shorter(run: RunConfig, dataset: EchoPhantomMasks | IndoorPhantom) -> RunConfig:
+    training = run.training.model_copy(update={"epochs": 12})
+    return run.model_copy(update={"dataset": dataset, "training": training})
+
+
 def short_demo() -> RunConfig:
     """The demo's networks on the phantom as it comes, with a short training of nothing but the method, for studies."""
     run = demo()
@@ -193,6 +222,10 @@ STUDIES: dict[str, StudyRecipe] = {
     "imbalance-study": StudyRecipe(folder_scratch, imbalance_grid, ("mobilenet_v3_small",)),
     "distpro-study": StudyRecipe(cifar_review_kd, distpro_grid, tuple(REVIEW_PAIRS)),
     "demo-distpro-study": StudyRecipe(short_review, small_distpro_grid, ("resnet8",)),
+    "segmentation-study": StudyRecipe(city_segmentation, segmentation_grid, ("pspnet_resnet18", "pspnet_mobilenet_v2")),
+    "demo-segmentation-study": StudyRecipe(short_segmentation, segmentation_grid, ("lraspp_mobilenet_v3_small",)),
+    "depth-study": StudyRecipe(indoor_depth, depth_grid, ("pspnet_resnet18",)),
+    "demo-depth-study": StudyRecipe(short_depth, depth_grid, ("lraspp_mobilenet_v3_small",)),
     "pretrained-study": StudyRecipe(folder_pretrained, pretrained_grid, ("efficientnet_lite0",)),
     "feature-study": StudyRecipe(cifar_kd, feature_grid, STUDENTS_OF_PAIRS),
     "demo-feature-study": StudyRecipe(small_cifar, small_feature_grid, ("resnet8",)),

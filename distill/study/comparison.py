@@ -7,7 +7,7 @@ from statistics import median
 import numpy as np
 from scipy import stats
 
-from distill.checkpoint import Training
+from distill.checkpoint import Metrics, Training
 from distill.study.run import Result
 
 CONFIDENCE = 0.95
@@ -56,6 +56,8 @@ class Line:
     Attributes:
         student: a network, or a group of the study.
         family: of the method.
+        accuracy, last_accuracy: of masks the mIoU, of depth the share of the pixels within a factor of 1.25.
+        macro_f1, ece, entropy_nats: None where no pictures are classified.
         relative_accuracy: best accuracy as a share of the teacher's; None where no teacher's is known.
         median_batch_ms: median over all epochs of all runs of the epoch's median; None where it was not kept.
         min_epoch_s: the shortest epoch of all runs.
@@ -67,9 +69,9 @@ class Line:
     family: str
     accuracy: Estimate
     last_accuracy: Estimate
-    macro_f1: Estimate
-    ece: Estimate
-    entropy_nats: Estimate
+    macro_f1: Estimate | None
+    ece: Estimate | None
+    entropy_nats: Estimate | None
     relative_accuracy: Estimate | None
     median_batch_ms: float | None
     min_epoch_s: float | None
@@ -178,11 +180,11 @@ def leads(results: Sequence[Result]) -> list[Lead]:
 
 
 def _best_accuracy(run: Training) -> float:
-    return run.best.accuracy
+    return run.best.share
 
 
 def _last_accuracy(run: Training) -> float:
-    return run.last.accuracy
+    return run.last.share
 
 
 def _by_seed(results: Sequence[Result], technique: str) -> dict[int, Training]:
@@ -238,6 +240,10 @@ def _line(
     def over_seeds(value: Callable[[Training], float]) -> Estimate:
         return estimate([value(training) for training in runs.values()])
 
+    def of_classifiers(name: str) -> Estimate | None:
+        classify = all(isinstance(run.best, Metrics) for run in runs.values())
+        return over_seeds(lambda run: getattr(run.best, name)) if classify else None
+
     batches_ms = [value for result in repeats if result.card for value in result.times.batches_ms]
     epochs_s = [value for result in repeats if result.card for value in result.times.epochs_s]
     return Line(
@@ -246,9 +252,9 @@ def _line(
         family=repeats[0].cell.config.method.family,
         accuracy=over_seeds(_best_accuracy),
         last_accuracy=over_seeds(_last_accuracy),
-        macro_f1=over_seeds(lambda run: run.best.macro_f1),
-        ece=over_seeds(lambda run: run.best.ece),
-        entropy_nats=over_seeds(lambda run: run.best.entropy_nats),
+        macro_f1=of_classifiers("macro_f1"),
+        ece=of_classifiers("ece"),
+        entropy_nats=of_classifiers("entropy_nats"),
         relative_accuracy=_relative(repeats),
         median_batch_ms=median(batches_ms) if batches_ms else None,
         min_epoch_s=min(epochs_s, default=None),
@@ -261,7 +267,7 @@ def _line(
 
 def _relative(repeats: Sequence[Result]) -> Estimate | None:
     shares = [
-        result.card.training.best.accuracy / result.teacher_accuracy
+        result.card.training.best.share / result.teacher_accuracy
         for result in repeats
         if result.card and result.card.training and result.teacher_accuracy
     ]

@@ -327,7 +327,8 @@ def ending(card: Card | None, failure: str | None) -> str:
     """A run's last words on the terminal."""
     if failure or card is None or card.training is None:
         return f"[red]failed[/]: {escape(failure or 'not finished')}"
-    return f"accuracy {100 * card.training.best.accuracy:.2f} %"
+    title, value = next(iter(card.training.best.figures().items()))
+    return f"{title} {value}"
 
 
 def result(cell: Cell, path: Path, study_teacher: str | None, failure: str | None) -> Result:
@@ -350,4 +351,4 @@ def accuracy_of(folder: Path) -> float | None:
     except UsageError:  # its training failed, which the cells have told
         return None
     training = Card.read(file).training
-    return training.best.accuracy if training else None
+    return training.best.share if training else None

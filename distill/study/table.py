@@ -129,7 +129,7 @@ def _how_to_read(lines: Sequence[Line]) -> str:
         f"interval over seeds. The last two columns are the difference in accuracy from {which}, of the best and of "
         "the last epoch, paired by seed, in percentage points, with its 95 % t interval and a paired t test, "
         "Holm-corrected over the techniques of one student that are compared with the same baseline, or for the same "
-        "question."
+        "question. Of masks accuracy is the mIoU, of depth the share of the pixels within a factor of 1.25."
     )
 
 
@@ -183,7 +183,7 @@ def _narrow_cells_of(line: Line) -> tuple[str, ...]:
         _runs(line),
         _with_interval(line.accuracy, scale=100, digits=2),
         "–" if line.relative_accuracy is None else f"{line.relative_accuracy.mean:.3f}",
-        f"{line.ece.mean:.3f}",
+        "–" if line.ece is None else f"{line.ece.mean:.3f}",
         _plain(line.median_batch_ms, digits=1),
         _plain(line.min_epoch_s, digits=2),
         "–" if difference is None else f"{100 * difference.mean:+.2f} {verdict}{p_value}",

@@ -10,7 +10,9 @@ from distill import checkpoint
 from distill.checkpoint import DepthMetrics, SegmentationMetrics
 from distill.config import RunConfig, parse
 from distill.errors import UsageError
-from distill.train import train
+from distill.studies import STUDIES, short_segmentation
+from distill.study.dense import segmentation_grid
+from distill.train import check_task, train
 from distill.vision.datasets.echo_anatomy import STRUCTURES
 from tests.conftest import MakeOnce
 
@@ -98,13 +100,13 @@ def test_a_teacher_of_another_task_is_refused(walked: Path, tmp_path: Path) -> N
 def test_depth_learns_metres_from_labels_and_from_a_teachers_map(tmp_path: Path) -> None:
     rooms = {"kind": "indoor-phantom", "train_rooms": 4, "validation_rooms": 2, "images_per_room": 3}
     training = {
-        "epochs": 6,
+        "epochs": 4,
         "batch_size": 4,
         "augment": {"horizontal_flip": True},
         "optimizer": {"kind": "adamw", "lr": 0.01},
     }
     student = {"dataset": rooms, "model": "lraspp_mobilenet_v3_small", "training": training}
-    teacher = {"kind": "train", "model": "lraspp_mobilenet_v3_small", "training": training}
+    teacher = {"kind": "train", "model": "lraspp_mobilenet_v3_small", "training": training | {"epochs": 2}}
     card = train(segmentation(**student, teacher=teacher), tmp_path / "depth")
     assert card.task == "depth"
     assert card.class_names == ("depth_m",)
@@ -119,16 +121,32 @@ def test_depth_learns_metres_from_labels_and_from_a_teachers_map(tmp_path: Path)
         train(segmentation(**student | {"training": zoomed}, teacher=teacher), tmp_path / "zoomed")
 
 
-@pytest.mark.parametrize("kind", ["intra_class_feature_variation", "review_kd", "distpro"])
-def test_maps_inside_the_teacher_teach_a_network_of_pixels(kind: str, walked: Path, tmp_path: Path) -> None:
-    method = {"kind": kind} | ({"mode": "equally_weighted"} if kind == "distpro" else {})
+STUDY = segmentation_grid("demo-segmentation-study", short_segmentation(), ("lraspp_mobilenet_v3_small",), 1)
+TECHNIQUES = {cell.technique: cell.config.method for cell in STUDY.cells}
+
+
+@pytest.mark.parametrize("technique", ["IFVD + ReviewKD", "IFVD + pathways alike", "DistPro"])
+def test_every_technique_of_the_study_teaches_a_network_of_pixels(technique: str, walked: Path, tmp_path: Path) -> None:
     (teacher,) = walked.glob("teacher-*")
+    method = TECHNIQUES[technique].model_dump(mode="json")
+    if technique == "DistPro":
+        method["process"] |= {"epochs": 1, "held_back": 0.5}
     training = TRAINING | {"epochs": 1}
     config = segmentation(teacher={"kind": "checkpoint", "path": str(teacher)}, method=method, training=training)
     train(config, tmp_path / "run")
     row = json.loads((tmp_path / "run" / "metrics.jsonl").read_text())
     assert len(row["losses"]) > 1
     assert all(value >= 0 for value in row["losses"].values())
+    if technique == "DistPro":
+        (search,) = tmp_path.glob("search-*")
+        assert len(json.loads((search / "process.json").read_text())["pathways"]) == 9
+
+
+@pytest.mark.parametrize("name", ["demo-segmentation-study", "demo-depth-study", "segmentation-study", "depth-study"])
+def test_every_cell_of_a_study_is_for_its_task(name: str) -> None:
+    recipe = STUDIES[name]
+    for cell in recipe.grid(name, recipe.base(), recipe.students, 1).cells:
+        check_task(cell.config)
 
 
 @pytest.mark.parametrize(

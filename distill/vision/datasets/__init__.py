@@ -13,10 +13,21 @@ from distill.vision.datasets.dicom import Dicom
 from distill.vision.datasets.echo_phantom import EchoPhantom, EchoPhantomMasks
 from distill.vision.datasets.held_back import HeldBack
 from distill.vision.datasets.image_folder import ImageFolder
+from distill.vision.datasets.image_mask_folder import ImageMaskFolder
 from distill.vision.datasets.indoor_phantom import IndoorPhantom
 from distill.vision.datasets.split import ImageSource, Split, SplitName
 
-AnyDataset = EchoPhantom | EchoPhantomMasks | IndoorPhantom | ImageFolder | Dicom | Cifar10 | Cifar100 | HeldBack
+AnyDataset = (
+    EchoPhantom
+    | EchoPhantomMasks
+    | IndoorPhantom
+    | ImageFolder
+    | ImageMaskFolder
+    | Dicom
+    | Cifar10
+    | Cifar100
+    | HeldBack
+)
 
 DatasetConfig = Annotated[AnyDataset, Field(discriminator="kind")]
 
