@@ -17,7 +17,7 @@ from distill.checkpoint import versions
 from export.artifact.manifest import Delegation, PrecisionName
 from export.formats.job import ExportedModel, ExportJob
 from export.formats.litert.int8 import CALIBRATORS, LEVELS, OPERATIONS, observe, quantize
-from export.formats.litert.metadata import noted, with_metadata
+from export.formats.litert.metadata import noted, with_flat_biases, with_metadata
 from export.formats.litert.nearest import exact_nearest
 from export.graph.rewrites import padded_pools
 from export.graph.taken_apart import TAKEN_APART
@@ -156,7 +156,7 @@ def convert(job: ExportJob) -> FloatModel:
     with tempfile.TemporaryDirectory(prefix="litert-") as folder, exact_nearest(network, job.example):
         path = Path(folder) / MODEL_FILE
         litert_torch.convert(network, (job.example,)).export(str(path))
-        return FloatModel(path.read_bytes(), rewrites)
+        return FloatModel(with_flat_biases(path.read_bytes()), rewrites)
 
 
 def signature_names(path: Path) -> tuple[str, str]:

@@ -1,6 +1,7 @@
-"""Strings in the metadata of a .tflite flatbuffer, where the runtime's own notes lie too."""
+"""A .tflite flatbuffer as a file: strings in its metadata, where the runtime's own notes lie too, and its tensors."""
 
 from collections.abc import Callable, Mapping
+from math import prod
 from typing import Any
 
 import flatbuffers
@@ -8,6 +9,8 @@ from ai_edge_litert import schema_py_generated as schema
 
 IDENTIFIER = b"TFL3"
 ALIGNMENT = 16
+BIAS = 2
+"""Its place among the inputs of a matrix product."""
 
 
 def with_metadata(content: bytes, entries: Mapping[str, str]) -> bytes:
@@ -28,7 +31,39 @@ def with_metadata(content: bytes, entries: Mapping[str, str]) -> bytes:
     for graph in model.subgraphs:
         for tensor in graph.tensors:
             tensor.name = short_name(tensor.name.decode()).encode()
-    builder = _SharingBuilder(len(content) + 4096)
+    return packed(model, len(content))
+
+
+def with_flat_biases(content: bytes) -> bytes:
+    """The same float model with the biases of matrix products as vectors; the very bytes if they are.
+
+    litert-torch writes [1, 1, 1, N] where it takes a factor per channel (a layer scale) into a product;
+    ai-edge-quantizer gives that N scales along the first dimension, which is 1, and no runtime loads it.
+    """
+    model: Any = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+    changed = False
+    for graph in model.subgraphs:
+        biases: set[int] = set()
+        others: set[int] = set()
+        for operation in graph.operators:
+            code = model.operatorCodes[operation.opcodeIndex]
+            is_product = code.builtinCode == schema.BuiltinOperator.FULLY_CONNECTED
+            for place, index in enumerate(operation.inputs):
+                (biases if is_product and place == BIAS else others).add(int(index))
+        for index in biases - others - {-1}:
+            tensor = graph.tensors[index]
+            if len(tensor.shape) > 1 and model.buffers[tensor.buffer].data is not None:
+                tensor.shape, tensor.shapeSignature = [prod(int(side) for side in tensor.shape)], None
+                changed = True
+    if not changed:
+        return content
+    model.buffers = [_AlignedBuffer(_bytes_of(buffer, content)) for buffer in model.buffers]
+    return packed(model, len(content))
+
+
+def packed(model: Any, size_bytes: int) -> bytes:
+    """A model as a file; `size_bytes` is about how long it will be."""
+    builder = _SharingBuilder(size_bytes + 4096)
     builder.Finish(model.Pack(builder), IDENTIFIER)
     return bytes(builder.Output())
 

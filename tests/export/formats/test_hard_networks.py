@@ -112,6 +112,20 @@ class MixedHeads(Base):
         return self.head((h @ shares).flatten(1, 2).mean(2))
 
 
+class Pointwise(Base):
+    """A matrix product over the channels of a picture, then a factor for each, as in networks of ConvNeXt's kind."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wide, self.narrow = nn.Linear(8, 16), nn.Linear(16, 8)
+        self.factors = nn.Parameter(torch.rand(8) + 0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.features(x)
+        mixed = self.narrow(self.wide(h.permute(0, 2, 3, 1)).relu()) * self.factors
+        return self.head((h + mixed.permute(0, 3, 1, 2)).mean((2, 3)))
+
+
 class Branches(Base):
     def forward(self, x: Tensor) -> Tensor:
         h = self.features(x).mean((2, 3))
@@ -184,6 +198,12 @@ def test_whatever_is_divided_by_stays_float_and_answers_are_numbers_of_any_pictu
     dark = np.full((1, *manifest.preprocess.input_shape), 1e-3, np.float32)
     logits = run_all(open_runner(folder, manifest, threads=1), np.concatenate([dark, 1 - dark]), batch_sizes=(1,))
     assert np.isfinite(logits).all()
+    assert manifest.parity.top1_agreement is not None
+    assert manifest.parity.top1_agreement > 0.9
+
+
+def test_litert_loads_the_quantized_biases_of_products_of_pictures(make: Make) -> None:
+    _, manifest = make(Pointwise(), "litert", "int8", allow_loss=True)
     assert manifest.parity.top1_agreement is not None
     assert manifest.parity.top1_agreement > 0.9
 
