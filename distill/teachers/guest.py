@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill.errors import UsageError
+from distill.vision.datasets.folder_tree import readable_name
 from distill.vision.models import ImageClassifier
 from distill.vision.preprocess import Preprocess
 
@@ -187,6 +188,7 @@ def scale_notes(scale: Scale, class_names: tuple[str, ...]) -> list[str]:
 
 def order_among(own_order: tuple[str, ...], class_names: tuple[str, ...]) -> tuple[int, ...]:
     """Position of each class of the data set in a teacher's own order; raises UsageError if the names differ."""
+    own_order = tuple(readable_name(name) for name in own_order)
     if sorted(own_order) != sorted(class_names):
         raise UsageError(
             f"teacher.class_names are {', '.join(own_order)}, the data set has {', '.join(class_names)}. They must be "

@@ -272,6 +272,9 @@ def test_the_classes_may_be_in_an_order_of_its_own(tmp_path: Path) -> None:
     config = trace(network, tmp_path / "t.pt").model_copy(update={"class_names": ("c", "a", "b")})
     with torch.inference_mode():
         assert torch.allclose(answers(config, images), network(images)[:, [1, 2, 0]], atol=1e-6)
+    typed = config.model_copy(update={"class_names": ("c", "e\u0301", "b")})
+    with torch.inference_mode():
+        assert torch.allclose(answers(typed, images, ("\u00e9", "b", "c")), network(images)[:, [1, 2, 0]], atol=1e-6)
     with pytest.raises(UsageError, match="must be the same names"):
         answers(config.model_copy(update={"class_names": ("c", "a", "x")}), images)
 
