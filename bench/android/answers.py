@@ -1,5 +1,6 @@
 """Accuracy on a phone: held-out pictures go there once as files, every model answers all of them, logits come back."""
 
+import hashlib
 import json
 import shlex
 import tempfile
@@ -203,8 +204,7 @@ def take(
         if isinstance(question, str):
             yield place, Accuracy(note=question)
             continue
-        on = f"-{cell.asked}" if cell.asked else ""
-        file = kept / f"{sha256_of_file(cell.folder / MANIFEST_FILE)[:16]}-{launcher.instrument.name}{on}.npz"
+        file = kept / _file_name(cell, launcher)
         answers = _read(file, question)
         if answers is None:
             note = f"answers · {number} of {len(artifacts)} · {cell.manifest.format} {cell.manifest.precision}"
@@ -218,6 +218,13 @@ def take(
                 continue
             _keep(file, question, answers)
         yield place, accuracy_of(answers, question, cell.manifest)
+
+
+def _file_name(cell: Cell, launcher: Launcher) -> str:
+    """Of kept answers: several phones may answer in one session."""
+    phone = hashlib.sha256(launcher.phone.serial.encode()).hexdigest()[:8]
+    on = f"-{cell.asked}" if cell.asked else ""
+    return f"{sha256_of_file(cell.folder / MANIFEST_FILE)[:16]}-{launcher.instrument.name}-{phone}{on}.npz"
 
 
 def accuracy_of(answers: GivenAnswers, question: Question, manifest: Manifest) -> Accuracy:

@@ -225,6 +225,9 @@ def test_a_session_that_goes_on_asks_nothing_twice_and_leaves_nothing_there(app,
     assert again.answered == whole.answered
     assert not any("answering" in text for text in told)
     assert not (phone.tmp / "pocket-distill").exists()
+    # Another phone of the same session answers for itself.
+    other = measured(make_bench(app("class_order"), accuracy=bench.accuracy), cell, questions)
+    assert "the classes are in another order" in other.reason
 
 
 def test_a_native_runner_reads_no_pictures():
