@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import fields
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +14,7 @@ from rich.markup import escape
 from bench.android.accelerators import CPU
 from bench.android.options import PhoneOptions
 from bench.android.sustained import per_minute
-from bench.answers.options import AccuracyOptions, PathOptions
+from bench.answers.options import ANSWERS, AccuracyOptions, PathOptions
 from bench.answers.words import in_words
 from bench.compare.conditions import what
 from bench.compare.speed_up import compare
@@ -99,7 +100,7 @@ def measure(
     phone = PhoneOptions(
         adb, serial, all_devices, instrument, launches, allow_hot, fixed_performance, sustained, accelerator
     )
-    answers = AccuracyOptions(accuracy, data, out.parent / "answers", repeat)
+    answers = AccuracyOptions(accuracy, data, out.parent / ANSWERS.name, repeat)
     # A sustained run has one loop to heat the phone with.
     is_usual = device == "android" and sustained is None
     whole_path = PathOptions(is_usual if path is None else path, picture)
@@ -147,15 +148,32 @@ def within_cores(threads: list[int]) -> list[int]:
 
 
 def unfinished(todo: Plan, bench: DeviceBench, journal: Path) -> tuple[Plan, str]:
-    """What the journal's last session left to do, and its run id.
+    """What the last session left to do, and its run id: one that has only answers of a phone so far, or the journal's.
 
     Raises:
         UsageError: it left nothing, was on another device, or this is not one device.
     """
+    rows = read_journal(journal).measurements if journal.is_file() else ()
+    if bench.place().kind == "android" and (begun := only_answers(journal.parent / ANSWERS.name, rows)):
+        return todo, begun
     left, run_id = resume(todo, read_journal(journal).measurements, bench.place())
     if not left.cells:
         raise UsageError(f"nothing is left to measure: the last session in {journal} finished every row asked for.")
     return left, run_id
+
+
+def only_answers(folder: Path, rows: Sequence[Measurement]) -> str | None:
+    """Run id of the newest session that kept answers of a phone and was cut off before its first row; None if none was.
+
+    Args:
+        folder: where sessions keep answers.
+        rows: of the journal; a session that came later than the answers has taken their place.
+    """
+    known = {row.run_id for row in rows}
+    last_s = max((datetime.fromisoformat(row.utc_time).timestamp() for row in rows), default=0.0)
+    found = {path.name: path.stat().st_mtime for path in folder.glob("*") if path.is_dir() and path.name not in known}
+    newest = max(found, key=lambda name: found[name], default=None)
+    return newest if newest is not None and found[newest] >= last_s else None
 
 
 def tell_minutes(rows: Sequence[Measurement]) -> None:

@@ -1,12 +1,14 @@
 """Held-out pictures answered on a loopback phone, by an app that decodes and resizes them itself; and its mistakes."""
 
 import json
+import os
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ from bench.android.options import PhoneOptions, open_phones
 from bench.answers.held_out import HeldOut, load_once
 from bench.answers.options import AccuracyOptions, PathOptions
 from bench.answers.packs import pack
+from bench.measure import only_answers
 from bench.record import Measurement, read_journal
 from bench.session.cells import Cell, plan
 from bench.timing.loop import Limits
@@ -228,6 +231,19 @@ def test_a_session_that_goes_on_asks_nothing_twice_and_leaves_nothing_there(app,
     # Another phone of the same session answers for itself.
     other = measured(make_bench(app("class_order"), accuracy=bench.accuracy), cell, questions)
     assert "the classes are in another order" in other.reason
+
+
+def test_a_session_that_was_cut_off_before_its_first_row_is_known_by_its_answers(tmp_path, make_measurement):
+    assert only_answers(tmp_path / "answers", []) is None
+    for name, age_s in (("older", 100), ("newest", 50)):
+        (tmp_path / "answers" / name).mkdir(parents=True)
+        then = time.time() - age_s
+        os.utime(tmp_path / "answers" / name, (then, then))
+    before = make_measurement(utc_time="2001-01-01T00:00:00+00:00")
+    assert only_answers(tmp_path / "answers", [before]) == "newest"
+    assert only_answers(tmp_path / "answers", [before.model_copy(update={"run_id": "newest"})]) == "older"
+    later = datetime.now(UTC).isoformat(timespec="seconds")
+    assert only_answers(tmp_path / "answers", [before.model_copy(update={"utc_time": later})]) is None
 
 
 def test_a_native_runner_reads_no_pictures():
