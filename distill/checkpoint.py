@@ -139,6 +139,13 @@ class DepthMetrics(Strict):
 AnyMetrics = Metrics | SegmentationMetrics | DepthMetrics
 
 
+def of_classifier(metrics: AnyMetrics) -> Metrics:
+    """The metrics of a classifier of pictures; raises UsageError for those of another task."""
+    if not isinstance(metrics, Metrics):
+        raise UsageError("this is for classifiers of pictures; these networks answer for every pixel.")
+    return metrics
+
+
 class Mistake(Strict):
     """An image that is taken for another class.
 

@@ -114,7 +114,6 @@ def city_segmentation() -> RunConfig:
 
     40,000 steps of 8 crops of 512 px become 107 epochs of the 2,975 pictures, shown whole at 512 px.
     """
-    imagenet = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
     training = TrainingSettings(
         epochs=107,
         batch_size=8,
@@ -124,7 +123,7 @@ def city_segmentation() -> RunConfig:
     return RunConfig(
         name="city-segmentation",
         dataset=ImageMaskFolder(path="data"),
-        image=ImageSettings(size_px=512, **imagenet),
+        image=ImageSettings(size_px=512, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
         model="pspnet_resnet18",
         teacher=TrainTeacher(model="pspnet_resnet101", training=training),
         method=IntraClassFeatureVariationConfig(),

@@ -213,10 +213,10 @@ def repeated(call, count):
     """The first output of `count` calls with one input, and which different ones there were."""
     import numpy
 
-    first, outputs = None, {}
-    for _ in range(count):
-        output = numpy.array(call(), dtype="<f4").reshape(-1)
-        first = output if first is None else first
+    outputs = {}
+    first = numpy.array(call(), dtype="<f4").reshape(-1)
+    for number in range(count):
+        output = numpy.array(call(), dtype="<f4").reshape(-1) if number else first
         digest = hashlib.sha256(output.tobytes()).hexdigest()
         if digest not in outputs and len(outputs) < LARGEST_COUNT_OF_OUTPUTS:
             difference = float(numpy.abs(output - first).max())
@@ -290,7 +290,7 @@ class Path:
             left, top = (picture.width - side) // 2, (picture.height - side) // 2
             picture = picture.crop((left, top, left + side, top + side))
         if picture.size != (size, size):
-            picture = picture.resize((size, size), Image.BILINEAR)
+            picture = picture.resize((size, size), Image.Resampling.BILINEAR)
         return numpy.asarray(picture, dtype=numpy.uint8).reshape(size, size, -1).transpose(2, 0, 1)
 
     def convert(self, pixels, target):

@@ -122,7 +122,7 @@ def worst_mistakes(logits: Tensor, labels: Tensor, names: Sequence[str] | None) 
     confidences, predicted = logits.softmax(dim=1).max(dim=1)
     wrong = torch.nonzero(predicted != labels)[:, 0]
     order = wrong[confidences[wrong].argsort(descending=True, stable=True)][:MOST_MISTAKES]
-    for image in order.tolist():
+    for image in map(int, order.tolist()):
         yield Mistake(
             image=image,
             name=names[image] if names else "",

@@ -99,7 +99,7 @@ def _draw_row(axes: Axes, position: int, row: Row) -> list[float]:
     """Draw mean, interval and runs; returns the values that must be in sight."""
     estimate = accuracy(row.repeats)
     mean, half = 100 * estimate.mean, 100 * half_width(estimate)
-    runs = [100 * repeat.training.best.accuracy for repeat in row.repeats]
+    runs = [100 * repeat.best.accuracy for repeat in row.repeats]
     axes.errorbar(
         mean,
         position,

@@ -107,7 +107,7 @@ def methods_board(study: StudyRuns) -> Board:
     rows: list[tuple[Value, ...]] = []
     if study.teachers:
         of_teachers = [study.teachers.get(student) for student in study.students]
-        named = [None if teacher is None else f"{100 * teacher.training.last.accuracy:.2f}" for teacher in of_teachers]
+        named = [None if teacher is None else f"{100 * teacher.last.accuracy:.2f}" for teacher in of_teachers]
         rows.append(("", "teacher", *named))
     for technique in dict.fromkeys(repeat.technique for repeat in study.repeats):
         family = next(repeat.config.method.family for repeat in study.repeats if repeat.technique == technique)
@@ -203,13 +203,13 @@ def _positions(study: StudyRuns) -> dict[tuple[str, str], list[str]]:
 
 
 def _last(repeats: Sequence[Repeat]) -> Estimate:
-    return over_seeds(repeats, lambda repeat: repeat.training.last.accuracy)
+    return over_seeds(repeats, lambda repeat: repeat.last.accuracy)
 
 
 def _differences(pair: HintPair) -> list[float]:
     """Searched - conventional, of the seeds that both have."""
     ours, theirs = (
-        {repeat.config.seed: repeat.training.best.accuracy for repeat in repeats}
+        {repeat.config.seed: repeat.best.accuracy for repeat in repeats}
         for repeats in (pair.searched, pair.conventional)
     )
     return [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]

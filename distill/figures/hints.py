@@ -83,7 +83,7 @@ def _draw_panel(axes: Axes, study: StudyRuns, student: str, pairs: list[HintPair
         for repeats, (offset, colour, hatch, label) in zip((pair.conventional, pair.searched), looks, strict=True):
             estimate = accuracy(repeats)
             mean, half = 100 * estimate.mean, 100 * half_width(estimate)
-            runs = [100 * repeat.training.best.accuracy for repeat in repeats]
+            runs = [100 * repeat.best.accuracy for repeat in repeats]
             style: dict[str, Any] = {"color": colour, "hatch": hatch, "edgecolor": BLACK, "linewidth": 0.6}
             style |= {"label": label} if position == 0 else {}
             axes.bar(position + offset, mean, WIDTH, yerr=half or None, capsize=2.5, **style)

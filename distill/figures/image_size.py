@@ -14,10 +14,10 @@ DODGE = 1.02
 
 Panel = tuple[str, Callable[[Repeat], float]]
 PANELS: tuple[Panel, ...] = (
-    ("validation accuracy (%)", lambda run: 100 * run.training.best.accuracy),
+    ("validation accuracy (%)", lambda run: 100 * run.best.accuracy),
     ("minimum epoch time (s)", lambda run: minimum_epoch_s(run)),
-    ("expected calibration error (%)", lambda run: 100 * run.training.best.ece),
-    ("entropy of predictions (nats)", lambda run: run.training.best.entropy_nats),
+    ("expected calibration error (%)", lambda run: 100 * run.best.ece),
+    ("entropy of predictions (nats)", lambda run: run.best.entropy_nats),
 )
 
 

@@ -111,4 +111,4 @@ def _curve(runs: Sequence[Repeat], seed: int) -> list[tuple[int, float]]:
 
 
 def _last_accuracy(run: Repeat) -> float:
-    return run.training.last.accuracy
+    return run.last.accuracy

@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from distill.checkpoint import CARD_FILE, Card, Training, find
+from distill.checkpoint import CARD_FILE, Card, Metrics, Training, find, of_classifier
 from distill.config import RunConfig, parse
 from distill.errors import UsageError
 from distill.methods.scratch import ScratchConfig
 from distill.run_folder import METRICS_FILE
 from distill.study.comparison import Estimate, estimate
 from distill.study.run import STUDY_FILE, StudyCell, StudyFile
+from distill.study.table import MARKDOWN_FILE
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,16 @@ class Repeat:
     epochs: tuple[dict[str, Any], ...]
     group: str | None = None
     baseline: str | None = None
+
+    @property
+    def best(self) -> Metrics:
+        """Of the best epoch."""
+        return of_classifier(self.training.best)
+
+    @property
+    def last(self) -> Metrics:
+        """Of the last epoch."""
+        return of_classifier(self.training.last)
 
     @property
     def student(self) -> str:
@@ -67,7 +78,12 @@ class TeacherRun:
     @property
     def accuracy(self) -> float:
         """On the validation images, in [0, 1]."""
-        return self.training.best.accuracy
+        return of_classifier(self.training.best).accuracy
+
+    @property
+    def last(self) -> Metrics:
+        """Of the last epoch."""
+        return of_classifier(self.training.last)
 
 
 @dataclass(frozen=True)
@@ -151,7 +167,7 @@ def best_technique(repeats: Sequence[Repeat]) -> str | None:
 
 def accuracy(repeats: Sequence[Repeat]) -> Estimate:
     """Best-epoch validation accuracy over seeds."""
-    return over_seeds(repeats, lambda repeat: repeat.training.best.accuracy)
+    return over_seeds(repeats, lambda repeat: repeat.best.accuracy)
 
 
 def over_seeds(repeats: Sequence[Repeat], value: Callable[[Repeat], float]) -> Estimate:
@@ -178,6 +194,12 @@ def read_study(folder: Path) -> StudyRuns:
         raise UsageError(
             f"no cell of {file.name} in {folder} is finished, so there is nothing to draw. "
             f"Go on with: python -m distill study {file.name} --out {folder}"
+        )
+    dense = sorted({str(repeat.card.task) for repeat in repeats} - {"classification"})
+    if dense:
+        raise UsageError(
+            f"{file.name} in {folder} is about {' and '.join(dense)}; the figures are of papers on classifiers. "
+            f"Its table is {folder / MARKDOWN_FILE}."
         )
     waiting = [cell for cell, repeat in cells if repeat is None]
     return StudyRuns(

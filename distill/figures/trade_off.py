@@ -93,7 +93,7 @@ def best_points(study: StudyRuns, costs: Costs) -> list[Point]:
 
 def relative(runs: Sequence[Repeat], teacher: float) -> Estimate:
     """Accuracy in percent of the teacher's, over seeds."""
-    return estimate([100 * run.training.best.accuracy / teacher for run in runs])
+    return estimate([100 * run.best.accuracy / teacher for run in runs])
 
 
 def advice(study: StudyRuns) -> str:

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from distill import checkpoint
-from distill.checkpoint import Card, Judgement, Mistake, Training
+from distill.checkpoint import Card, Judgement, Mistake, Training, of_classifier
 from distill.config import RunConfig, parse
 from distill.contract import write_whole
 from distill.data_page.page import data_uri, environment, style_sheet
@@ -109,7 +109,7 @@ def render(card: Card, rows: Sequence[dict[str, Any]], split: Split, logits: Ten
         duration=_duration(sum(row.get("seconds", 0.0) for row in rows)),
         parameters=_rounded(card.num_parameters),
         curves=learning_curves(rows, training.best.epoch),
-        sureness=reliability_diagram(reliability(logits, labels), validation.metrics.ece),
+        sureness=reliability_diagram(reliability(logits, labels), of_classifier(validation.metrics).ece),
         matrices=[(title, matrix(judgement)) for title, judgement in judgements] if is_small else [],
         mistakes=list(pictured(mistakes, split)),
         num_wrong=sum(validation.images) - sum(validation.right),

@@ -148,10 +148,10 @@ def run_trial(search: Search, trials: Trials, claim: Claim) -> None:
         claim.complete()
         return
     config, path = search.trial(claim.number, claim.values), trials.path(claim.number)
-    judged_by = config.training.judged_by
+    measure = config.measure
 
     def scores(rows: Sequence[Mapping[str, Any]]) -> dict[int, float]:
-        return {number: score(row, judged_by) for number, row in enumerate(rows, start=1) if row.get("judged", True)}
+        return {number: score(row, measure) for number, row in enumerate(rows, start=1) if row.get("judged", True)}
 
     def watch(state: State) -> None:
         claim.report(scores(state.history))

@@ -136,7 +136,7 @@ class ImageMaskFolder(DatasetSettings):
     def _check(self, root: Path, files: Sequence[Path], known: "TruthFiles", num_classes: int) -> None:
         """Look at every mask once; raise UsageError with all that is wrong."""
         with ThreadPoolExecutor(usable_cores()) as pool:
-            looks = list(pool.map(lambda pair: look_at(*pair, known), zip(files, known.files, strict=True)))
+            looks = list(pool.map(lambda picture, truth: look_at(picture, truth, known), files, known.files))
         faults = [
             f"{folder_tree.relative_name(file, root)} {fault}"
             for file, look in zip(known.files, looks, strict=True)

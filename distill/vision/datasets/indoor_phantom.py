@@ -151,10 +151,11 @@ def draw_rays(rng: np.random.Generator, room: Room) -> tuple[Vector, Vector]:
     A ray's length in these units is depth along the camera's axis, as depth cameras measure it.
     """
     size = room.walls.high
-    for _ in range(50):
-        place = np.array([*(size[:2] * rng.uniform(0.08, 0.92, 2)), rng.uniform(*CAMERA_HEIGHT_M)])
+    place = _somewhere(size, rng)
+    for _ in range(49):
         if not any(_holds(thing, place) for thing in room.things):
             break
+        place = _somewhere(size, rng)
     towards = np.array([*(size[:2] * rng.uniform(0.25, 0.75, 2)), rng.uniform(0.3, 1.4)])
     ahead = (towards - place) / np.linalg.norm(towards - place)
     right = np.cross(ahead, [0, 0, 1.0])
@@ -164,6 +165,10 @@ def draw_rays(rng: np.random.Generator, room: Room) -> tuple[Vector, Vector]:
     across = (np.arange(SIZE_PX) + 0.5) / SIZE_PX * 2 - 1
     ways = ahead + half * (across[None, :, None] * right - across[:, None, None] * up)
     return place, ways.reshape(-1, 3)
+
+
+def _somewhere(size: Vector, rng: np.random.Generator) -> Vector:
+    return np.array([*(size[:2] * rng.uniform(0.08, 0.92, 2)), rng.uniform(*CAMERA_HEIGHT_M)])
 
 
 def _holds(thing: Box | Ball, place: Vector) -> bool:
