@@ -17,7 +17,9 @@ def answer(question: Question, screened: Sequence[Screened], choice: Choice | No
         return f"Nothing fits: no student was worth training. {_nearest_untrained(question, screened)}"
     if choice.winner is not None:
         return f"{_name(choice.winner)}: {figures(choice.winner)}. {_why(choice)}"
-    return f"Nothing fits: none of {len(choice.candidates)} candidates keeps every limit. {_what_must_give(choice)}"
+    sure = " for sure" if choice.contenders else ""
+    none = f"none of {len(choice.candidates)} candidates is shown to keep every limit"
+    return f"Nothing fits{sure}: {none}. {_what_must_give(choice)}"
 
 
 def _why(choice: Choice) -> str:

@@ -83,7 +83,8 @@ def headline(record: Ship) -> str:
     """The answer in a line."""
     winner = record.choice.winner if record.choice else None
     if winner is None:
-        return f"Nothing fits {record.question.budget.in_words()}"
+        sure = " for sure" if record.choice and record.choice.contenders else ""
+        return f"Nothing fits{sure}: {record.question.budget.in_words()}"
     kept = "" if winner.is_teacher else f", {100 * winner.relative_accuracy:.1f}\u00a0% of the teacher’s accuracy"
     return f"{winner.name} as {winner.format} {winner.precision}: {winner.median_ms:.3g}\u00a0ms{kept}"
 
