@@ -10,8 +10,10 @@ from distill import checkpoint
 from distill.checkpoint import DepthMetrics, SegmentationMetrics
 from distill.config import RunConfig, parse
 from distill.errors import UsageError
+from distill.figures.runs import read_study
 from distill.studies import STUDIES, short_segmentation
 from distill.study.dense import segmentation_grid
+from distill.study.run import STUDY_FILE, StudyCell, StudyFile
 from distill.train import check_task, train
 from distill.vision.datasets.echo_anatomy import STRUCTURES
 from tests.conftest import MakeOnce
@@ -168,3 +170,13 @@ def test_what_is_for_pictures_alone_is_refused_before_any_work(
     with pytest.raises(UsageError, match=message):
         train(segmentation(**changes), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_figures_of_classifiers_are_not_drawn_of_masks(walked: Path, tmp_path: Path) -> None:
+    cell = StudyCell(
+        technique="KD", baseline=None, group=None, model="m", seed=0, folder=str(walked / "masks"), teacher=None
+    )
+    study = StudyFile(name="masks", baseline="scratch", cells=(cell,))
+    (tmp_path / STUDY_FILE).write_text(study.to_json())
+    with pytest.raises(UsageError, match=r"is about segmentation; the figures are of papers on classifiers\."):
+        read_study(tmp_path)
