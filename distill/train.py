@@ -309,8 +309,6 @@ def finish(
 
 def show(folder: RunFolder, card: Card, split: Split, answers: torch.Tensor | None) -> None:
     """Write the page of a finished run. It stays finished where that fails, and why is said."""
-    if answers is None:
-        return
     try:
         from distill.run_page.page import write_page
 

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from distill.evaluation.calibration import Reliability
+from distill.vision.tasks import TaskName
 
 INK, MUTED, GRID, SURFACE, ACCENT = ("#000001", "#000002", "#000003", "#000004", "#000005")
 SERIES = ("#000011", "#000012", "#000013", "#000014", "#000015")
@@ -61,6 +62,24 @@ class Chart:
     svg: str
 
 
+@dataclass(frozen=True)
+class Curve:
+    """One figure of `metrics.jsonl` over epochs, multiplied by `scale`."""
+
+    title: str
+    field: str
+    scale: float = 100
+    unit: str = "%"
+
+
+CURVES: dict[TaskName, tuple[Curve, ...]] = {
+    "classification": (Curve("accuracy", "accuracy"), Curve("macro F1", "macro_f1")),
+    "segmentation": (Curve("mIoU", "miou"), Curve("Dice", "dice"), Curve("pixel accuracy", "pixel_accuracy")),
+    "depth": (Curve("RMSE", "rmse_m", 1, "m"), Curve("mean error", "loss", 1, "m")),
+}
+"""What is drawn of the quality, the task's measure first."""
+
+
 def learning_curves(rows: Sequence[dict[str, Any]], best_epoch: int) -> list[Chart]:
     """Losses, what the network is judged by, and the learning rate, over epochs.
 
@@ -71,17 +90,21 @@ def learning_curves(rows: Sequence[dict[str, Any]], best_epoch: int) -> list[Cha
     epochs = [row["epoch"] for row in rows]
     names = list(dict.fromkeys(name for row in rows for name in row.get("losses", {})))
     losses = {name: [row["losses"].get(name, math.nan) for row in rows] for name in names}
-    losses["validation (cross-entropy)"] = [row["loss"] for row in rows]
-    quality = {"accuracy": [100 * row["accuracy"] for row in rows], "macro F1": [100 * row["macro_f1"] for row in rows]}
+    losses["validation (mean error)" if "rmse_m" in rows[0] else "validation (cross-entropy)"] = [
+        row["loss"] for row in rows
+    ]
+    shown = next(curves for curves in CURVES.values() if curves[0].field in rows[0])
+    quality = {curve.title: [curve.scale * row[curve.field] for row in rows] for curve in shown}
     if all("quantized_accuracy" in row for row in rows):
         quality["accuracy as int8"] = [100 * row["quantized_accuracy"] for row in rows]
-    last, best = rows[-1], rows[epochs.index(best_epoch)]
+    first, unit = shown[0], shown[0].unit
+    last, best = (first.scale * row[first.field] for row in (rows[-1], rows[epochs.index(best_epoch)]))
     charts = [
         Chart("Loss", "Means over each epoch's batches, and over the validation images after it.", ""),
         Chart(
-            "Quality on the validation images (%)",
-            f"Best: {100 * best['accuracy']:.2f} % after epoch {best_epoch} (filled mark). "
-            f"Last: {100 * last['accuracy']:.2f} % after epoch {last['epoch']} (open mark).",
+            f"Quality on the validation images ({unit})",
+            f"Best: {best:.2f} {unit} after epoch {best_epoch} (filled mark). "
+            f"Last: {last:.2f} {unit} after epoch {epochs[-1]} (open mark).",
             "",
         ),
     ]

@@ -20,6 +20,7 @@ from distill.errors import UsageError
 from distill.evaluation.calibration import reliability
 from distill.evaluation.evaluate import judge, predict, worst_mistakes
 from distill.run_folder import METRICS_FILE, PAGE_FILE
+from distill.run_page.pixels import LOOKED_AT, READING, class_rows, worst_pictures
 from distill.training.batches import Batches
 from distill.vision.datasets import Split
 
@@ -62,18 +63,21 @@ def rebuild(run: Path, data: Path | None = None) -> Path:
     if training is None or not training.finished:
         raise UsageError(f"{run} holds an unfinished run. Go on with: python -m distill run {run} --out {run} --resume")
     split = loaded.split("validation")
+    if split.truth is not None:
+        return write_page(run, loaded.card, split, None)
     logits = predict(loaded.model, Batches(split, batch_size=256, device=torch.device("cpu")))
     return write_page(run, loaded.card, split, logits)
 
 
-def write_page(run: Path, card: Card, split: Split, logits: Tensor) -> Path:
+def write_page(run: Path, card: Card, split: Split, logits: Tensor | None) -> Path:
     """Write the page into the run folder and return its path.
 
     Args:
         run: holds `metrics.jsonl`.
         card: of the best epoch.
         split: the validation images.
-        logits: [N, classes], what the network of the best epoch answers to them.
+        logits: [N, classes], what the network of the best epoch answers to them; None where it answers for every
+            pixel: then it is asked about a few.
 
     Raises:
         UsageError: jinja2 or matplotlib is missing.
@@ -81,8 +85,42 @@ def write_page(run: Path, card: Card, split: Split, logits: Tensor) -> Path:
     """
     rows = [json.loads(line) for line in (run / METRICS_FILE).read_text("utf-8").splitlines()]
     path = run / PAGE_FILE
-    write_whole(path, render(card, rows, split, logits.cpu()).encode("utf-8", "replace"))
+    text = render_pixels(run, card, rows, split) if logits is None else render(card, rows, split, logits.cpu())
+    write_whole(path, text.encode("utf-8", "replace"))
     return path
+
+
+def render_pixels(run: Path, card: Card, rows: Sequence[dict[str, Any]], split: Split) -> str:
+    """The page of a network that answers for every pixel, as text; arguments and errors as `write_page`."""
+    templates = environment(TEMPLATES)
+    from distill.run_page.charts import learning_curves  # takes a second
+
+    training = card.training
+    assert training is not None
+    assert training.validation is not None
+    config = parse(json.dumps(training.config), source="card.json")
+    figures = training.validation.metrics.figures()
+    title, value = next(iter(figures.items()))
+    return templates.get_template("pixels.html.j2").render(
+        name=config.name,
+        card=card,
+        training=training,
+        rows=rows,
+        title=title,
+        value=value,
+        figures=figures,
+        duration=_duration(sum(row.get("seconds", 0.0) for row in rows)),
+        parameters=_rounded(card.num_parameters),
+        curves=learning_curves(rows, training.best.epoch),
+        classes=class_rows(card, training.validation),
+        pictures=worst_pictures(checkpoint.load(run / "best").model, card, split),
+        looked_at=min(LOOKED_AT, len(split)),
+        reading=READING[card.task],
+        data_facts=list(_data_facts(card, training, config)),
+        run_facts=list(_run_facts(card, training, config, len(rows))),
+        settings=json.dumps(training.config, indent=2, ensure_ascii=False),
+        css=style_sheet(TEMPLATES / "run.css"),
+    )
 
 
 def render(card: Card, rows: Sequence[dict[str, Any]], split: Split, logits: Tensor) -> str:

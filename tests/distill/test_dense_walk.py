@@ -11,6 +11,7 @@ from distill.checkpoint import DepthMetrics, SegmentationMetrics
 from distill.config import RunConfig, parse
 from distill.errors import UsageError
 from distill.figures.runs import read_study
+from distill.run_page.pixels import colour_of
 from distill.studies import STUDIES, short_segmentation
 from distill.study.dense import segmentation_grid
 from distill.study.run import STUDY_FILE, StudyCell, StudyFile
@@ -67,6 +68,16 @@ def test_a_run_leaves_a_card_that_knows_its_task_and_its_measures(walked: Path) 
     assert set(rows[0]["losses"]) == {"soft", "label"}
 
 
+def test_the_page_shows_classes_by_their_iou_and_pictures_with_truth_and_answer(walked: Path) -> None:
+    page = (walked / "masks" / "report.html").read_text()
+    assert "mIoU" in page
+    for number, name in enumerate(STRUCTURES):
+        red, green, blue = colour_of(number)
+        assert f'color: #{red:02x}{green:02x}{blue:02x}">■</span> {name}' in page
+    assert page.count("data:image/") == 6
+    assert "http" not in page.replace("http://www.w3.org", "").replace("http-equiv", "")
+
+
 def test_a_head_that_only_training_needs_learns_beside_the_other(walked: Path) -> None:
     (teacher,) = walked.glob("teacher-*")
     rows = [json.loads(line) for line in (teacher / "metrics.jsonl").read_text().splitlines()]
@@ -118,6 +129,9 @@ def test_depth_learns_metres_from_labels_and_from_a_teachers_map(tmp_path: Path)
     rows = [json.loads(line) for line in (tmp_path / "depth" / "metrics.jsonl").read_text().splitlines()]
     assert best.rmse_m == min(row["rmse_m"] for row in rows) < rows[0]["rmse_m"]
     assert set(rows[0]["losses"]) == {"soft", "label"}
+    page = (tmp_path / "depth" / "report.html").read_text()
+    assert f"RMSE {best.rmse_m:.3f} m" in page
+    assert page.count("data:image/") == 6
     zoomed = training | {"augment": {"resized_crop": {}}}
     with pytest.raises(UsageError, match=r"training\.augment\.resized_crop is of no use for"):
         train(segmentation(**student | {"training": zoomed}, teacher=teacher), tmp_path / "zoomed")
