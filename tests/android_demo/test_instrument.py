@@ -85,6 +85,7 @@ def launch(tmp_path: Path, core_jar: Path) -> Launch:
                 "file": copy.name,
                 "sha256": sha256_of_file(copy),
                 "size_bytes": copy.stat().st_size,
+                "accelerator": None,
                 "input_file": "input.bin",
                 "input_sha256": sha256_of_file(folder / "input.bin"),
                 "input_name": "images",
