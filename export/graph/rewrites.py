@@ -61,6 +61,28 @@ def split_as_slices(graph: Graph) -> int:
     return changed
 
 
+def unbind_as_slices(graph: Graph) -> int:
+    """`unbind` whose parts are taken by index -> one slice per part, without the dimension that has one."""
+    changed = 0
+    for node in _calls(graph, aten.unbind.int):
+        users = list(node.users)
+        if not all(user.target is operator.getitem for user in users) or _feeds_output(users):
+            continue
+        source, dimension = node.args[0], _dimension(node, node.args[1] if len(node.args) > 1 else 0)
+        if not isinstance(source, Node):
+            continue
+        for user in users:
+            index = user.args[1]
+            assert isinstance(index, int), "torch.export writes the parts of an unbind with constant indices"
+            start = index % source.meta["val"].shape[dimension]
+            with graph.inserting_before(user):
+                part = graph.call_function(aten.slice.Tensor, (source, dimension, start, start + 1))
+            part.meta = dict(user.meta, val=source.meta["val"].narrow(dimension, start, 1))
+            _replace(graph, user, aten.reshape.default, (part, list(user.meta["val"].shape)))
+        changed += 1
+    return changed
+
+
 def mean_keeping_dimensions(graph: Graph) -> int:
     """Mean of [B, C, H, W] over height and width to [B, C] -> mean to [B, C, 1, 1], then flattened."""
     changed = 0
@@ -182,12 +204,46 @@ def _meets(node: Node, *, up: bool) -> bool:
     return False
 
 
+def products_without_expansion(graph: Graph) -> int:
+    """Matrix product of equally many matrices on both sides -> `bmm` of three dimensions.
+
+    ExecuTorch would decompose it into expansions of what is whole already, which XNNPACK does not take, and `bmm`.
+    """
+    changed = 0
+    for node in _calls(graph, aten.matmul.default):
+        left, right = node.args
+        if not isinstance(left, Node) or not isinstance(right, Node) or _is_output(node):
+            continue
+        ours, theirs = left.meta["val"], right.meta["val"]
+        if ours.dim() < 3 or ours.shape[:-2] != theirs.shape[:-2]:
+            continue
+        if ours.dim() == 3:
+            _replace(graph, node, aten.bmm.default, (left, right))
+        else:
+            with graph.inserting_before(node):
+                flat = [_of_three_dimensions(graph, each) for each in (left, right)]
+                product = graph.call_function(aten.bmm.default, tuple(flat))
+            product.meta = dict(node.meta, val=torch.bmm(*(each.meta["val"] for each in flat)))
+            _replace(graph, node, aten.reshape.default, (product, list(node.meta["val"].shape)))
+        changed += 1
+    return changed
+
+
+def _of_three_dimensions(graph: Graph, node: Node) -> Node:
+    value = node.meta["val"]
+    flat = graph.call_function(aten.reshape.default, (node, [value.shape[:-2].numel(), *value.shape[-2:]]))
+    flat.meta = dict(node.meta, val=value.reshape(value.shape[:-2].numel(), *value.shape[-2:]))
+    return flat
+
+
 REWRITES = (
     Rewrite("split as slices", split_as_slices),
+    Rewrite("unbind as slices", unbind_as_slices),
     Rewrite("mean that keeps its dimensions", mean_keeping_dimensions),
     Rewrite("selection of everything left out", drop_whole_selections),
     Rewrite("hard sigmoid in parts", hard_sigmoid_in_parts),
     Rewrite("softmax over rows", softmax_of_rows),
+    Rewrite("matrix product of three dimensions", products_without_expansion),
 )
 
 

@@ -99,6 +99,9 @@ def test_other_networks_compute_the_same_bits(network: nn.Module) -> None:
     torch.testing.assert_close(found(pictures), network(pictures), rtol=0, atol=0)
 
 
+PRODUCTS = "2 × matrix product of three dimensions"
+
+
 class MixesHeads(nn.Module):
     """Attention whose heads are mixed by convolutions, over the last dimension or another one."""
 
@@ -116,10 +119,10 @@ class MixesHeads(nn.Module):
 @pytest.mark.parametrize(
     ("network", "done"),
     [
-        (MixesHeads(-1), ("1 × softmax over rows",)),
-        (MixesHeads(3), ("1 × softmax over rows",)),
-        (MixesHeads(2), ()),
-        (MixesHeads(-1, mixed=False), ()),
+        (MixesHeads(-1), ("1 × softmax over rows", "1 × matrix product of three dimensions")),
+        (MixesHeads(3), ("1 × softmax over rows", "1 × matrix product of three dimensions")),
+        (MixesHeads(2), ("1 × matrix product of three dimensions",)),
+        (MixesHeads(-1, mixed=False), ("1 × matrix product of three dimensions",)),
     ],
 )
 def test_a_softmax_between_convolutions_is_over_three_dimensions(network: nn.Module, done: tuple[str, ...]) -> None:
@@ -128,6 +131,36 @@ def test_a_softmax_between_convolutions_is_over_three_dimensions(network: nn.Mod
     assert told == done
     with torch.no_grad():
         assert torch.equal(found(pictures), network(pictures))
+
+
+class Multiplies(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        of_three = x[:, 0] @ x[:, 1]
+        broadcast = x @ x[:1, :1].mT
+        return of_three.sum() + broadcast.sum() + (x @ x[0, 0]).sum() + (x.mT @ x).sum()
+
+
+def test_only_products_of_equally_many_matrices_are_taken_as_they_are() -> None:
+    pictures = torch.randn((2, 4, 7, 7), generator=torch.Generator().manual_seed(2))
+    found, told, operations = rewritten(Multiplies(), pictures)
+    assert told == (PRODUCTS,)
+    assert (operations["aten.bmm.default"], operations["aten.matmul.default"]) == (2, 2)
+    assert torch.equal(found(pictures), Multiplies()(pictures))
+
+
+class Unbinds(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        first, _, third, last = x.unbind(1)
+        row = x.permute(2, 0, 1, 3).unbind()[-2]
+        return (first * third - last).sum() + row.exp().sum()
+
+
+def test_parts_of_an_unbind_are_slices() -> None:
+    pictures = torch.randn((2, 4, 7, 7), generator=torch.Generator().manual_seed(2))
+    found, told, operations = rewritten(Unbinds(), pictures)
+    assert told == ("2 × unbind as slices",)
+    assert operations["aten.slice.Tensor"] == 4
+    assert torch.equal(found(pictures), Unbinds()(pictures))
 
 
 def test_what_is_returned_is_left_as_it_is() -> None:
