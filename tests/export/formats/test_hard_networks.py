@@ -172,6 +172,7 @@ def make(checkpoint: Checkpoint, evidence: Evidence, tmp_path: Path) -> Make:
         (Fused, "litert"),
         (Resized, "coreml"),
         (MixedHeads, "executorch"),
+        (Tokens, "executorch"),
     ],
     ids=lambda value: value if isinstance(value, str) else value.__name__,
 )
