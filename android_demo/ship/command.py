@@ -151,10 +151,10 @@ def loop(question: Question, ground: Ground, steps: Steps) -> Ship:
         teacher = train_teacher(ground, steps)
         names = [each.student for each in kept]
         trained = train(question, ground, teacher, names, steps, reserve_s(question, ground))
-        exported = export_teacher(teacher, steps)
+        on_phone = question.device == "android"
+        exported = export_teacher(teacher, steps, with_eager=on_phone)
         for finalist in (each for each in trained if each.finalist):
             forms = kept_forms(next(each for each in kept if each.student == finalist.student))
-            on_phone = question.device == "android"
             exported += export_student(finalist.student, Path(finalist.run), *forms, steps, with_eager=on_phone)
         journal = measure(question, ground, exported, steps)
         if question.sustained is not None:

@@ -19,18 +19,19 @@ from export.artifact.manifest import MANIFEST_FILE, Manifest
 
 GOOD = ("made", "unchanged")
 TEACHER = "teacher"
-TEACHER_FORMS = ("eager,onnx", "fp32")
-"""What accuracy is relative to; in `onnx` it is a candidate itself."""
 
 
-def export_teacher(teacher: Path, steps: Steps) -> list[Exported]:
-    """The teacher, to be measured beside its students.
+def export_teacher(teacher: Path, steps: Steps, *, with_eager: bool) -> list[Exported]:
+    """The teacher, to be measured beside its students: accuracy is relative to it, and it is a candidate itself.
+
+    With eager it is also what a phone's answers are compared with; that alone is left where ONNX cannot hold it.
 
     Raises:
         WorkFailed: it cannot be exported at all.
     """
-    formats, precisions = TEACHER_FORMS
-    exported = _export(TEACHER, teacher, formats, precisions, steps, [])
+    exported = _export(TEACHER, teacher, "onnx", "fp32", steps, [])
+    if with_eager or not any(each.status in GOOD for each in exported):
+        exported = _export(TEACHER, teacher, "eager", "fp32", steps, []) + exported
     if not any(each.status in GOOD for each in exported):
         raise WorkFailed("the teacher could not be exported, so nothing can be said relative to it; see above.")
     return exported
