@@ -61,7 +61,7 @@ from distill.vision.datasets import Split
 from distill.vision.models import ImageClassifier, build, published_input, try_on_two_images
 from distill.vision.preprocess import Preprocess
 from distill.vision.pretrained import begin_with, origin
-from distill.vision.tasks import Measure, Task
+from distill.vision.tasks import TASKS, Measure, Task
 
 FEWEST_IMAGES = 2
 """On either side of a division: batch normalisation has nothing to say of one."""
@@ -652,7 +652,7 @@ def advance(state: State, metrics: AnyMetrics, row: dict[str, object], measure: 
     state.history.append(entry)
 
 
-def score(row: Mapping[str, Any], measure: Measure) -> float:
+def score(row: Mapping[str, Any], measure: Measure = TASKS["classification"].measure) -> float:
     """What decides which epoch is best, the larger the better: the measure on the validation images.
 
     If the network is rounded, its accuracy under rounding.

@@ -33,6 +33,7 @@ from distill.teachers.teacher import Teacher
 from distill.train import advance, train
 from distill.training.batches import Batches
 from distill.vision import cache
+from distill.vision.tasks import Measure
 from tests.conftest import MakeOnce
 from tests.distill.conftest import TeacherIn
 
@@ -283,7 +284,7 @@ def test_the_epoch_with_the_best_f1_is_kept_where_it_judges() -> None:
                 state,
                 Metrics(epoch=epoch, accuracy=accuracy, macro_f1=macro_f1, ece=0, entropy_nats=0, loss=1),
                 {},
-                judged_by,
+                Measure(judged_by, judged_by, "%"),
             )
         return state
 
