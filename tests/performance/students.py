@@ -63,6 +63,7 @@ Seconds are of a machine that many others used at the same time, and only tell l
 interpreter that reads its packages. What is empty was not made yet.
 
 Toolchains: {packages}.
+
 """
 
 
@@ -147,7 +148,7 @@ def artifact(result: dict[str, Any]) -> Artifact:
     )
 
 
-def page(found: Proven) -> str:
+def page(found: Proven, note: str) -> str:
     """results/students.md: four tables, and what every refusal says."""
     artifacts = [one for each in found.networks.values() for one in each.artifacts.values()]
     packages = sorted({f"{name} {version}" for one in artifacts for name, version in one.versions.items()})
@@ -189,6 +190,7 @@ def page(found: Proven) -> str:
                 failed=sum(one.verdict == "failed" for one in artifacts),
                 packages=", ".join(packages),
             ),
+            *([note, ""] if note else []),
             *(line for title, text in shown.items() for line in (f"## {title}", "", text, "")),
             *(["## What was refused or failed", "", *notes, ""] if notes else []),
         ]
@@ -217,6 +219,7 @@ def main(
     names: Annotated[list[str] | None, typer.Argument(help="networks; by default all")] = None,
     format: Annotated[str, typer.Option(help="several with commas")] = FORMATS,
     out: Annotated[list[Path] | None, typer.Option(help=f"where all goes; several to write the page; {OUT}")] = None,
+    note: Annotated[str, typer.Option(help="a paragraph more on the page: what of it was made otherwise")] = "",
     write: Annotated[bool, typer.Option(help="only write the page of what there is")] = False,
 ) -> None:
     """Export networks one after the other, then write what there is."""
@@ -226,7 +229,7 @@ def main(
     found = collect(out or [OUT])
     if write:
         proven.FILE.write_text(found.model_dump_json(indent=1) + "\n")
-        PAGE.write_text(page(found))
+        PAGE.write_text(page(found, note))
         terminal.product(PAGE, "python -m distill list --models")
 
 
