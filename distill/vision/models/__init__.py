@@ -184,10 +184,12 @@ def published_input(name: str) -> PublishedInput:
     Raises:
         UsageError: the library has no such network.
     """
+    library, _, inner = name.partition(":")
+    if library == "python":  # whoever brings it says what it sees
+        return IMAGENET
     builder(name)
     if name in cifar.NETWORKS:
         return CIFAR100
-    library, _, inner = name.partition(":")
     if library == "timm" or name in FROM_TIMM:
         import timm
 
