@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from bench.android.options import PhoneOptions, open_phones
-from bench.answers.options import AccuracyOptions, PathOptions
 from bench.cpu.options import HostOptions, open_cpu
 from bench.cuda.device import CudaOptions, open_cuda
+from bench.session.answers.options import AccuracyOptions, PathOptions
 from bench.session.device import DeviceBench
 from bench.timing.loop import Limits
 from distill.errors import UsageError

@@ -14,8 +14,6 @@ from rich.markup import escape
 from bench.android.accelerators import CPU
 from bench.android.options import PhoneOptions
 from bench.android.sustained import per_minute
-from bench.answers.options import ANSWERS, AccuracyOptions, PathOptions
-from bench.answers.words import in_words
 from bench.compare.conditions import what
 from bench.compare.speed_up import compare
 from bench.cpu.device import LAUNCHES
@@ -24,6 +22,8 @@ from bench.cuda.device import CudaOptions
 from bench.devices import Options, find_device
 from bench.record import Measurement, read_journal
 from bench.report.table import show_table
+from bench.session.answers.options import ANSWERS, AccuracyOptions, PathOptions
+from bench.session.answers.words import in_words
 from bench.session.cells import ARTIFACTS, NotMeasured, Plan, find_artifacts, plan, whole_numbers
 from bench.session.device import DeviceBench
 from bench.session.journal import JOURNAL

@@ -43,7 +43,6 @@ ROOMS = {
         "session",
         "protocol",
         "instruments",
-        "answers",
         "cpu",
         "cuda",
         "android",

@@ -15,13 +15,13 @@ import numpy as np
 from bench.android.adb import AdbFailed, AdbTimeout, DeviceLost, Phone
 from bench.android.launch import GivenAnswers, Launcher, LaunchFailed, PhoneGone, Tell, free_storage_bytes
 from bench.android.quiet import PICTURES_PLACE
-from bench.answers.faults import Run, Suspect, find_fault
-from bench.answers.held_out import HeldOut, load_once
-from bench.answers.judge import Logits, Unreadable, judged
-from bench.answers.options import AccuracyOptions, PathOptions
-from bench.answers.packs import Pack, Packed, pack, pack_files
-from bench.answers.path_pictures import path_pictures
 from bench.cpu.logits import Asked, OnThisMachine, eager_beside, runs_here
+from bench.session.answers.faults import Run, Suspect, find_fault
+from bench.session.answers.held_out import HeldOut, load_once
+from bench.session.answers.judge import Logits, Unreadable, judged
+from bench.session.answers.options import AccuracyOptions, PathOptions
+from bench.session.answers.packs import Pack, Packed, pack, pack_files
+from bench.session.answers.path_pictures import path_pictures
 from bench.session.cells import Cell, describe_artifact
 from bench.session.row import Accuracy, PathOf
 from distill.contract import sha256_of_file, whole_file

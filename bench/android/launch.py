@@ -18,8 +18,6 @@ from bench.android.identity import Identity, boot_id
 from bench.android.instruments import Instrument
 from bench.android.quiet import RUNS_FOLDER, QuietPhone, remove_run
 from bench.android.state import THERMAL_WORDS, Gate, Snapshot, snapshot, throttling
-from bench.answers.judge import Logits, Unreadable
-from bench.answers.packs import Pack
 from bench.protocol import (
     JOB_FILE,
     Job,
@@ -33,6 +31,8 @@ from bench.protocol import (
     progress_file,
     result_file,
 )
+from bench.session.answers.judge import Logits, Unreadable
+from bench.session.answers.packs import Pack
 from bench.session.cells import Cell
 from bench.session.golden import check_output, model_input
 from bench.timing.loop import NS_PER_S, Limits

@@ -9,7 +9,7 @@ from bench.android.fleet import Fleet
 from bench.android.instruments import find_instrument
 from bench.android.phones import LAUNCHES, PhoneBench
 from bench.android.state import Gate
-from bench.answers.options import AccuracyOptions, PathOptions
+from bench.session.answers.options import AccuracyOptions, PathOptions
 from bench.timing.loop import Limits
 from distill.errors import UsageError
 

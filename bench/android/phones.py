@@ -16,10 +16,10 @@ from bench.android.launch import Launched, Launcher, LaunchFailed, PhoneGone, Te
 from bench.android.quiet import quieted
 from bench.android.runtimes import fit
 from bench.android.state import LOW_BATTERY_PERCENT, Gate, mean_mhz, snapshot
-from bench.answers.options import AccuracyOptions, PathOptions
 from bench.protocol import ModelResult, Stages
 from bench.record import Conditions, Device, Launch, Measurement
 from bench.record.repeated import SeenOutput
+from bench.session.answers.options import AccuracyOptions, PathOptions
 from bench.session.cells import Cell, NotMeasured, Plan, describe_artifact
 from bench.session.repeats import of_all_launches
 from bench.session.resume import Place

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.answers.faults import Suspect, find_fault
-from bench.answers.held_out import HeldOut, load_once
-from bench.answers.judge import Logits, judged
 from bench.cpu.logits import Asked, OnThisMachine
 from bench.cpu.worker import Job, Outcome
+from bench.session.answers.faults import Suspect, find_fault
+from bench.session.answers.held_out import HeldOut, load_once
+from bench.session.answers.judge import Logits, judged
 from bench.session.cells import Cell
 from bench.session.row import Accuracy
 

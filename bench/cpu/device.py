@@ -11,14 +11,14 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from bench.answers.options import PathOptions
-from bench.answers.path_pictures import path_pictures
 from bench.cpu import machine
 from bench.cpu.accuracy import measure_accuracy
 from bench.cpu.load import busy_share
 from bench.cpu.worker import Job, Outcome, Task, Timed
 from bench.cpu.workers import Workers
 from bench.record import Conditions, Device, Measurement
+from bench.session.answers.options import PathOptions
+from bench.session.answers.path_pictures import path_pictures
 from bench.session.cells import Cell, Plan
 from bench.session.repeats import of_all_launches
 from bench.session.resume import Place

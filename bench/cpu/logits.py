@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.answers.judge import Logits
 from bench.cpu.worker import Job, Outcome
 from bench.cpu.workers import Workers
+from bench.session.answers.judge import Logits
 from bench.session.cells import find_artifacts
 from bench.timing.loop import HostLimits
 from export.artifact.manifest import MANIFEST_FILE, Manifest

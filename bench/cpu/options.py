@@ -3,10 +3,10 @@
 import secrets
 from dataclasses import dataclass
 
-from bench.answers.options import AccuracyOptions, PathOptions
 from bench.cpu import machine
 from bench.cpu.device import LAUNCHES, CpuBench
 from bench.cpu.workers import Workers
+from bench.session.answers.options import AccuracyOptions, PathOptions
 from bench.timing.loop import HostLimits
 
 INTERVAL_PERCENT = 2.0

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar, get_args
 
-from bench.answers.options import AccuracyOptions, PathOptions
 from bench.cpu.device import CellRun, CpuBench, MachineState
 from bench.cpu.options import HostOptions, open_cpu
 from bench.cpu.worker import GpuWatch, Job, Task
@@ -14,6 +13,7 @@ from bench.cuda.probe import Gpu, driver_version, find_gpu
 from bench.cuda.state import read_state
 from bench.cuda.worker import GpuJob
 from bench.record import Device, Measurement
+from bench.session.answers.options import AccuracyOptions, PathOptions
 from bench.session.cells import Cell, NotMeasured, Plan, describe_artifact
 from bench.session.resume import Place
 from bench.session.variants import ENGINES, PRECISIONS, Engine, Precision, Variant

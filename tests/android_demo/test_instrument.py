@@ -12,7 +12,6 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from bench.answers.judge import distance
 from bench.protocol import (
     Job,
     JobModel,
@@ -24,6 +23,7 @@ from bench.protocol import (
     progress_file,
     result_file,
 )
+from bench.session.answers.judge import distance
 from bench.timing.loop import Limits
 from distill.contract import sha256_of_file
 from distill.vision.preprocess import Preprocess

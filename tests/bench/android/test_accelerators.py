@@ -6,8 +6,8 @@ import pytest
 
 from bench.android.accelerators import accelerators, active_by_log
 from bench.android.options import PhoneOptions, open_phones
-from bench.answers.options import AccuracyOptions, PathOptions
 from bench.compare.choice import Budget, choose
+from bench.session.answers.options import AccuracyOptions, PathOptions
 from bench.session.cells import plan
 from bench.timing.loop import Limits
 from distill.errors import UsageError

@@ -18,11 +18,11 @@ from PIL import Image
 from bench.android.answers import Prepared, Question, Questions
 from bench.android.instruments import NativeRunner
 from bench.android.options import PhoneOptions, open_phones
-from bench.answers.held_out import HeldOut, load_once
-from bench.answers.options import AccuracyOptions, PathOptions
-from bench.answers.packs import pack
 from bench.measure import only_answers
 from bench.record import Measurement, read_journal
+from bench.session.answers.held_out import HeldOut, load_once
+from bench.session.answers.options import AccuracyOptions, PathOptions
+from bench.session.answers.packs import pack
 from bench.session.cells import Cell, plan
 from bench.timing.loop import Limits
 from bench.timing.proportions import share_interval

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from bench.android.answers import prepared
-from bench.answers.options import AccuracyOptions, PathOptions
 from bench.compare.choice import Budget, choose
 from bench.record import Measurement
 from bench.record.whole_path import STAGES
+from bench.session.answers.options import AccuracyOptions, PathOptions
 from bench.session.cells import plan
 from bench.timing.loop import Limits
 from tests.bench.android.conftest import StartPhone

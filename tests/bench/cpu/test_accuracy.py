@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.answers.options import AccuracyOptions
 from bench.cpu.device import CpuBench
 from bench.cpu.workers import Workers
 from bench.record import Measurement
+from bench.session.answers.options import AccuracyOptions
 from bench.session.cells import plan
 from bench.timing.loop import HostLimits
 from distill.errors import UsageError

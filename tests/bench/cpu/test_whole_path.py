@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.answers.options import PathOptions
-from bench.answers.path_pictures import path_pictures
 from bench.cpu.device import CpuBench
 from bench.cpu.whole_path import time_path, top_classes
 from bench.cpu.workers import Workers
 from bench.record.whole_path import STAGES
+from bench.session.answers.options import PathOptions
+from bench.session.answers.path_pictures import path_pictures
 from bench.session.cells import plan
 from bench.timing.loop import HostLimits
 from distill.errors import UsageError

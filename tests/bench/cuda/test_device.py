@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.answers.options import AccuracyOptions
 from bench.compare.speed_up import compare
 from bench.cpu.options import HostOptions
 from bench.cpu.worker import GpuWatch, Outcome, Timed
@@ -21,6 +20,7 @@ from bench.cuda.worker import GpuJob
 from bench.devices import Options, find_device
 from bench.record import GpuState, Measurement
 from bench.report.table import measured_table
+from bench.session.answers.options import AccuracyOptions
 from bench.session.cells import Plan, find_artifacts, plan
 from bench.session.golden import check_output, model_input
 from bench.session.resume import resume

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from bench.answers.faults import class_order
-from bench.answers.judge import NOT_ANSWERED, Logits, answers_of, confidence, distance, exact_p_value
+from bench.session.answers.faults import class_order
+from bench.session.answers.judge import NOT_ANSWERED, Logits, answers_of, confidence, distance, exact_p_value
 
 RNG = np.random.default_rng(5)
 

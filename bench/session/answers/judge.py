@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.answers.held_out import HeldOut
 from bench.record.answered import AgainstEager, Answered, ChangedAnswer
+from bench.session.answers.held_out import HeldOut
 from bench.timing.proportions import share_interval
 from export.artifact.answers import Answers
 from export.artifact.paired import Paired

@@ -11,7 +11,7 @@ from typing import cast
 import numpy as np
 from PIL import Image
 
-from bench.answers.held_out import SEED, as_phones_decode, png
+from bench.session.answers.held_out import SEED, as_phones_decode, png
 from bench.session.cells import Cell
 from distill.errors import ToolError, UsageError
 from distill.vision.datasets import DatasetConfig

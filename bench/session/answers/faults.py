@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from bench.answers.held_out import HeldOut
-from bench.answers.judge import Logits, answers_of, distance
+from bench.session.answers.held_out import HeldOut
+from bench.session.answers.judge import Logits, answers_of, distance
 from distill.vision.preprocess import Preprocess
 from export.artifact.manifest import Manifest
 from export.artifact.runner import Batch

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.answers.held_out import HeldOut
+from bench.session.answers.held_out import HeldOut
 from distill.contract import sha256_of_file
 
 PACK_BYTES = 8 * 2**20
