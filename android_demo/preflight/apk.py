@@ -78,14 +78,14 @@ def read_apk(path: Path) -> Apk:
         with path.open("rb") as raw, zipfile.ZipFile(raw) as archive:
             files = tuple(_packed(raw, entry) for entry in archive.infolist() if not entry.is_dir())
             if MANIFEST not in archive.namelist():
-                raise UsageError(f"{path} is no APK: there is no {MANIFEST} in it.")
+                raise UsageError(f"{path} is no APK: there is no {MANIFEST} in it. Give the file that make app prints.")
             manifest = parse(archive.read(MANIFEST))
             raw.seek(max(0, archive.start_dir - len(SIGNATURE_MAGIC)))
             signed = raw.read(len(SIGNATURE_MAGIC)) == SIGNATURE_MAGIC
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror or error}. Build one with: make app") from error
     except zipfile.BadZipFile as error:
-        raise UsageError(f"{path} is no APK: {error}.") from error
+        raise UsageError(f"{path} is no APK: {error}. Give the file that make app prints.") from error
     return Apk(path, path.stat().st_size, files, manifest, signed)
 
 

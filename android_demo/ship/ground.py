@@ -185,7 +185,7 @@ def _data(question: Question, steps: Steps, findings: list[Finding]) -> dict[str
         return None
     folder = Path(question.data)
     if not folder.is_dir():
-        raise UsageError(f"DATA {folder} is no folder. Expected pictures in <split>/<class>/.")
+        raise UsageError(f"DATA {folder} is no folder. Expected pictures in <split>/<class>/ (distill data shows any).")
     tree = sha256_of_json(sorted(_tree(folder)))
     words = ["data", str(folder.resolve())]
     words += [f"--set={each}" for each in question.settings if each.startswith("dataset.")]
