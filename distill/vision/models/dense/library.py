@@ -33,17 +33,17 @@ def network(architecture: str, encoder: str, num_outputs: int, **settings: Any) 
         UsageError: the library is missing, or has no such architecture or encoder.
     """
     try:
-        import segmentation_models_pytorch as library  # pyright: ignore[reportMissingImports]
+        import segmentation_models_pytorch as library
+        from segmentation_models_pytorch.base import SegmentationModel
     except ImportError as error:
         raise UsageError(
             f"{architecture} on {encoder} needs the package segmentation-models-pytorch, which is not installed "
             "(make setup brings it, as does the extra train)."
         ) from error
-    base = library.base.SegmentationModel
-    known = {
+    known: dict[str, Callable[..., nn.Module]] = {
         each.__name__.lower(): each
         for each in vars(library).values()
-        if isinstance(each, type) and issubclass(each, base)
+        if isinstance(each, type) and issubclass(each, SegmentationModel)
     }
     if architecture not in known:
         raise UsageError(
