@@ -5,6 +5,7 @@ arXiv:2102.02973.
 """
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -112,12 +113,16 @@ def attended_loss(student: Sequence[Tensor], teacher: Sequence[Tensor], attentio
         Scalar >= 0.
     """
     squared = [maps.square().mean(1, keepdim=True) for maps in student]
+
+    @cache
+    def sized(height: int, width: int) -> Tensor:
+        pictures = [F.adaptive_avg_pool2d(picture, (height, width)).flatten(1) for picture in squared]
+        return unit_length(torch.stack(pictures, dim=1), dim=2)
+
     losses = []
     for number, maps in enumerate(teacher):
         wanted = unit_length(maps.square().mean(1).flatten(1))[:, None]
-        height, width = maps.shape[2:]
-        sized = torch.stack([F.adaptive_avg_pool2d(picture, (height, width)).flatten(1) for picture in squared], dim=1)
-        differences = (unit_length(sized, dim=2) - wanted).square().mean(2)
+        differences = (sized(*maps.shape[2:]) - wanted).square().mean(2)
         losses.append((attention[:, number] * differences).sum(1).mean())
     return torch.stack(losses).sum()
 

@@ -160,12 +160,13 @@ class Negatives(nn.Module):
     """Draws images of other classes on the device, the same ones for an image and a step in whatever process.
 
     Where there are enough, a row holds no image twice: the images of other classes, in the order of their classes, are
-    a circle, of which as many arcs of one length are cut as images are drawn, from a random point on; one is drawn of
-    each. So every image is as likely as every other, and classes come in proportion. Deviation: the authors draw
-    independently.
+    a circle, of which as many arcs of one length are cut as images are drawn; one is drawn of each, and the circle is
+    turned by a random angle. So every image is as likely as every other, and classes come in proportion. All rows of
+    a step share where in their arcs they draw, each has an angle of its own: one random number per negative and one per
+    image instead of one for each of both. Deviation: the authors draw independently.
     """
 
-    by_class: Tensor
+    turns: Tensor
     first: Tensor
     sizes: Tensor
     labels: Tensor
@@ -176,7 +177,8 @@ class Negatives(nn.Module):
         if len(labels) == int(sizes.max()):
             raise UsageError("contrastive_representation needs images of two classes or more; there is one class.")
         self.count = count
-        self.register_buffer("by_class", torch.argsort(labels, stable=True), persistent=False)
+        by_class = torch.argsort(labels, stable=True)
+        self.register_buffer("turns", by_class.repeat(3), persistent=False)
         self.register_buffer("sizes", sizes, persistent=False)
         self.register_buffer("first", sizes.cumsum(0) - sizes, persistent=False)
         self.register_buffer("labels", labels.clone(), persistent=False)
@@ -187,12 +189,14 @@ class Negatives(nn.Module):
         own, first = self.sizes[classes][:, None], self.first[classes][:, None]
         pool = len(self.labels) - own
         arc = pool // self.count  # 0 where there are too few: then every draw is of the whole circle
-        row = scrambled(scrambled(moment) + indices)[:, None]
         columns = torch.arange(self.count, device=indices.device)
-        inside = _draws(row + columns * GOLDEN, torch.where(arc > 0, arc, pool))
-        position = inside.add_(columns * arc).add_(_draws(row, pool))
-        position = torch.where(position >= pool, position - pool, position)
-        return self.by_class[torch.where(position >= first, position + own, position)]
+        seed = scrambled(moment)
+        inside = _draws(seed + columns * GOLDEN, torch.where(arc > 0, arc, pool))
+        angle = _draws(scrambled(seed + indices)[:, None], pool)
+        position = inside.add_(columns * arc).add_(angle)
+        # Of the circle's first turn, which begins after the image's own class, or of the next, its class passed again.
+        position += torch.where(position >= pool, own, 0)
+        return self.turns[position.add_(first + own)]
 
 
 GOLDEN = -0x61C8864680B583EB
@@ -208,8 +212,8 @@ def scrambled(numbers: Tensor) -> Tensor:
 
 def _draws(seeds: Tensor, below: Tensor) -> Tensor:
     """Int64 in [0, below), below < 2^31, from the high bits of a product: half of the finaliser is enough for it."""
-    bits = (seeds ^ (seeds >> 32)).mul_(-0x40A7B892E31B1A47)
-    return bits.bitwise_right_shift_(33).bitwise_and_(0x7FFFFFFF).mul_(below).bitwise_right_shift_(31)
+    bits = ((seeds ^ (seeds >> 32)) * -0x40A7B892E31B1A47).bitwise_right_shift_(33).bitwise_and_(0x7FFFFFFF)
+    return (bits * below).bitwise_right_shift_(31)
 
 
 def _renew(bank: Tensor, indices: Tensor, embeddings: Tensor, *, momentum: float) -> None:

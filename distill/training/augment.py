@@ -258,25 +258,28 @@ def strength(name: str, policy: RandAugment | TrivialAugment, level: int) -> flo
 
 def moved(pixels: Tensor, names: Sequence[str], strengths: Sequence[float], *, outside: float = 0) -> Tensor:
     """Pictures sheared, shifted or turned, those whose operation does so; the nearest pixel, black outside."""
-    if not any(name in MOVING for name in names):
+    chosen = [place for place, name in enumerate(names) if name in MOVING]
+    if not chosen:
         return pixels
-    batch, height, width, _ = pixels.shape
+    _, height, width, _ = pixels.shape
     device = pixels.device
-    sources = torch.tensor([source_of(*pair, height, width) for pair in zip(names, strengths, strict=True)])
-    matrix = without_waiting(sources, device)
+    sources = [source_of(names[place], strengths[place], height, width) for place in chosen]
+    matrix = without_waiting(torch.tensor(sources), device)
     x, y = torch.arange(width, device=device), torch.arange(height, device=device)[:, None]
     columns, rows = (
         (line[:, 0, None, None] * x + line[:, 1, None, None] * y + line[:, 2, None, None]).round_().to(torch.int64)
         for line in matrix.unbind(1)
     )
-    inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
-    samples = torch.arange(batch, device=device)[:, None, None]
-    nearest = pixels[samples, rows.clamp_(0, height - 1), columns.clamp_(0, width - 1)]
-    return nearest * inside[..., None] if outside == 0 else torch.where(inside[..., None], nearest, outside)
+    inside = ((columns >= 0) & (columns < width) & (rows >= 0) & (rows < height))[..., None]
+    index = without_waiting(torch.tensor(chosen), device)
+    nearest = pixels[index[:, None, None], rows.clamp_(0, height - 1), columns.clamp_(0, width - 1)]
+    result = pixels.clone()
+    result[index] = torch.where(inside, nearest, outside).to(pixels.dtype)
+    return result
 
 
 def source_of(name: str, strength: float, height: int, width: int) -> list[list[float]]:
-    """Where an operation takes a pixel from: (column, row) = this [2, 3] times (x, y, 1)."""
+    """Where a moving operation takes a pixel from: (column, row) = this [2, 3] times (x, y, 1)."""
     x, y = (width - 1) / 2, (height - 1) / 2
     match name:
         case "ShearX":  # about the upper left corner, as in the paper's code
@@ -287,11 +290,9 @@ def source_of(name: str, strength: float, height: int, width: int) -> list[list[
             return [[1, 0, -int(strength * width)], [0, 1, 0]]
         case "TranslateY":
             return [[1, 0, 0], [0, 1, -int(strength * height)]]
-        case "Rotate":
+        case _:  # "Rotate"
             cosine, sine = math.cos(math.radians(strength)), math.sin(math.radians(strength))
             return [[cosine, -sine, x - cosine * x + sine * y], [sine, cosine, y - sine * x - cosine * y]]
-        case _:
-            return [[1, 0, 0], [0, 1, 0]]
 
 
 def jittered(pixels: Tensor, settings: ColourJitter, drawn: Tensor) -> Tensor:

@@ -4,8 +4,8 @@ ResNet-20 learns from ResNet-56 at 32 px; the teacher is asked in both.
 """
 
 import itertools
-import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ from distill.vision.datasets import EchoPhantom, Split
 from distill.vision.models import build
 from distill.vision.preprocess import Preprocess
 from tests.performance.method_steps import in_rounds
-from tests.performance.side_by_side import Comparison
+from tests.performance.side_by_side import Comparison, compare
 
 SIZE_PX, BATCH, STEPS, ROUNDS = 32, 64, 2, 7
 PICTURES = Preprocess(size_px=SIZE_PX, channels=1, mean=(0.2,), std=(0.2,))
@@ -55,7 +55,7 @@ IN_ONE_STAGE = {"activation_boundaries": "first_epochs", "factor_transfer": "par
 
 
 def comparisons() -> list[Comparison]:
-    """Every method's step against hinton_kd's; and how negatives are drawn, against one image after the other."""
+    """Every method's step against hinton_kd's; and how negatives are drawn."""
     torch.set_num_threads(2)
     split = DATA.load("train", PICTURES)
     work = {"hinton_kd": loop(split, HintonKDConfig(temperature=4.0, alpha=0.9))}
@@ -68,7 +68,7 @@ def comparisons() -> list[Comparison]:
         Comparison(f"{kind} step, against hinton_kd, teacher asked in both", goal, base, tuple(seconds[kind]))
         for kind, goal in GOALS.items()
     ]
-    return [*steps, drawing()]
+    return [*steps, *drawing()]
 
 
 def loop(split: Split, config: AnyMethod) -> Callable[[], None]:
@@ -102,27 +102,26 @@ def loop(split: Split, config: AnyMethod) -> Callable[[], None]:
     return steps
 
 
-def drawing() -> Comparison:
-    """16,384 negatives for each of 64 of CIFAR-100's images: NumPy draws for one image after the other, as is usual."""
+def drawing() -> list[Comparison]:
+    """16,384 negatives for each of 64 of CIFAR-100's images, against NumPy, which draws for one image after the other.
+
+    The method's authors draw by NumPy's older generator.
+    """
     labels = torch.arange(IMAGES) % CLASSES
     negatives, indices = Negatives(labels, 16_384), torch.arange(BATCH)
     others = [np.flatnonzero(labels.numpy() != label) for label in range(CLASSES)]
-    rng = np.random.default_rng(0)
 
-    def seconds(draw: Callable[[int], object]) -> tuple[float, ...]:
-        found = []
-        for number in range(ROUNDS):
-            started = time.perf_counter()
-            draw(number)
-            found.append(time.perf_counter() - started)
-        return tuple(found)
-
-    def one_by_one(_number: int) -> None:
+    def one_by_one(generator: np.random.RandomState | np.random.Generator) -> None:
         for label in labels[:BATCH].tolist():
-            rng.choice(others[label], 16_384, replace=False)
+            generator.choice(others[label], 16_384, replace=False)
 
-    def together(number: int) -> None:
-        negatives.draw(indices, torch.tensor(number))
+    def together() -> None:
+        negatives.draw(indices, torch.tensor(0))
 
-    name = "negatives of a batch, against one image after the other"
-    return Comparison(name, "≥ 8", seconds(one_by_one), seconds(together))
+    return [
+        compare(f"negatives of a batch, against {name}", goal, partial(one_by_one, generator), together, rounds=ROUNDS)
+        for name, goal, generator in (
+            ("one image after the other, as the authors draw", "≥ 8", np.random.RandomState(0)),
+            ("NumPy's newer generator", "–", np.random.default_rng(0)),
+        )
+    ]

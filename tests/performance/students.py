@@ -1,15 +1,16 @@
-"""Today's mobile networks in every usual format and precision: python -m tests.performance.students [NAMES].
+"""Networks of the table in every usual format and precision: python -m tests.performance.students [NAMES].
 
 Each network gets random weights whose statistics and logits are fitted to made pictures (`--untrained`), goes through
-the export command at 224 px, and leaves one file of results; what is unchanged is not made again, so that it may be
-ended and started at any time (`nice -n 10` leaves the machine to others). `--write` makes of them
-results/students.md, and what `distill list --models` tells.
+the export command at the size of its board, and leaves one file of results; what is unchanged is not made again, so
+that it may be ended and started at any time (`nice -n 10` leaves the machine to others). `--write` makes of them the
+board's page, results/students.md or results/cifar-networks.md, and what `distill list --models` tells.
 """
 
 import json
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,13 +19,12 @@ from PIL import Image
 
 from distill import terminal
 from distill.terminal import say
-from distill.vision.models import MODELS, proven
+from distill.vision.models import MODELS, cifar, proven
 from distill.vision.models.from_timm import FromTimm
-from distill.vision.models.proven import Artifact, Network, Proven
+from distill.vision.models.proven import Artifact, Network
 from distill.vision.preprocess import Preprocess
 from export.proof.made_images import synthetic_images
 
-SIZE_PX = 224
 NUM_CLASSES = 10
 NUM_CALIBRATED = 8
 NUM_JUDGED = 16
@@ -46,35 +46,55 @@ OTHERS = (
 
 FORMATS = "torchscript,executorch,onnx,coreml,litert"
 OUT = Path("out/students")
-PAGE = Path("results/students.md")
 
 FLOATS = ("torchscript fp32", "executorch fp32", "onnx fp32", "coreml fp32", "coreml fp16", "litert fp32")
 COLUMNS = (*FLOATS, "coreml int8-weights", "executorch int8", "onnx int8", "litert int8")
 
-INTRODUCTION = """# Today's mobile networks in every format
+INTRODUCTION = """# {title}
 
-{count} networks, {artifacts} artifacts, made by `python -m tests.performance.students` and written with `--write`: 224
-px, 10 classes, batch 1. **Weights are random**: drawn, then statistics and logits fitted to made pictures, so that
-answers differ from picture to picture as a trained network's do; what a toolchain computes wrongly shows, what int8
-costs a *trained* network does not. fp32 and fp16 are right if their logits are eager's up to rounding and their answers
-are eager's on 16 pictures of noise: {right} of {floats}. int8 shows the share of equal answers on these pictures, with
-ranges of 8 others; random weights have narrower margins than trained ones. {failed} artifacts could not be made.
-Seconds are of a machine that many others used at the same time, and only tell long from short. Core ML is proven by the
-interpreter that reads its packages. What is empty was not made yet.
+{count} networks, {artifacts} artifacts, made by `python -m tests.performance.students --board {board}` and written with
+`--write`: {size_px} px, 10 classes, batch 1. **Weights are random**: drawn, then statistics and logits fitted to made
+pictures, so that answers differ from picture to picture as a trained network's do; what a toolchain computes wrongly
+shows, what int8 costs a *trained* network does not. fp32 and fp16 are right if their logits are eager's up to rounding
+and their answers are eager's on 16 pictures of noise: {right} of {floats}. int8 shows the share of equal answers on
+these pictures, with ranges of 8 others; random weights have narrower margins than trained ones. {failed} artifacts
+could not be made. Seconds are of a machine that many others used too, and only tell long from short. Core ML is
+proven by the interpreter that reads its packages. What is empty was not made yet.
 
 Toolchains: {packages}.
 
 """
 
 
-def students() -> list[str]:
-    """The networks of the page: all of the table that timm builds, and others."""
-    return [*(name for name, make in MODELS.items() if isinstance(make, FromTimm)), *OTHERS]
+@dataclass(frozen=True)
+class Board:
+    """Networks that are shown on one page, with pictures of one size."""
+
+    title: str
+    page: Path
+    size_px: int
+    networks: tuple[str, ...]
 
 
-def pictures(folder: Path) -> Path:
+BOARDS = {
+    "students": Board(
+        "Today's mobile networks in every format",
+        Path("results/students.md"),
+        224,
+        (*(name for name, make in MODELS.items() if isinstance(make, FromTimm)), *OTHERS),
+    ),
+    "cifar": Board(
+        "The networks of the CRD protocol in every format",
+        Path("results/cifar-networks.md"),
+        32,
+        tuple(cifar.NETWORKS),
+    ),
+}
+
+
+def pictures(folder: Path, size_px: int) -> Path:
     """A folder of made pictures to calibrate with and to judge on, other ones than the weights were fitted to."""
-    sees = Preprocess(size_px=SIZE_PX, channels=3, mean=(0.5,) * 3, std=(0.5,) * 3)
+    sees = Preprocess(size_px=size_px, channels=3, mean=(0.5,) * 3, std=(0.5,) * 3)
     if not folder.is_dir():
         folder.mkdir(parents=True)
         for number, pixels in enumerate(synthetic_images(sees, seed=1)[: NUM_CALIBRATED + NUM_JUDGED]):
@@ -82,13 +102,13 @@ def pictures(folder: Path) -> Path:
     return folder
 
 
-def export(name: str, formats: str, out: Path) -> None:
+def export(name: str, size_px: int, formats: str, out: Path) -> None:
     """Make one network's artifacts, and keep what came of them beside what is kept of other formats."""
     folder = out / name.replace(":", "-")
-    words = f"--untrained {NUM_CLASSES} --size {SIZE_PX} --resize stretch --jobs 1 --json --memory-gib 8"
+    words = f"--untrained {NUM_CLASSES} --size {size_px} --resize stretch --jobs 1 --json --memory-gib 8"
     words += f" --calibration-images {NUM_CALIBRATED} --parity-images {NUM_JUDGED} --timeout 1800 --format {formats}"
     command = [sys.executable, "-m", "export", "--model", name, *words.split(), "--out", str(folder)]
-    command += ["--name", folder.name, "--calibration-folder", str(pictures(out / "pictures"))]
+    command += ["--name", folder.name, "--calibration-folder", str(pictures(out / f"pictures-{size_px}", size_px))]
     made = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     if not made.stdout.strip():
         say(f"[red]{name}: nothing came of it (exit code {made.returncode})[/]")
@@ -110,21 +130,23 @@ def key(result: dict[str, Any]) -> str:
     return f"{result['format']} {result['precision']}"
 
 
-def collect(outs: Sequence[Path]) -> Proven:
+def collect(board: Board, outs: Sequence[Path]) -> dict[str, Network]:
     """What is kept of every network, in the order of the page."""
     networks: dict[str, Network] = {}
-    for name in students():
+    for name in board.networks:
         files = [out / f"{name.replace(':', '-')}.json" for out in outs]
         results = {key(one): one for file in files if file.is_file() for one in json.loads(file.read_text())}
         if results:
-            networks[name] = network([results[each] for each in COLUMNS if each in results])
-    return Proven(size_px=SIZE_PX, num_classes=NUM_CLASSES, weights="random", networks=networks)
+            networks[name] = network([results[each] for each in COLUMNS if each in results], board.size_px)
+    return networks
 
 
-def network(results: Sequence[dict[str, Any]]) -> Network:
+def network(results: Sequence[dict[str, Any]], size_px: int) -> Network:
     """One network's results."""
     manifests = [one["manifest"] for one in results if one["manifest"]]
     return Network(
+        size_px=size_px,
+        num_classes=NUM_CLASSES,
         parameters=manifests[0]["num_parameters"] if manifests else None,
         macs=manifests[0]["macs"] if manifests else None,
         artifacts={key(one): artifact(one) for one in results},
@@ -148,9 +170,9 @@ def artifact(result: dict[str, Any]) -> Artifact:
     )
 
 
-def page(found: Proven, note: str) -> str:
-    """results/students.md: four tables, and what every refusal says."""
-    artifacts = [one for each in found.networks.values() for one in each.artifacts.values()]
+def page(board: str, networks: dict[str, Network], note: str) -> str:
+    """Four tables, and what every refusal says."""
+    artifacts = [one for each in networks.values() for one in each.artifacts.values()]
     packages = sorted({f"{name} {version}" for one in artifacts for name, version in one.versions.items()})
     notes: list[str] = []
 
@@ -178,12 +200,15 @@ def page(found: Proven, note: str) -> str:
         "Pieces that the backend takes + operations outside": pieces,
         "Seconds to export and prove": seconds,
     }
-    shown = {title: table(found, cell) for title, cell in tables.items()}
-    floats = [one for each in found.networks.values() for name, one in each.artifacts.items() if name in FLOATS]
+    shown = {title: table(networks, cell) for title, cell in tables.items()}
+    floats = [one for each in networks.values() for name, one in each.artifacts.items() if name in FLOATS]
     return "\n".join(
         [
             INTRODUCTION.format(
-                count=len(found.networks),
+                title=BOARDS[board].title,
+                board=board,
+                size_px=BOARDS[board].size_px,
+                count=len(networks),
                 artifacts=len(artifacts),
                 right=sum(one.verdict == "pass" for one in floats),
                 floats=len(floats),
@@ -197,10 +222,10 @@ def page(found: Proven, note: str) -> str:
     )
 
 
-def table(found: Proven, cell: Callable[[str, str, Artifact], str]) -> str:
+def table(networks: dict[str, Network], cell: Callable[[str, str, Artifact], str]) -> str:
     """One line per network, one column per artifact; empty where it was not made yet."""
     rows: list[dict[str, str]] = []
-    for name, each in found.networks.items():
+    for name, each in networks.items():
         costs = ["" if value is None else f"{value / 1e6:.1f}" for value in (each.parameters, each.macs)]
         cells = {column: cell(name, column, one) for column in COLUMNS if (one := each.artifacts.get(column))}
         rows.append({"network": name, "M parameters": costs[0], "M MACs": costs[1], **cells})
@@ -216,21 +241,27 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def main(
-    names: Annotated[list[str] | None, typer.Argument(help="networks; by default all")] = None,
+    names: Annotated[list[str] | None, typer.Argument(help="networks; by default all of the board")] = None,
+    board: Annotated[str, typer.Option(help=f"one of {', '.join(BOARDS)}")] = "students",
     format: Annotated[str, typer.Option(help="several with commas")] = FORMATS,
     out: Annotated[list[Path] | None, typer.Option(help=f"where all goes; several to write the page; {OUT}")] = None,
     note: Annotated[str, typer.Option(help="a paragraph more on the page: what of it was made otherwise")] = "",
     write: Annotated[bool, typer.Option(help="only write the page of what there is")] = False,
 ) -> None:
     """Export networks one after the other, then write what there is."""
-    for number, name in enumerate([] if write else names or students(), 1):
+    shown, outs = BOARDS[board], out or [OUT]
+    for number, name in enumerate([] if write else names or shown.networks, 1):
         say(f"[bold]{number}[/] {name}")
-        export(name, format, (out or [OUT])[0])
-    found = collect(out or [OUT])
+        export(name, shown.size_px, format, outs[0])
     if write:
-        proven.FILE.write_text(found.model_dump_json(indent=1) + "\n")
-        PAGE.write_text(page(found, note))
-        terminal.product(PAGE, "python -m distill list --models")
+        networks = collect(shown, outs)
+        known = proven.read_proven()
+        others = {name: each for name, each in known.networks.items() if name not in shown.networks}
+        proven.FILE.write_text(
+            known.model_copy(update={"networks": others | networks}).model_dump_json(indent=1) + "\n"
+        )
+        shown.page.write_text(page(board, networks, note))
+        terminal.product(shown.page, "python -m distill list --models")
 
 
 if __name__ == "__main__":

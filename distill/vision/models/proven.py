@@ -42,10 +42,14 @@ class Network(Strict):
     """One network as it is deployed, with `num_classes` classes for pictures of `size_px`.
 
     Attributes:
+        size_px: of the pictures.
+        num_classes: that it answers.
         parameters, macs: of the deployed form; None if no artifact exists.
         artifacts: by "format precision".
     """
 
+    size_px: int
+    num_classes: int
     parameters: int | None
     macs: int | None
     artifacts: Mapping[str, Artifact]
@@ -54,11 +58,9 @@ class Network(Strict):
 class Proven(Contract):
     """All that is known, by name of the network."""
 
-    SCHEMA_VERSION: ClassVar[int] = 1
+    SCHEMA_VERSION: ClassVar[int] = 2
 
-    schema_version: Literal[1] = 1
-    size_px: int
-    num_classes: int
+    schema_version: Literal[2] = 2
     weights: Literal["random"]
     networks: Mapping[str, Network]
 
