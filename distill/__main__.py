@@ -63,7 +63,7 @@ def run(
     changes = [*(assignments or []), *([] if seed is None else [f"seed={seed}"])]
     allowed = ["allow_weak_teacher=true"] if allow_weak_teacher else []
     config = with_overrides(_load_config(recipe), [*changes, *allowed])
-    name = f"{config.name}-{config.identity()[:8]}" if changes else config.name
+    name = config.folder_name() if changes else config.name
     path = out or RUNS / name
     if resume and restart:
         raise UsageError("--resume continues a run, --restart replaces it; give one of them.")
@@ -164,7 +164,7 @@ def tune(
     config = with_overrides(_load_config(recipe), assignments or [])
     varied = parse(vary or [], config, epochs_per_trial=epochs_per_trial)
     prepared = search.prepare(config, varied, epochs=epochs_per_trial, held_back=held_back, seed=seed)
-    name = f"{config.name}-{config.identity()[:8]}" if assignments else config.name
+    name = config.folder_name() if assignments else config.name
     path = out or SEARCHES / name
     ended = search.tune(prepared, path, trials)
     table.write_tables(path, prepared, ended)

@@ -20,6 +20,7 @@ from distill.methods.task_losses import DepthError
 from distill.process.use import with_process
 from distill.vision.datasets import DatasetConfig
 from distill.vision.datasets.folder_tree import readable_name
+from distill.vision.datasets.moved import without_place
 from distill.vision.origin import Origin
 from distill.vision.preprocess import Preprocess, ResizeRule
 from distill.vision.tasks import TASKS, Measure, Task
@@ -455,10 +456,19 @@ class RunConfig(Strict):
         return Measure(by, by.replace("_", " "), "%") if self.task.name == "classification" else self.task.measure
 
     def identity(self) -> str:
-        """Hex SHA-256 of everything that decides the result: all but the name, the device and what is allowed."""
+        """Hex SHA-256 of everything that decides the result.
+
+        That is all but the name, the device, what is allowed, and where the data lie: what they are is hashed apart.
+        """
         deciding = _without_unused(self, self.model_dump(mode="json"))
+        deciding["dataset"] = without_place(deciding["dataset"])
         others = ("name", "device", "allow_weak_teacher")
         return sha256_of_json({key: value for key, value in deciding.items() if key not in others})
+
+    def folder_name(self) -> str:
+        """For a run with changed settings: its name, and digits of what decides its result and of where its data lie."""
+        place = self.dataset.model_dump(mode="json")
+        return f"{self.name}-{sha256_of_json({'run': self.identity(), 'place': place})[:8]}"
 
     def teacher_run(self) -> "RunConfig":
         """The run that trains the teacher: the same data and images, without a teacher of its own."""

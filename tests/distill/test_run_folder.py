@@ -361,6 +361,29 @@ def test_a_moved_run_finds_its_data_again(
     assert "are not those this checkpoint was trained with" in words(capsys)
 
 
+def test_a_run_goes_on_where_its_data_have_moved_to_and_no_teacher_is_trained_anew(
+    tmp_path: Path, pictures: Path
+) -> None:
+    more = ["training.epochs=2"]
+    train(taught(pictures, *more), tmp_path / "whole" / "run")
+    train(taught(pictures, *more), tmp_path / "part" / "run", stop_after=1)
+    teacher = contents(tmp_path / "part" / "run" / "teacher")
+    elsewhere = pictures.rename(tmp_path / "elsewhere")
+    train(taught(elsewhere, *more), tmp_path / "part" / "run", resume=True)
+    assert contents(tmp_path / "part" / "run" / "teacher") == teacher
+    weights = [tmp_path / name / "run" / "best" / checkpoint.WEIGHTS_FILE for name in ("whole", "part")]
+    assert sha256_of_file(weights[0]) == sha256_of_file(weights[1])
+    add_pictures(elsewhere)
+    with pytest.raises(UsageError, match="12 train images then, 14 now"):
+        train(taught(elsewhere.rename(pictures), *more), tmp_path / "part" / "run")
+
+
+def test_runs_on_other_pictures_have_other_folders(tmp_path: Path) -> None:
+    here, there = scratch(tmp_path / "here"), scratch(tmp_path / "there")
+    assert here.identity() == there.identity()
+    assert here.folder_name() != there.folder_name()
+
+
 def words(capsys: pytest.CaptureFixture[str]) -> str:
     """What was said, without the frame."""
     return " ".join(capsys.readouterr().err.replace("│", " ").split())

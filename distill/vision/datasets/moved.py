@@ -1,6 +1,8 @@
 """A data set whose files lie elsewhere now."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from distill.errors import UsageError
 from distill.vision.datasets import DatasetConfig
@@ -33,3 +35,21 @@ def moved(config: DatasetConfig, place: Path) -> DatasetConfig:
                 next((candidate for candidate in (inside, Path(file), beside) if candidate.is_file()), inside)
             )
     return config.model_copy(update=changes)
+
+
+def without_place(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A data set's settings as JSON without where its files lie: of a table or list beside them the name alone is left.
+
+    What the files hold is compared by hash; where they are read from does not decide what a run becomes.
+    """
+    left: dict[str, Any] = {}
+    for name, value in settings.items():
+        if name == "path":
+            continue
+        if name == "of" and isinstance(value, Mapping):
+            left[name] = without_place(value)
+        elif name.endswith(FILES) and isinstance(value, str):
+            left[name] = Path(value).name
+        else:
+            left[name] = value
+    return left
