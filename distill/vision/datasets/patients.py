@@ -1,5 +1,6 @@
 """A table that says which picture shows which patient, as people's programs write it."""
 
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -61,11 +62,15 @@ class PatientTable:
 def person(name: str) -> str:
     """A patient's name or number as it is compared: blanks of any kind, case and Unicode forms do not matter.
 
-    Signs that nobody sees are left out, as is what tells full-width letters from others.
+    Signs that nobody sees are left out, as is what tells full-width letters from others. Of a whole number the zeros
+    before it and a fraction of zeros are left out, too: spreadsheets make 7 of 007, and 7.0 where a cell is empty. Two
+    that are taken for one stay on one side of a split; one that is taken for two may be on both.
     """
     plain = unicodedata.normalize("NFKC", name)
     seen = "".join(letter for letter in plain if unicodedata.category(letter) != "Cf")
-    return unicodedata.normalize("NFKC", " ".join(seen.split()).casefold())
+    name = unicodedata.normalize("NFKC", " ".join(seen.split()).casefold())
+    number = re.fullmatch(r"(\d{1,100})(\.0+)?", name)
+    return str(int(number[1])) if number else name
 
 
 def _more(count: int) -> str:

@@ -56,6 +56,17 @@ def test_a_patient_is_known_however_the_name_is_written(tmp_path: Path, other: s
     assert first == second
 
 
+@pytest.mark.parametrize(("name", "other"), [("007", "7"), ("7.0", "07"), ("000", "0"), ("7", "\u0667")])
+def test_a_number_is_one_patient_with_and_without_its_zeros(tmp_path: Path, name: str, other: str) -> None:
+    first, second = owners(tmp_path, f"file,patient\ntrain/a/1.png,{name}\ntrain/a/2.png,{other}\n".encode())
+    assert first == second
+
+
+def test_other_names_keep_their_zeros(tmp_path: Path) -> None:
+    rows = "file,patient\ntrain/a/1.png,P007\ntrain/a/2.png,7.1\ntrain/a/3.png,P7\n"
+    assert owners(tmp_path, rows.encode(), [*NAMES, "train/a/3.png"]) == ["p007", "7.1", "p7"]
+
+
 @pytest.mark.parametrize(
     "text",
     [
