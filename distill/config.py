@@ -466,7 +466,7 @@ class RunConfig(Strict):
         return sha256_of_json({key: value for key, value in deciding.items() if key not in others})
 
     def folder_name(self) -> str:
-        """For a run with changed settings: its name, and digits of what decides its result and of where its data lie."""
+        """Of a run with changed settings: its name, and digits of what decides its result and where its data lie."""
         place = self.dataset.model_dump(mode="json")
         return f"{self.name}-{sha256_of_json({'run': self.identity(), 'place': place})[:8]}"
 
