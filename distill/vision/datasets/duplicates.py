@@ -101,6 +101,7 @@ def remarks(splits: Mapping[SplitName, Split]) -> Iterator[Remark]:
         for second in names[number + 1 :]:
             yield from _shared(first, splits[first], prints[first], second, splits[second], prints[second])
     yield from _two_labels(splits, prints)
+    yield from _alike_under_two_labels(splits, prints)
 
 
 def _shared(
@@ -142,6 +143,29 @@ def _two_labels(splits: Mapping[SplitName, Split], prints: Mapping[SplitName, Fi
         yield Remark(
             f"{count} under two labels ({_few(twice_labelled)}); at most one of the two is right", is_certain=True
         )
+
+
+def _alike_under_two_labels(
+    splits: Mapping[SplitName, Split], prints: Mapping[SplitName, Fingerprints]
+) -> Iterator[Remark]:
+    """Each picture counts once, with the first one of another label that it looks like."""
+    labels = np.concatenate([split.labels for split in splits.values()])
+    digests = np.concatenate([prints[name].digests for name in splits])
+    looks = np.concatenate([prints[name].looks for name in splits])
+    kept = np.flatnonzero(~np.concatenate([prints[name].flat for name in splits]))
+    if len(kept) ** 2 > MOST_COMPARISONS:
+        return
+    places = [(split, index) for split in splits.values() for index in range(len(split))]
+    alike: list[str] = []
+    for number, index in enumerate(kept):
+        earlier = kept[:number][labels[kept[:number]] != labels[index]]
+        near_ones = earlier[np.bitwise_count(looks[earlier] ^ looks[index]) <= NEAR_BITS]
+        near_ones = near_ones[digests[near_ones] != digests[index]]
+        if len(near_ones):
+            alike.append(f"{_name(*places[near_ones[0]])} and {_name(*places[index])}")
+    if alike:
+        count = "1 picture looks" if len(alike) == 1 else f"{len(alike)} pictures look"
+        yield Remark(f"{count} nearly like one of another label ({_few(alike)}); see which is right", is_certain=False)
 
 
 def _pairs(split: Split, other: Split, pairs: list[tuple[int, int]]) -> str:

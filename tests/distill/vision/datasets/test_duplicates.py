@@ -2,7 +2,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from distill.vision.datasets import Split
+from distill.vision.datasets import Split, SplitName
 from distill.vision.datasets.duplicates import Fingerprints, fingerprints, near, of_split, remarks
 
 
@@ -91,4 +91,18 @@ def test_pictures_in_both_splits_under_two_labels_and_nearly_equal_ones_are_coun
         "1 of 5 validation pictures look nearly like one in train (train/4.png and val/2.png); "
         "see whether they are copies",
         "1 picture lies under two labels (train/0.png and train/7.png); at most one of the two is right",
+    ]
+
+
+def test_nearly_equal_pictures_under_two_labels_are_counted_and_named_within_and_between_splits() -> None:
+    train, validation = photos(8), photos(4, seed=5)
+    train[6], validation[3] = changed(train[2]), changed(train[5])
+    splits: dict[SplitName, Split] = {
+        "train": split(train, "train", [0, 0, 0, 0, 1, 1, 1, 1]),
+        "validation": split(validation, "val", [0, 1, 0, 0]),
+    }
+    sentences = [remark.sentence for remark in remarks(splits) if "another label" in remark.sentence]
+    assert sentences == [
+        "2 pictures look nearly like one of another label (train/2.png and train/6.png; train/5.png and val/3.png); "
+        "see which is right"
     ]
