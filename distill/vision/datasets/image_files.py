@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from distill.contract import sha256_of_json
 from distill.errors import UsageError
-from distill.system import usable_cores
+from distill.system import available_bytes, usable_cores
 from distill.terminal import progress
 from distill.vision.cache import cache_folder, cached_array
 from distill.vision.datasets.duplicates import Fingerprints, fingerprints
@@ -55,6 +55,15 @@ class UnreadablePictures(UsageError):
     def together(cls, errors: Sequence["UnreadablePictures"]) -> "UnreadablePictures":
         """One error for those of several splits."""
         return cls(errors[0].root, [picture for error in errors for picture in error.pictures])
+
+
+def fits_in_memory(size_bytes: int, limit_mib: int) -> bool:
+    """Whether decoded pictures may be kept: within a data set's limit and half of the memory that is free.
+
+    The other half is the network's and the next split's; in a small container a stream is slower and lives.
+    """
+    free_bytes = available_bytes()
+    return size_bytes <= limit_mib * 2**20 and (free_bytes is None or size_bytes <= free_bytes / 2)
 
 
 @dataclass(frozen=True)

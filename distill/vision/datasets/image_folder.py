@@ -14,7 +14,7 @@ from distill.contract import LATER
 from distill.errors import UsageError
 from distill.vision.datasets import folder_tree
 from distill.vision.datasets.divide import divide
-from distill.vision.datasets.image_files import ImageFiles
+from distill.vision.datasets.image_files import ImageFiles, fits_in_memory
 from distill.vision.datasets.patients import PatientTable
 from distill.vision.datasets.split import DatasetSettings, Split, SplitName
 from distill.vision.pictures import HEIF_SUFFIXES, SUFFIXES, Picture, Trait, decode, reads_heif
@@ -42,7 +42,8 @@ class ImageFolder(DatasetSettings):
         patients_csv: optional table with the columns `file` (relative to `path`) and `patient`. Every picture must be
             in it, and no patient may be in two splits.
         max_train_images, max_validation_images: take only so many, class-balanced, chosen by `subset_seed`.
-        memory_limit_mib: a split that is larger once decoded and resized is streamed from disk instead.
+        memory_limit_mib: a split that is larger once decoded and resized, or than half of the memory that is free, is
+            streamed from disk instead.
         split_by: `folder`: the splits are folders. `patient`: each patient of one set of pictures goes to one split.
             `picture`: each picture goes to one split; only where no two pictures belong together.
         validation_share: part of the patients (or pictures) that `split_by` puts into validation.
@@ -83,7 +84,7 @@ class ImageFolder(DatasetSettings):
         chosen = _balanced_subset(part.labels, pictures.class_names, limits.get(split), self.subset_seed)
         source = ImageFiles(root, tuple(part.files[index] for index in chosen), preprocess)
         dark: tuple[str, ...] = ()
-        if np.prod(source.shape) > self.memory_limit_mib * 2**20:
+        if not fits_in_memory(int(np.prod(source.shape)), self.memory_limit_mib):
             images, traits = source, source.traits
         else:
             images, traits = source.decode_all_with_traits()

@@ -25,7 +25,7 @@ from pydantic import Field
 from distill.errors import UsageError
 from distill.system import usable_cores
 from distill.vision.datasets import folder_tree
-from distill.vision.datasets.image_files import SHOWN, ImageFiles
+from distill.vision.datasets.image_files import SHOWN, ImageFiles, fits_in_memory
 from distill.vision.datasets.split import DatasetSettings, Split, SplitName
 from distill.vision.pictures import ORIENTATION
 from distill.vision.preprocess import Preprocess
@@ -44,7 +44,8 @@ class ImageMaskFolder(DatasetSettings):
         truth: what lies beside `images/`.
         channels: 1 = read pictures as greyscale, 3 = as RGB.
         depth_unit_m: metres that 1 stands for in a depth map.
-        memory_limit_mib: a split that is larger once decoded and resized is streamed from disk instead.
+        memory_limit_mib: a split that is larger once decoded and resized, or than half of the memory that is free, is
+            streamed from disk instead.
     """
 
     kind: Literal["image-mask-folder"] = "image-mask-folder"
@@ -83,7 +84,7 @@ class ImageMaskFolder(DatasetSettings):
         nothing = np.zeros(len(files), dtype=np.int64)
         relative = tuple(folder_tree.relative_name(file, root) for file in files)
         needed = np.prod(source.shape) + np.prod(known.shape) * (4 if self.truth == "depth" else 1)
-        if needed > self.memory_limit_mib * 2**20:
+        if not fits_in_memory(int(needed), self.memory_limit_mib):
             _ = source.check
             return Split(source, nothing, names, groups, relative, task=self.task, truth=known)
         images = source.decode_all()

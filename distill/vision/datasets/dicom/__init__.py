@@ -18,6 +18,7 @@ from distill.vision.datasets.dicom.header import Header, is_dicom, library, read
 from distill.vision.datasets.dicom.labels import LabelTable
 from distill.vision.datasets.dicom.remarks import Remarks, readable_names
 from distill.vision.datasets.divide import divide
+from distill.vision.datasets.image_files import fits_in_memory
 from distill.vision.datasets.patients import person
 from distill.vision.datasets.split import DatasetSettings, Split, SplitName
 from distill.vision.pictures import Picture
@@ -55,7 +56,8 @@ class Dicom(DatasetSettings):
         crop_to_region: crop ultrasound to the largest 2-D region of SequenceOfUltrasoundRegions.
         mask_outside_sector: black out what lies around the sector of an ultrasound picture: names, dates, scales.
         window: centre and width for all greys, in units of the modality (as Hounsfield), instead of the files' own.
-        memory_limit_mib: a split that is larger once decoded and resized is streamed from disk instead.
+        memory_limit_mib: a split that is larger once decoded and resized, or than half of the memory that is free, is
+            streamed from disk instead.
     """
 
     kind: Literal["dicom"] = "dicom"
@@ -96,7 +98,7 @@ class Dicom(DatasetSettings):
         source = DicomFrames(
             Path(self.path), tuple(frame.file for frame in part.files), preprocess, part.files, self._look
         )
-        fits = np.prod(source.shape) <= self.memory_limit_mib * 2**20
+        fits = fits_in_memory(int(np.prod(source.shape)), self.memory_limit_mib)
         images = source.decode_all() if fits else source
         if not fits:
             _ = source.check  # names all that cannot be decoded before anything begins

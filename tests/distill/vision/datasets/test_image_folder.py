@@ -8,7 +8,7 @@ from PIL import Image
 
 from distill.errors import UsageError
 from distill.recipes import recipe
-from distill.vision.datasets import folder_tree, image_folder
+from distill.vision.datasets import folder_tree, image_files, image_folder
 from distill.vision.datasets.image_folder import ImageFolder
 from distill.vision.preprocess import Preprocess
 
@@ -40,6 +40,13 @@ def test_a_split_over_the_memory_limit_is_streamed_and_gives_the_same_pixels(pic
     chosen = np.array([5, 0, 7])
     assert np.array_equal(decoded.images[chosen], streamed.images[chosen])
     assert streamed.sha256() == ImageFolder(path=path, memory_limit_mib=0).load("train", RGB).sha256()
+
+
+def test_a_split_over_half_of_free_memory_is_streamed(picture_folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, needed = ImageFolder(path=str(picture_folder())), 12 * 16 * 16 * 3
+    for free_bytes, in_memory in ((2 * needed, True), (2 * needed - 1, False), (None, True)):
+        monkeypatch.setattr(image_files, "available_bytes", lambda free_bytes=free_bytes: free_bytes)
+        assert config.load("train", RGB).in_memory == in_memory
 
 
 def test_a_subset_is_balanced_and_repeatable(picture_folder: Folder) -> None:
