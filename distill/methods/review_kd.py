@@ -131,13 +131,16 @@ def hierarchical_context_loss(student: Tensor, teacher: Tensor) -> Tensor:
     Returns:
         Scalar >= 0, mean over batch, channels and places.
     """
-    student, teacher = at_least_float32(student), at_least_float32(teacher)
-    loss, weight, total = (student - teacher).square().mean(), 1.0, 1.0
-    for side in CONTEXT_SIDES:
-        if side >= min(student.shape[2:]):
-            continue
+    # Averaging is linear, so the difference of the averages is the average of the difference.
+    difference = at_least_float32(student) - at_least_float32(teacher)
+    sides = [side for side in CONTEXT_SIDES if side < min(difference.shape[2:])]
+    loss, weight, total = difference.square().mean(), 1.0, 1.0
+    for side in sides:
+        # Of squares that tile the map the average of averages is the average of all, and reads less.
+        tiled = all(length % side == 0 for length in difference.shape[2:])
+        averaged = F.adaptive_avg_pool2d(difference, side)
+        difference = averaged if tiled else difference
         weight /= 2
         total += weight
-        # Averaging is linear, so the difference of the averages is the average of the difference.
-        loss = loss + weight * F.adaptive_avg_pool2d(student - teacher, side).square().mean()
+        loss = loss + weight * averaged.square().mean()
     return loss / total
