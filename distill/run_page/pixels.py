@@ -14,16 +14,21 @@ from distill.data_page.page import data_uri
 from distill.evaluation.dense import tally_for
 from distill.vision.datasets import Split
 from distill.vision.models import ImageClassifier
+from distill.vision.painting import (
+    MASK_TWENTIETHS,
+    UNKNOWN_GREY,
+    class_colour,
+    class_colours,
+    depth_colours,
+    over,
+    paint_depths,
+    scale_end_m,
+)
 from distill.vision.tasks import IGNORED, TASKS, UNKNOWN_DEPTH, TaskName
 
 LOOKED_AT = 200
 SHOWN = 12
 SIDE_PX = 112
-
-COLOURS = ((40, 44, 52), (214, 69, 65), (244, 179, 80), (65, 131, 215), (63, 195, 128), (155, 89, 182), (54, 215, 212))
-"""Of the first classes; later ones repeat them, darker."""
-
-UNKNOWN_GREY = 150
 
 
 @dataclass(frozen=True)
@@ -48,13 +53,6 @@ class ClassRow:
     taken_for: str
 
 
-def colour_of(label: int) -> tuple[int, int, int]:
-    """Red, green and blue of a class."""
-    darker = 0.6 ** (label // len(COLOURS))
-    red, green, blue = (round(darker * value) for value in COLOURS[label % len(COLOURS)])
-    return red, green, blue
-
-
 def class_rows(card: Card, judgement: Judgement) -> list[ClassRow]:
     """Every class, that of the lowest IoU first; empty where pixels have no classes."""
     metrics = judgement.metrics
@@ -69,7 +67,7 @@ def _class_row(card: Card, judgement: Judgement, label: int, share: float | None
     taken_for, recall = judgement.taken_for(label), judgement.recall(label)
     return ClassRow(
         name=card.class_names[label],
-        colour="#{:02x}{:02x}{:02x}".format(*colour_of(label)),
+        colour="#{:02x}{:02x}{:02x}".format(*class_colour(label)),
         iou="–" if share is None else f"{100 * share:.1f} %",
         width=f"{100 * (share or 0):.1f}",
         recall="–" if recall is None else f"{100 * recall:.1f} %",
@@ -111,22 +109,20 @@ Planes = Iterator[NDArray[np.uint8]]
 def _masks(image: NDArray[np.uint8], truth: NDArray[np.uint8], logits: NDArray[np.float32]) -> Planes:
     """The picture, and the colours of its classes over it: RGB, three times."""
     grey = np.broadcast_to(image, (*image.shape[:2], 3))
-    palette = np.array([colour_of(label) for label in range(len(logits))], dtype=np.float64)
+    palette = class_colours(len(logits))
     yield grey
     for classes in (truth, logits.argmax(axis=0)):
         colours = palette[np.minimum(classes, len(logits) - 1)]
         colours[classes == IGNORED] = UNKNOWN_GREY
-        yield (0.45 * grey + 0.55 * colours).astype(np.uint8)
+        yield over(grey, colours, MASK_TWENTIETHS)
 
 
 def _depths(image: NDArray[np.uint8], truth: NDArray[np.float32], depth: NDArray[np.float32]) -> Planes:
-    """The picture, and both depth maps, near ones bright, on one scale; what is not known is black."""
-    farthest = max(float(truth.max()), 1e-3)
+    """The picture, and both depth maps on one scale: RGB, three times."""
+    end_m, colours = scale_end_m(truth), depth_colours()
     yield np.broadcast_to(image, (*image.shape[:2], 3))
     for metres in (truth, depth[0]):
-        bright = 255 * (1 - 0.85 * np.clip(metres / farthest, 0, 1))
-        bright = np.where(metres == UNKNOWN_DEPTH, 0, bright)
-        yield np.repeat(bright.astype(np.uint8)[..., None], 3, axis=2)
+        yield paint_depths(np.where(metres == UNKNOWN_DEPTH, np.nan, metres), end_m, colours)
 
 
 PAINTED: dict[TaskName, Callable[[NDArray[np.uint8], NDArray[Any], NDArray[np.float32]], Planes]] = {
@@ -137,7 +133,7 @@ PAINTED: dict[TaskName, Callable[[NDArray[np.uint8], NDArray[Any], NDArray[np.fl
 
 READING: dict[TaskName, str] = {
     "segmentation": "The colours are those of the table; grey is not known. A wrong mask looks as a wrong answer does.",
-    "depth": "Near is bright. The two maps of a picture have one scale; what is not known is black.",
+    "depth": "Near is yellow, far is violet. The two maps of a picture have one scale; grey is not known.",
 }
 
 

@@ -11,12 +11,12 @@ from distill.checkpoint import DepthMetrics, SegmentationMetrics
 from distill.config import RunConfig, parse
 from distill.errors import UsageError
 from distill.figures.runs import read_study
-from distill.run_page.pixels import colour_of
 from distill.studies import STUDIES, short_segmentation
 from distill.study.dense import segmentation_grid
 from distill.study.run import STUDY_FILE, StudyCell, StudyFile
 from distill.train import check_task, train
 from distill.vision.datasets.echo_anatomy import STRUCTURES
+from distill.vision.painting import class_colour
 from tests.conftest import MakeOnce
 
 TRAINING = {"epochs": 2, "batch_size": 4, "augment": {"crop_padding_px": 2}}
@@ -72,7 +72,7 @@ def test_the_page_shows_classes_by_their_iou_and_pictures_with_truth_and_answer(
     page = (walked / "masks" / "report.html").read_text()
     assert "mIoU" in page
     for number, name in enumerate(STRUCTURES):
-        red, green, blue = colour_of(number)
+        red, green, blue = class_colour(number)
         assert f'color: #{red:02x}{green:02x}{blue:02x}">■</span> {name}' in page
     assert page.count("data:image/") == 6
     assert "http" not in page.replace("http://www.w3.org", "").replace("http-equiv", "")
