@@ -10,7 +10,7 @@ out=$(mkdir -p ../out/android && cd ../out/android && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 core=src/main/java/org/pocketdistill/demo
-core_sources=$(find "$core"/{json,image,model,instrument,engine} -name '*.java' ! -name '*Engine.java' ! -name Engines.java)
+core_sources=$(find "$core"/{json,image,task,model,instrument,engine} -name '*.java' ! -name '*Engine.java' ! -name Engines.java)
 javac -Xlint:all,-options -Werror -source 8 -target 8 -bootclasspath "$out/toolchain/android.jar" -d "$work" \
     $core_sources "$core/engine/Engine.java"
 javac -Xlint:all -Werror --release 17 -cp "$work" -d "$work" $(find src/jvm/java -name '*.java')

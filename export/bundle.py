@@ -9,14 +9,15 @@ import shutil
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 import typer
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from distill import terminal
 from distill.contract import Contract, Strict, explain, sha256_of_file
 from distill.errors import UsageError
+from distill.vision.painting import PALETTES
 from export.artifact.manifest import MANIFEST_FILE, Manifest, read_artifact
 from export.artifact.staging import whole_folder
 
@@ -29,11 +30,20 @@ APP_FORMATS = ("executorch", "onnx", "litert", "torchscript")
 
 
 class BundledArtifact(Strict):
-    """One artifact: its sub-folder, and every file in it that the app copies, the manifest among them."""
+    """One artifact.
+
+    Attributes:
+        folder: its sub-folder.
+        manifest_sha256: its identity.
+        files: every file in it that the app copies, the manifest among them.
+        colours: that its answers are painted with, of `distill.vision.painting`: one of each class of a mask, those of
+            a depth map from near to far; none of a classifier.
+    """
 
     folder: str
     manifest_sha256: str
     files: tuple[str, ...]
+    colours: tuple[Annotated[str, Field(pattern="^#[0-9a-f]{6}$")], ...]
 
 
 class BundledMedian(Strict):
@@ -49,11 +59,21 @@ class BundledMedian(Strict):
 class Bundle(Contract):
     """The index of a bundle."""
 
-    SCHEMA_VERSION: ClassVar[int] = 1
+    SCHEMA_VERSION: ClassVar[int] = 2
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     artifacts: tuple[BundledArtifact, ...]
     measurements: tuple[BundledMedian, ...]
+
+    @classmethod
+    def upgraded(cls, raw: dict[str, Any]) -> dict[str, Any]:
+        """A bundle of version 1 has no colours."""
+        items = raw.get("artifacts")
+        if raw.get("schema_version") != 1 or not isinstance(items, list):
+            return raw
+        old = cast("list[Any]", items)
+        new = [{"colours": ()} | cast("dict[str, Any]", item) if isinstance(item, dict) else item for item in old]
+        return raw | {"schema_version": 2, "artifacts": new}
 
 
 class _Part(BaseModel):
@@ -162,7 +182,18 @@ def _copy(folder: Path, staging: Path, number: int) -> BundledArtifact:
     for file in files:
         (target / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(folder / file, target / file)
-    return BundledArtifact(folder=target.name, manifest_sha256=sha256_of_file(folder / MANIFEST_FILE), files=files)
+    return BundledArtifact(
+        folder=target.name,
+        manifest_sha256=sha256_of_file(folder / MANIFEST_FILE),
+        files=files,
+        colours=_colours(manifest),
+    )
+
+
+def _colours(manifest: Manifest) -> tuple[str, ...]:
+    """As the app reads them, e.g. "#28ace0"."""
+    palette = PALETTES[manifest.task](len(manifest.class_names))
+    return tuple("#{:02x}{:02x}{:02x}".format(*colour) for colour in palette.tolist())
 
 
 def read_medians(journal: Path) -> tuple[BundledMedian, ...]:

@@ -13,11 +13,13 @@ ALLOWED = {
     "distill": ("distill",),
     "export": ("export", "distill.vision", "distill.checkpoint", *FOUNDATION),
     "bench": ("bench", "export.artifact", "distill.vision.preprocess", "distill.vision.datasets", *FOUNDATION),
-    # It speaks the others' commands; of their code it knows the contracts, and how a picture becomes an input.
+    # It speaks the others' commands; of their code it knows the contracts, how a picture becomes an input, and how an
+    # answer is painted over one.
     "android_demo": (
         "android_demo",
         "distill.checkpoint",
         "distill.vision.preprocess",
+        "distill.vision.painting",
         "export.artifact.manifest",
         "bench.record",
         *FOUNDATION,
@@ -52,7 +54,7 @@ ROOMS = {
         "measure",
         "__main__",
     ),
-    "android_demo": ("golden_images", "mock_screens", "preflight", "ship", "__main__"),
+    "android_demo": ("golden_images", "golden_answers", "mock_screens", "preflight", "ship", "__main__"),
 }
 """The rooms of a package from the ground up; a file imports from its own room and from those below it."""
 OURS = ("distill", "export", "bench", "android_demo")

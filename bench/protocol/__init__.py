@@ -99,7 +99,7 @@ class JobModel(Strict):
     input_name: str = Field(description="The model's name for its input; ONNX Runtime needs it.")
     input_shape: tuple[int, ...] = Field(description="[batch, channels, height, width]; every entry is at least 1.")
     output_name: str = Field(description="The model's name for its output.")
-    output_shape: tuple[int, ...] = Field(description="[batch, classes].")
+    output_shape: tuple[int, ...] = Field(description="[batch, classes], or [batch, classes, height, width].")
     pictures: PictureRule | None = Field(
         description="How a picture becomes its input; null if no picture is to be read."
     )

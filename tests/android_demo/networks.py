@@ -1,4 +1,4 @@
-"""A small image classifier as an ONNX file and as an artifact, made without training and without torch."""
+"""Small networks as ONNX files and as artifacts, made without training and without torch."""
 
 from pathlib import Path
 
@@ -7,6 +7,7 @@ import onnx
 
 from distill.contract import sha256_of_file
 from distill.vision.preprocess import Preprocess
+from distill.vision.tasks import DEPTH_CLASSES, TASKS, TaskName
 from export.artifact.manifest import MANIFEST_FILE, SINCE_VERSION_5, SINCE_VERSION_6, Manifest
 
 SHAPE = (1, 3, 20, 20)
@@ -61,12 +62,48 @@ def classifier(path: Path) -> Path:
     return path
 
 
-def artifact(folder: Path) -> Path:
-    """The classifier with its golden input, ONNX Runtime's golden output and a manifest."""
+def per_pixel(path: Path, outputs: int) -> Path:
+    """Two convolutions that answer for every pixel, with random weights; a depth is somewhere around 3 m."""
+    rng = np.random.default_rng(1)
+
+    def weight(name: str, *shape: int) -> onnx.TensorProto:
+        return onnx.numpy_helper.from_array(rng.normal(0, 0.4, shape).astype(np.float32), name)
+
+    bias = onnx.numpy_helper.from_array(np.full(outputs, 3.0, dtype=np.float32), "b2")
+    make = onnx.helper.make_node
+    nodes = [
+        make("Conv", ["images", "w1", "b1"], ["c1"], kernel_shape=[5, 5], pads=[2, 2, 2, 2]),
+        make("Relu", ["c1"], ["r1"]),
+        make("Conv", ["r1", "w2", "b2"], ["logits"], kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
+    ]
+    graph = onnx.helper.make_graph(
+        nodes,
+        "per_pixel",
+        [onnx.helper.make_tensor_value_info("images", onnx.TensorProto.FLOAT, SHAPE)],
+        [onnx.helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, (1, outputs, *SHAPE[2:]))],
+        [weight("w1", 8, 3, 5, 5), weight("b1", 8), weight("w2", outputs, 8, 3, 3), bias],
+    )
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=8), path)
+    return path
+
+
+NAMES: dict[TaskName, tuple[str, ...]] = {
+    "classification": tuple("abcde"),
+    "segmentation": tuple("abcdefghijk"),
+    "depth": DEPTH_CLASSES,
+}
+
+
+def artifact(folder: Path, task: TaskName = "classification") -> Path:
+    """A network with its golden input, ONNX Runtime's golden output and a manifest."""
     import onnxruntime
 
     folder.mkdir(parents=True)
-    path = classifier(folder / "model.onnx")
+    path, names = folder / "model.onnx", NAMES[task]
+    if TASKS[task].is_dense:
+        per_pixel(path, len(names))
+    else:
+        classifier(path)
     image = np.random.default_rng(3).random(SHAPE, dtype=np.float32)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     np.save(folder / "golden_input.npy", image)
@@ -87,13 +124,18 @@ def artifact(folder: Path) -> Path:
         "checkpoint_sha256": "c" * 64,
         "teacher_sha256": None,
         "method": None,
-        "task": "classification",
-        "class_names": tuple("abcde"),
+        "task": task,
+        "class_names": names,
         "preprocess": Preprocess(size_px=size_px, channels=3, mean=(0.5,) * 3, std=(0.5,) * 3),
         "temperature": 1.0,
         "dataset": None,
         "input": tensor("images", SHAPE, "NCHW", (0.0, 1.0)),
-        "output": tensor("logits", (1, CLASSES), "NC", None),
+        "output": tensor(
+            "logits",
+            (1, *TASKS[task].output_shape(len(names), size_px)),
+            "NCHW" if TASKS[task].is_dense else "NC",
+            None,
+        ),
         "calibration": None,
         "delegation": None,
         "parity": {

@@ -18,11 +18,15 @@ def test_the_apps_junit_tests_pass(toolchain: Path) -> None:
     assert result.returncode == 0, result.stdout + result.stderr
     passed = re.search(r"OK \((\d+) tests\)", result.stdout)
     assert passed
-    assert int(passed[1]) >= 40
+    assert int(passed[1]) >= 60
     pictures = re.search(r"golden images: (\d+) pictures .* largest difference of a pixel (\d+)", result.stdout)
     assert pictures
     assert int(pictures[1]) >= 200
     assert int(pictures[2]) == 0
+    answers = re.search(r"golden answers: (\d+) pictures .* different pixels (\d+)", result.stdout)
+    assert answers
+    assert int(answers[1]) >= 200
+    assert int(answers[2]) == 0
 
 
 @pytest.mark.slow

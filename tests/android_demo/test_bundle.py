@@ -9,6 +9,7 @@ import pytest
 
 from distill.contract import sha256_of_file
 from distill.errors import UsageError
+from distill.vision.painting import class_colour, depth_colours
 from export.artifact.manifest import MANIFEST_FILE, read_artifact
 from export.bundle import Bundle, find_artifacts, read_medians, write_bundle
 
@@ -42,6 +43,26 @@ def test_artifacts_are_copied_whole_and_listed(tiny: Path, tmp_path: Path) -> No
         assert read_artifact(copy) == read_artifact(tiny)
         assert sorted(item.files) == sorted(path.name for path in copy.iterdir())
         assert item.manifest_sha256 == sha256_of_file(tiny / MANIFEST_FILE)
+
+
+def test_answers_for_every_pixel_come_with_the_colours_of_the_run_page(tiny: Path, tmp_path: Path) -> None:
+    folders = [tiny, artifact(tmp_path / "masks", "segmentation"), artifact(tmp_path / "depth", "depth")]
+    none, mask, depth = (item.colours for item in write_bundle(folders, tmp_path / "bundle", ()).artifacts)
+    assert none == ()
+    assert [bytes.fromhex(colour[1:]) for colour in mask] == [bytes(class_colour(label)) for label in range(11)]
+    assert len(depth) == 256
+    assert depth[0] == "#{:02x}{:02x}{:02x}".format(*depth_colours()[0])
+
+
+def test_a_bundle_of_the_version_before_is_read(tiny: Path, tmp_path: Path) -> None:
+    index = write_bundle([tiny], tmp_path / "bundle", ())
+    raw = json.loads(index.to_json())
+    raw["schema_version"] = 1
+    del raw["artifacts"][0]["colours"]
+    assert Bundle.from_json(json.dumps(raw), source="old") == index
+    raw["schema_version"] = 3
+    with pytest.raises(UsageError, match="schema version 3"):
+        Bundle.from_json(json.dumps(raw), source="new")
 
 
 def test_an_older_bundle_is_replaced_and_other_folders_are_not(tiny: Path, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ public interface Engine {
     /** One inference and nothing else: what a benchmark times. */
     void run() throws EngineException;
 
-    /** Copies the output of the last {@link #run} into {@code logits}, batch x classes values. */
+    /** Copies the output of the last {@link #run} into {@code logits}, as many values as its shape has. */
     void readOutput(float[] logits) throws EngineException;
 
     /** Frees native memory. */

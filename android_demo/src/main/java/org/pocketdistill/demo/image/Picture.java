@@ -36,6 +36,24 @@ public final class Picture {
         return orientation == Exif.UPRIGHT ? stored : stored.upright(orientation);
     }
 
+    /** This picture, or every second, third, … pixel of it, so that no side is longer than that. */
+    public Picture thinned(int mostPx) {
+        int step = (Math.max(widthPx, heightPx) + mostPx - 1) / mostPx;
+        if (step == 1) {
+            return this;
+        }
+        int width = Math.max(1, widthPx / step);
+        int height = Math.max(1, heightPx / step);
+        int[] kept = new int[width * height];
+        for (int y = 0; y < height; y++) {
+            for (int x = 0; x < width; x++) {
+                int across = Math.min(widthPx - 1, x * step + step / 2);
+                kept[y * width + x] = argb[Math.min(heightPx - 1, y * step + step / 2) * widthPx + across];
+            }
+        }
+        return new Picture(width, height, kept);
+    }
+
     /** One {@code 0xAARRGGBB} number per pixel, row by row; not a copy. */
     public int[] pixels() {
         return argb;

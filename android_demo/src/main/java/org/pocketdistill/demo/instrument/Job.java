@@ -124,9 +124,12 @@ public final class Job {
                     "input_shape", "output_name", "output_shape", "pictures");
             ModelSpec spec = new ModelSpec(
                     json.string("format"), new File(folder, matching(json, "file", NAME)),
-                    json.string("input_name"), shape(json, "input_shape", 4, batch),
-                    json.string("output_name"), shape(json, "output_shape", 2, batch),
+                    json.string("input_name"), shape(json, "input_shape", batch, 4),
+                    json.string("output_name"), shape(json, "output_shape", batch, 2, 4),
                     json.stringOrNull("accelerator"));
+            if (spec.outputShape.length != 2 && !json.isNull("pictures")) {
+                throw new JsonException("pictures: only models that answer with classes of the whole picture take them");
+            }
             return new Model(
                     matching(json, "id", NAME), matching(json, "sha256", SHA_256), json.longInteger("size_bytes"),
                     new File(folder, matching(json, "input_file", NAME)), matching(json, "input_sha256", SHA_256),
@@ -256,18 +259,29 @@ public final class Job {
         return value;
     }
 
-    private static long[] shape(JsonObject json, String key, int rank, int batch) throws JsonException {
+    private static long[] shape(JsonObject json, String key, int batch, int... ranks) throws JsonException {
         long[] shape = json.longIntegers(key);
-        boolean fits = shape.length == rank && shape[0] == batch;
+        boolean fits = false;
+        for (int rank : ranks) {
+            fits |= shape.length == rank && shape[0] == batch;
+        }
         long length = 1;
-        for (int i = 0; fits && i < rank; i++) {
+        for (int i = 0; fits && i < shape.length; i++) {
             length *= shape[i];
             fits = shape[i] >= 1 && shape[i] <= Integer.MAX_VALUE && length <= Integer.MAX_VALUE / 4;
         }
         if (!fits) {
-            throw new JsonException(key + ": must be " + rank + " sides from 1, the first of them the batch "
+            throw new JsonException(key + ": must be " + words(ranks) + " sides from 1, the first of them the batch "
                     + batch + ", found " + Arrays.toString(shape));
         }
         return shape;
+    }
+
+    private static String words(int... ranks) {
+        StringBuilder words = new StringBuilder();
+        for (int rank : ranks) {
+            words.append(words.length() == 0 ? "" : " or ").append(rank);
+        }
+        return words.toString();
     }
 }

@@ -14,7 +14,7 @@ import org.pocketdistill.demo.image.Picture;
 import org.pocketdistill.demo.image.PictureDecoder;
 import org.pocketdistill.demo.image.Preprocess;
 import org.pocketdistill.demo.model.ModelSpec;
-import org.pocketdistill.demo.model.TopClasses;
+import org.pocketdistill.demo.task.TopClasses;
 
 /**
  * The whole path of one picture, from the file's bytes in memory to the likeliest classes, as a call to be timed; it

@@ -2,10 +2,12 @@ package org.pocketdistill.demo.model;
 
 import java.io.IOException;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Collections;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
+import java.util.regex.Pattern;
 
 import org.pocketdistill.demo.json.JsonException;
 import org.pocketdistill.demo.json.JsonObject;
@@ -16,8 +18,11 @@ import org.pocketdistill.demo.json.JsonObject;
  * <p>Beside it lies one folder per artifact, as exported.
  */
 public final class Bundle {
-    public static final int SCHEMA_VERSION = 1;
+    public static final int SCHEMA_VERSION = 2;
+    /** It has no colours, which only answers for every pixel need. */
+    public static final int OLDEST_VERSION = 1;
     public static final String FILE_NAME = "bundle.json";
+    private static final Pattern COLOUR = Pattern.compile("#[0-9a-f]{6}");
 
     /** One artifact of the bundle. */
     public static final class Item {
@@ -25,9 +30,16 @@ public final class Bundle {
         public final String manifestSha256;
         /** Paths of all its files, {@code manifest.json} among them. */
         public final List<String> files;
+        private final int[] colours;
 
-        private Item(JsonObject json) throws JsonException {
-            json.requireKeys("folder", "manifest_sha256", "files");
+        private Item(JsonObject json, boolean hasColours) throws JsonException {
+            String[] keys = {"folder", "manifest_sha256", "files", "colours"};
+            json.requireKeys(hasColours ? keys : Arrays.copyOf(keys, keys.length - 1));
+            List<String> written = hasColours ? json.strings("colours") : Collections.<String>emptyList();
+            colours = new int[written.size()];
+            for (int i = 0; i < colours.length; i++) {
+                colours[i] = colour(written.get(i));
+            }
             folder = json.string("folder");
             manifestSha256 = json.string("manifest_sha256");
             files = Collections.unmodifiableList(json.strings("files"));
@@ -35,6 +47,18 @@ public final class Bundle {
             for (String file : files) {
                 requireInside(file);
             }
+        }
+
+        /** {@code 0xffRRGGBB} that its answers are painted with: of its classes, or of depths from near to far. */
+        public int[] colours() {
+            return colours.clone();
+        }
+
+        private static int colour(String written) throws JsonException {
+            if (!COLOUR.matcher(written).matches()) {
+                throw new JsonException("colours: must be like #a0b1c2, found " + written);
+            }
+            return 0xff000000 | Integer.parseInt(written.substring(1), 16);
         }
 
         private static void requireInside(String path) throws JsonException {
@@ -64,12 +88,13 @@ public final class Bundle {
     public final List<Measured> measurements;
 
     private Bundle(JsonObject json) throws JsonException {
-        json.requireVersion(SCHEMA_VERSION, "the bundle");
+        json.requireVersion(OLDEST_VERSION, SCHEMA_VERSION, "the bundle");
+        boolean hasColours = json.longInteger("schema_version") > OLDEST_VERSION;
         json.requireKeys("schema_version", "artifacts", "measurements");
         List<Item> itemList = new ArrayList<>();
         Set<String> folders = new HashSet<>();
         for (JsonObject item : json.objects("artifacts")) {
-            itemList.add(new Item(item));
+            itemList.add(new Item(item, hasColours));
             if (!folders.add(item.string("folder"))) {
                 throw new JsonException("artifacts: " + item.string("folder") + " is there twice");
             }

@@ -7,6 +7,8 @@ import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Set;
 
+import org.pocketdistill.demo.task.Measure;
+
 /**
  * Several models side by side on one device. Figures of different devices or numbers of threads are never compared.
  */
@@ -31,11 +33,13 @@ public final class Comparison {
     private final boolean[] best;
 
     /**
-     * @param models manifest hash of each model, and {@code accuracy} its accuracy in [0, 1] or NaN.
+     * @param models manifest hash of each model.
+     * @param measures what each is judged by; models are compared with those that are judged alike.
+     * @param scores how good each is by its measure, the more the better, or NaN.
      * @param figures what is known; of several with the same model and place the last one counts. Places that come
      *     first win ties, so put this phone's figures first.
      */
-    public Comparison(List<String> models, double[] accuracy, List<Figure> figures) {
+    public Comparison(List<String> models, List<Measure> measures, double[] scores, List<Figure> figures) {
         this.figures = Collections.unmodifiableList(new ArrayList<>(figures));
         String chosen = null;
         int most = 0;
@@ -55,11 +59,27 @@ public final class Comparison {
         for (int i = 0; i < medians.length && place != null; i++) {
             medians[i] = medianMs(models.get(i), place);
         }
-        // A single model beats nobody.
-        best = most > 1 ? ParetoFront.members(medians, accuracy) : new boolean[medians.length];
+        best = new boolean[medians.length];
+        for (Measure measure : new LinkedHashSet<>(measures)) {
+            markBest(measure, measures, medians, scores);
+        }
     }
 
-    /** Whether the model with this index is on the Pareto front of latency and accuracy. */
+    private void markBest(Measure measure, List<Measure> measures, double[] medians, double[] scores) {
+        double[] alike = new double[medians.length];
+        int known = 0;
+        for (int i = 0; i < alike.length; i++) {
+            alike[i] = measures.get(i) == measure ? medians[i] : Double.NaN;
+            known += Double.isNaN(alike[i]) ? 0 : 1;
+        }
+        boolean[] members = ParetoFront.members(alike, scores);
+        for (int i = 0; i < alike.length; i++) {
+            // A single model beats nobody.
+            best[i] |= known > 1 && members[i];
+        }
+    }
+
+    /** Whether the model with this index is on the Pareto front of latency and quality. */
     public boolean isBestTrade(int model) {
         return best[model];
     }

@@ -9,6 +9,8 @@ import java.util.List;
 import org.pocketdistill.demo.image.Preprocess;
 import org.pocketdistill.demo.json.JsonException;
 import org.pocketdistill.demo.json.JsonObject;
+import org.pocketdistill.demo.task.Reader;
+import org.pocketdistill.demo.task.Task;
 
 /**
  * What an artifact says of itself in {@code manifest.json} (contract {@code export.artifact.manifest.Manifest}).
@@ -21,7 +23,6 @@ public final class Manifest {
     public static final int OLDEST_VERSION = 4;
     public static final String FILE_NAME = "manifest.json";
     private static final int TASK_VERSION = 6;
-    private static final String CLASSIFICATION = "classification";
     private static final String[] KEYS = {
             "schema_version", "inputs_sha256", "format", "precision", "scheme", "recipe", "files", "model",
             "num_parameters", "macs", "checkpoint_sha256", "teacher_sha256", "method", "class_names", "preprocess",
@@ -50,7 +51,7 @@ public final class Manifest {
     }
 
     /** What the model answers. */
-    public final String task;
+    public final Task task;
     public final String format;
     public final String precision;
     public final String model;
@@ -59,8 +60,8 @@ public final class Manifest {
     public final long parameterCount;
     public final List<Entry> files;
     public final List<String> classNames;
-    /** Share of correct predictions on held-out images, in [0, 1], or null where it was not measured. */
-    public final Double accuracy;
+    /** By the task's measure on held-out images, or null where it was not measured. */
+    public final Double quality;
     private final int sizePx;
     private final Preprocess.Resize resize;
     private final int channels;
@@ -71,10 +72,7 @@ public final class Manifest {
         json.requireVersion(OLDEST_VERSION, SCHEMA_VERSION, "the manifest");
         boolean knowsTask = json.longInteger("schema_version") >= TASK_VERSION;
         json.requireKeys(knowsTask ? keysWith("task") : KEYS);
-        task = knowsTask ? json.string("task") : CLASSIFICATION;
-        if (!task.equals(CLASSIFICATION)) {
-            throw new JsonException("task: this app knows " + CLASSIFICATION + ", found " + task);
-        }
+        task = Task.named(knowsTask ? json.string("task") : "classification");
         format = json.string("format");
         precision = json.string("precision");
         model = json.string("model");
@@ -82,14 +80,14 @@ public final class Manifest {
         parameterCount = json.longInteger("num_parameters");
         classNames = Collections.unmodifiableList(json.strings("class_names"));
         files = entries(json);
-        accuracy = json.object("parity").numberOrNull("accuracy");
+        quality = json.object("parity").numberOrNull(task.measure.parityKey);
         JsonObject preprocess = json.object("preprocess").requireKeys("size_px", "resize", "channels", "mean", "std");
         sizePx = preprocess.integer("size_px", 1);
         channels = preprocess.integer("channels", 1);
         resize = resizeRule(preprocess.string("resize"));
         JsonObject input = tensor(json, "input", "NCHW", channels, sizePx, sizePx);
         inputName = input.string("name");
-        outputName = tensor(json, "output", "NC", classNames.size()).string("name");
+        outputName = tensor(json, "output", task.layout, task.outputSides(classNames.size(), sizePx)).string("name");
         requireUnitRange(input);
     }
 
@@ -106,6 +104,11 @@ public final class Manifest {
     /** The host's half of the preprocessing; a new one for each thread that needs it. */
     public Preprocess preprocess() {
         return new Preprocess(sizePx, resize, channels);
+    }
+
+    /** What makes answers of this model's outputs, painted with the colours of the bundle. */
+    public Reader reader(int[] colours) throws JsonException {
+        return task.reader(preprocess(), classNames, colours);
     }
 
     /** The first file of a role: model, golden-input or golden-output. */
@@ -129,9 +132,15 @@ public final class Manifest {
 
     /** How to open this model for one image at a time, if the artifact lies in {@code folder}. */
     public ModelSpec spec(File folder) throws JsonException {
+        int[] sides = task.outputSides(classNames.size(), sizePx);
+        long[] output = new long[sides.length + 1];
+        output[0] = 1;
+        for (int i = 0; i < sides.length; i++) {
+            output[i + 1] = sides[i];
+        }
         return new ModelSpec(
                 format, new File(folder, file("model").path), inputName,
-                new long[] {1, channels, sizePx, sizePx}, outputName, new long[] {1, classNames.size()});
+                new long[] {1, channels, sizePx, sizePx}, outputName, output);
     }
 
     private static String[] keysWith(String key) {

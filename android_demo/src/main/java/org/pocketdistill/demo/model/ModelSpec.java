@@ -11,7 +11,7 @@ public final class ModelSpec {
     /** [batch, channels, height, width]. */
     public final long[] inputShape;
     public final String outputName;
-    /** [batch, classes]. */
+    /** [batch, classes], or [batch, classes, height, width]. */
     public final long[] outputShape;
     /** What is asked to run it, e.g. gpu; null for the runtime as it comes. */
     public final String accelerator;

@@ -49,7 +49,7 @@ public final class PackedModels {
             if (!folder.isDirectory()) {
                 copy(context.getAssets(), item, folder);
             }
-            artifacts.add(Artifact.open(folder));
+            artifacts.add(Artifact.open(folder, item.colours()));
         }
         return new PackedModels(artifacts, bundle.measurements);
     }

@@ -24,7 +24,7 @@ import org.pocketdistill.demo.model.Artifact;
 import org.pocketdistill.demo.phone.CameraStream;
 
 /** The first screen: what the chosen student sees in the camera's picture or in one from the gallery. */
-public final class ClassifyActivity extends Activity implements ClassifierThread.Listener {
+public final class ClassifyActivity extends Activity implements ModelThread.Listener {
     private static final int REQUEST_PICTURE = 1;
     private static final int REQUEST_CAMERA = 2;
     private static final String STATE_PICTURE = "picture";
@@ -33,7 +33,7 @@ public final class ClassifyActivity extends Activity implements ClassifierThread
     private AnswerPanel panel;
     private ThermalBadge thermal;
     private CameraStream camera;
-    private ClassifierThread classifier;
+    private ModelThread thread;
     private List<Artifact> models = new ArrayList<>();
     private int chosenModel;
     /** Null while the camera is what is looked at. */
@@ -51,11 +51,11 @@ public final class ClassifyActivity extends Activity implements ClassifierThread
         }
         panel = new AnswerPanel(this);
         thermal = new ThermalBadge((TextView) findViewById(R.id.thermal));
-        classifier = new ClassifierThread(this, this);
+        thread = new ModelThread(this, this);
         camera = new CameraStream(this, (TextureView) findViewById(R.id.preview), new CameraStream.Listener() {
             @Override
             public void onFrame(Picture frame) {
-                classifier.classifyFrame(frame);
+                thread.answerFrame(frame);
             }
 
             @Override
@@ -70,7 +70,7 @@ public final class ClassifyActivity extends Activity implements ClassifierThread
         });
         connectButtons();
         panel.say(getString(R.string.opening));
-        classifier.loadModels();
+        thread.loadModels();
         if (!mayUseCamera() && state == null) {
             requestPermissions(new String[] {Manifest.permission.CAMERA}, REQUEST_CAMERA);
         }
@@ -103,7 +103,7 @@ public final class ClassifyActivity extends Activity implements ClassifierThread
     protected void onDestroy() {
         super.onDestroy();
         camera.release();
-        classifier.release();
+        thread.release();
     }
 
     @Override
@@ -139,8 +139,11 @@ public final class ClassifyActivity extends Activity implements ClassifierThread
             @Override
             public void onItemSelected(AdapterView<?> parent, View row, int position, long id) {
                 chosenModel = position;
-                classifier.choose(models.get(position));
-                if (chosenPicture != null && isVisible) {
+                thread.choose(models.get(position));
+                if (chosenPicture == null) {
+                    // What the model before painted over the preview.
+                    findViewById(R.id.picture).setVisibility(View.GONE);
+                } else if (isVisible) {
                     showSource();
                 }
             }
@@ -155,20 +158,30 @@ public final class ClassifyActivity extends Activity implements ClassifierThread
     public void onPicture(Bitmap picture) {
         // Meanwhile the camera may have been chosen again.
         if (chosenPicture != null) {
-            ImageView view = (ImageView) findViewById(R.id.picture);
-            view.setImageBitmap(picture);
-            view.setVisibility(View.VISIBLE);
+            show(picture);
         }
     }
 
     @Override
-    public void onAnswer(LiveClassifier.Answer answer) {
-        panel.show(answer);
+    public void onAnswer(LiveModel.Shown shown, Bitmap painted) {
+        panel.show(shown);
+        // A painted frame lies over the preview: it is the picture that its answer was given for.
+        if (painted != null) {
+            show(painted);
+        } else if (chosenPicture == null) {
+            findViewById(R.id.picture).setVisibility(View.GONE);
+        }
     }
 
     @Override
     public void onFailure(String sentence) {
         panel.say(sentence);
+    }
+
+    private void show(Bitmap picture) {
+        ImageView view = (ImageView) findViewById(R.id.picture);
+        view.setImageBitmap(picture);
+        view.setVisibility(View.VISIBLE);
     }
 
     private void connectButtons() {
@@ -204,10 +217,10 @@ public final class ClassifyActivity extends Activity implements ClassifierThread
 
     /** Camera or chosen picture, whichever is wanted and allowed. */
     private void showSource() {
-        classifier.takeFrames(chosenPicture == null);
+        thread.takeFrames(chosenPicture == null);
         if (chosenPicture != null) {
             camera.stop();
-            classifier.classifyPicture(chosenPicture);
+            thread.answerPicture(chosenPicture);
             return;
         }
         findViewById(R.id.picture).setVisibility(View.GONE);

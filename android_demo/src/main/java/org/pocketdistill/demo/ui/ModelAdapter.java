@@ -67,11 +67,9 @@ final class ModelAdapter extends BaseAdapter {
     }
 
     private String facts(Manifest manifest) {
-        String accuracy = manifest.accuracy == null
-                ? activity.getString(R.string.unknown)
-                : activity.getString(R.string.accuracy_percent, 100 * manifest.accuracy);
         return activity.getString(
-                R.string.model_facts, manifest.modelSizeBytes() / 1e6, manifest.parameterCount / 1e6, accuracy);
+                R.string.model_facts, manifest.modelSizeBytes() / 1e6, manifest.parameterCount / 1e6,
+                QualityWords.of(manifest, activity.getResources()));
     }
 
     private String measured(Artifact artifact) {

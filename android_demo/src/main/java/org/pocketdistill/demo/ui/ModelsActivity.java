@@ -27,6 +27,7 @@ import org.pocketdistill.demo.model.GoldenCheck;
 import org.pocketdistill.demo.model.WholeFile;
 import org.pocketdistill.demo.phone.AndroidDevice;
 import org.pocketdistill.demo.phone.PackedModels;
+import org.pocketdistill.demo.task.Measure;
 
 /** The second screen: every packed model with what it costs and gives; a tap measures it on this phone. */
 public final class ModelsActivity extends Activity {
@@ -139,11 +140,13 @@ public final class ModelsActivity extends Activity {
     private Comparison compare(PackedModels models, Map<String, String> failures) throws IOException, JsonException {
         List<Comparison.Figure> figures = new ArrayList<>();
         List<String> hashes = new ArrayList<>();
-        double[] accuracy = new double[models.artifacts.size()];
+        List<Measure> measures = new ArrayList<>();
+        double[] scores = new double[models.artifacts.size()];
         String here = getString(R.string.this_phone, AndroidDevice.defaultThreads());
         for (Artifact artifact : models.artifacts) {
-            Double share = artifact.manifest.accuracy;
-            accuracy[hashes.size()] = share == null ? Double.NaN : share;
+            Measure measure = artifact.manifest.task.measure;
+            scores[hashes.size()] = measure.score(artifact.manifest.quality);
+            measures.add(measure);
             hashes.add(artifact.manifestSha256);
             File result = bench.result(artifact);
             if (!result.isFile()) {
@@ -161,7 +164,7 @@ public final class ModelsActivity extends Activity {
             String place = getString(R.string.other_device, row.device, row.threads);
             figures.add(new Comparison.Figure(row.manifestSha256, place, row.medianMs));
         }
-        return new Comparison(hashes, accuracy, figures);
+        return new Comparison(hashes, measures, scores, figures);
     }
 
     private String complaint(Artifact artifact, Outcome outcome) throws IOException, JsonException {

@@ -43,6 +43,22 @@ public final class JobTest {
     }
 
     @Test
+    public void aModelThatAnswersEveryPixelIsTimedButTakesNoPictures() throws IOException, JsonException {
+        String dense = example().replaceFirst("(?s)(\"output_shape\": \\[[^\\]]*?)(\\s*\\])", "$1, 96, 96$2");
+        try {
+            Job.parse(dense, FOLDER);
+            fail("pictures were accepted");
+        } catch (JsonException error) {
+            assertTrue(error.getMessage(), error.getMessage().contains("of the whole picture"));
+        }
+        String timed = dense.replaceAll("(?s)\"pictures\": \\{.*?\\}", "\"pictures\": null")
+                .replaceAll("(?s)\"pictures\": \\[.*?\\]", "\"pictures\": []");
+        long[] shape = Job.parse(timed, FOLDER).models.get(0).spec.outputShape;
+        assertEquals(4, shape.length);
+        assertEquals(96, shape[3]);
+    }
+
+    @Test
     public void malformedJobsAreRefused() throws IOException {
         String[][] changes = {
             {"\"schema_version\": 3", "\"schema_version\": 2"},

@@ -26,7 +26,7 @@ public final class ManifestTest {
         assertEquals(1528106, manifest.parameterCount);
         assertEquals(1802291, manifest.modelSizeBytes());
         assertEquals(10, manifest.classNames.size());
-        assertEquals(0.802, manifest.accuracy, 0);
+        assertEquals(0.802, manifest.quality, 0);
         ModelSpec spec = manifest.spec(new File("folder"));
         assertArrayEquals(new long[] {1, 1, 64, 64}, spec.inputShape);
         assertEquals(new File("folder/model.onnx"), spec.file);
@@ -74,7 +74,21 @@ public final class ManifestTest {
         for (int version = 4; version <= 5; version++) {
             String text = old.replace("\"schema_version\": 6", "\"schema_version\": " + version);
             assertEquals("onnx", Manifest.parse(text, "m").format);
-            assertEquals("classification", Manifest.parse(text, "m").task);
+            assertEquals("classification", Manifest.parse(text, "m").task.name);
+        }
+    }
+
+    @Test
+    public void anAnswerForEveryPixelIsKnownByItsTask() throws IOException, JsonException {
+        String mask = golden().replace("\"classification\"", "\"segmentation\"").replace("\"NC\"", "\"NCHW\"")
+                .replaceFirst("(?s)(\"output\".*?\"shape\": \\[[^\\]]*10)", "$1, 64, 64");
+        Manifest manifest = Manifest.parse(mask, "m");
+        assertArrayEquals(new long[] {1, 10, 64, 64}, manifest.spec(new File("folder")).outputShape);
+        try {
+            Manifest.parse(mask.replace("segmentation", "classification"), "m");
+            fail("was accepted as a classifier");
+        } catch (JsonException error) {
+            assertTrue(error.getMessage(), error.getMessage().contains("output: this app serves float32 NC "));
         }
     }
 

@@ -8,11 +8,16 @@ import static org.junit.Assert.assertTrue;
 
 import java.util.Arrays;
 import java.util.Collections;
+import java.util.List;
 
 import org.junit.Test;
+import org.pocketdistill.demo.task.Measure;
+import org.pocketdistill.demo.task.TopClasses;
 
 /** What people are shown: likeliest classes, the check of the output, and who is best. */
 public final class NumbersTest {
+    private static final List<Measure> ALIKE = Arrays.asList(Measure.ACCURACY, Measure.ACCURACY);
+
     @Test
     public void likeliestClassesComeFirstAndSharesAreSoftmax() {
         TopClasses top = TopClasses.of(new float[] {1f, 3f, 2f, 1000f}, 3);
@@ -48,7 +53,7 @@ public final class NumbersTest {
         Comparison.Figure there = new Comparison.Figure("a", "there", 5);
         Comparison.Figure thereToo = new Comparison.Figure("b", "there", 6);
         double[] accuracy = {0.9, 0.8};
-        Comparison both = new Comparison(Arrays.asList("a", "b"), accuracy, Arrays.asList(slowHere, there, thereToo));
+        Comparison both = new Comparison(Arrays.asList("a", "b"), ALIKE, accuracy, Arrays.asList(slowHere, there, thereToo));
         assertEquals("there", both.place);
         assertTrue(both.isBestTrade(0));
         assertFalse(both.isBestTrade(1));
@@ -59,9 +64,27 @@ public final class NumbersTest {
     @Test
     public void aSingleMeasuredModelWinsNothing() {
         Comparison one = new Comparison(
-                Arrays.asList("a", "b"), new double[] {0.9, 0.8},
+                Arrays.asList("a", "b"), ALIKE, new double[] {0.9, 0.8},
                 Collections.singletonList(new Comparison.Figure("a", "here", 1)));
         assertFalse(one.isBestTrade(0));
-        assertNull(new Comparison(Collections.singletonList("a"), new double[] {1}, Collections.<Comparison.Figure>emptyList()).place);
+        assertNull(new Comparison(Collections.singletonList("a"), ALIKE, new double[] {1}, Collections.<Comparison.Figure>emptyList()).place);
+    }
+
+    @Test
+    public void modelsThatAreJudgedOtherwiseAreNotCompared() {
+        Comparison.Figure[] figures = new Comparison.Figure[4];
+        for (int i = 0; i < figures.length; i++) {
+            figures[i] = new Comparison.Figure("abcd".substring(i, i + 1), "here", 1 + i);
+        }
+        Measure depth = Measure.RMSE_M;
+        double[] scores = {Measure.MIOU.score(0.5), depth.score(0.3), depth.score(0.4), depth.score(0.2)};
+        Comparison mixed = new Comparison(
+                Arrays.asList("a", "b", "c", "d"), Arrays.asList(Measure.MIOU, depth, depth, depth), scores,
+                Arrays.asList(figures));
+        assertFalse("alone it beats nobody", mixed.isBestTrade(0));
+        assertTrue(mixed.isBestTrade(1));
+        assertFalse("slower and with a larger error", mixed.isBestTrade(2));
+        assertTrue("the smallest error", mixed.isBestTrade(3));
+        assertTrue(Double.isNaN(Measure.ACCURACY.score(null)));
     }
 }

@@ -23,8 +23,8 @@ import org.pocketdistill.demo.phone.AndroidDevice;
 import org.pocketdistill.demo.phone.PackedModels;
 import org.pocketdistill.demo.phone.PictureLoader;
 
-/** Opens packed models and classifies with one of them, all on a thread of its own: models know only one thread. */
-final class ClassifierThread {
+/** Opens packed models and answers with one of them, all on a thread of its own: models know only one thread. */
+final class ModelThread {
     /** Is told everything on the main thread. */
     interface Listener {
         /** The models that this app has a runtime for; at least one. */
@@ -33,7 +33,8 @@ final class ClassifierThread {
         /** A chosen picture, ready to be shown. */
         void onPicture(Bitmap picture);
 
-        void onAnswer(LiveClassifier.Answer answer);
+        /** {@code painted} is the picture with the answer over it; null where pixels have no answer. */
+        void onAnswer(LiveModel.Shown shown, Bitmap painted);
 
         /** What went wrong, as a sentence for people. */
         void onFailure(String sentence);
@@ -41,16 +42,16 @@ final class ClassifierThread {
 
     private final Context context;
     private final Listener listener;
-    private final HandlerThread thread = new HandlerThread("classifier");
+    private final HandlerThread thread = new HandlerThread("model");
     private final Handler handler;
     private final Handler mainHandler = new Handler(Looper.getMainLooper());
     private volatile boolean takesFrames = true;
 
     // Touched by the thread only.
     private Engines engines;
-    private LiveClassifier classifier;
+    private LiveModel model;
 
-    ClassifierThread(Context context, Listener listener) {
+    ModelThread(Context context, Listener listener) {
         this.context = context;
         this.listener = listener;
         thread.start();
@@ -73,14 +74,14 @@ final class ClassifierThread {
         });
     }
 
-    /** Classifies with this model from now on. */
+    /** Answers with this model from now on. */
     void choose(final Artifact artifact) {
         handler.post(new Runnable() {
             @Override
             public void run() {
                 close();
                 try {
-                    classifier = new LiveClassifier(artifact, engines, AndroidDevice.defaultThreads());
+                    model = new LiveModel(artifact, engines, AndroidDevice.defaultThreads());
                 } catch (EngineException | JsonException error) {
                     fail(context.getString(R.string.model_failed, error.getMessage()));
                 }
@@ -93,8 +94,8 @@ final class ClassifierThread {
         takesFrames = areWanted;
     }
 
-    /** Decodes a chosen picture, hands it to the listener and classifies it. */
-    void classifyPicture(final Uri picture) {
+    /** Decodes a chosen picture, hands it to the listener and answers it. */
+    void answerPicture(final Uri picture) {
         handler.post(new Runnable() {
             @Override
             public void run() {
@@ -109,7 +110,7 @@ final class ClassifierThread {
                             listener.onPicture(bitmap);
                         }
                     });
-                    classify(pixels, decodeNanos);
+                    answer(pixels, decodeNanos);
                 } catch (IOException error) {
                     fail(context.getString(R.string.picture_unreadable, error.getMessage()));
                 }
@@ -118,14 +119,14 @@ final class ClassifierThread {
     }
 
     /** From the camera's thread: returns when the frame's pixels may be reused. */
-    void classifyFrame(final Picture frame) {
+    void answerFrame(final Picture frame) {
         final CountDownLatch done = new CountDownLatch(1);
         boolean isAccepted = handler.post(new Runnable() {
             @Override
             public void run() {
                 try {
                     if (takesFrames) {
-                        classify(frame, 0);
+                        answer(frame, 0);
                     }
                 } finally {
                     done.countDown();
@@ -175,16 +176,17 @@ final class ClassifierThread {
         });
     }
 
-    private void classify(Picture picture, long decodeNanos) {
-        if (classifier == null) {
+    private void answer(Picture picture, long decodeNanos) {
+        if (model == null) {
             return;
         }
         try {
-            final LiveClassifier.Answer answer = classifier.classify(picture, decodeNanos);
+            final LiveModel.Shown shown = model.answer(picture, decodeNanos);
+            final Bitmap painted = shown.painted == null ? null : PictureLoader.bitmap(shown.painted);
             mainHandler.post(new Runnable() {
                 @Override
                 public void run() {
-                    listener.onAnswer(answer);
+                    listener.onAnswer(shown, painted);
                 }
             });
         } catch (EngineException error) {
@@ -194,9 +196,9 @@ final class ClassifierThread {
     }
 
     private void close() {
-        if (classifier != null) {
-            classifier.close();
-            classifier = null;
+        if (model != null) {
+            model.close();
+            model = null;
         }
     }
 

@@ -11,33 +11,36 @@ import org.pocketdistill.demo.image.Preprocess;
 import org.pocketdistill.demo.instrument.Latencies;
 import org.pocketdistill.demo.json.JsonException;
 import org.pocketdistill.demo.model.Artifact;
-import org.pocketdistill.demo.model.Manifest;
-import org.pocketdistill.demo.model.TopClasses;
+import org.pocketdistill.demo.model.ModelSpec;
+import org.pocketdistill.demo.task.Answer;
+import org.pocketdistill.demo.task.Reader;
 
-/** One open model that classifies picture after picture. Used by one thread at a time. */
-final class LiveClassifier {
-    private static final int SHOWN_CLASSES = 3;
+/** One open model that answers picture after picture. Used by one thread at a time. */
+final class LiveModel {
     private static final int LATENCIES_KEPT = 200;
-    /** Decode, resize, convert, call, top-k, as a benchmark names them. */
+    /** Decode, resize, convert, call, answer. */
     private static final int STAGES = 5;
     private static final int CALL = 3;
+    /** More than that no screen shows. */
+    private static final int MOST_PAINTED_PX = 1280;
 
     /** What is shown of one picture. */
-    static final class Answer {
-        final String[] names;
-        final float[] shares;
+    static final class Shown {
+        final Answer answer;
+        /** The picture with the answer painted over it; null where pixels have no answer. */
+        final Picture painted;
         /** NaN until enough pictures were seen. */
         final double medianMs;
         final double p90Ms;
-        /** Medians of decode, resize, convert, call and top-k; NaN for a stage that was not seen. */
+        /** Medians of decode, resize, convert, call and answer; NaN for a stage that was not seen. */
         final double[] stagesMs;
         /** Median from the picture to the answer. */
         final double pathMs;
         final int threads;
 
-        private Answer(String[] names, float[] shares, Latencies[] stages, Latencies path, int threads) {
-            this.names = names;
-            this.shares = shares;
+        private Shown(Answer answer, Picture painted, Latencies[] stages, Latencies path, int threads) {
+            this.answer = answer;
+            this.painted = painted;
             this.medianMs = stages[CALL].medianMs();
             this.p90Ms = stages[CALL].p90Ms();
             this.stagesMs = new double[stages.length];
@@ -49,32 +52,33 @@ final class LiveClassifier {
         }
     }
 
-    private final Manifest manifest;
     private final Engine engine;
+    private final Reader reader;
     private final Preprocess preprocess;
     private final FloatBuffer input;
-    private final float[] logits;
+    private final float[] output;
     private final Latencies[] stages = new Latencies[STAGES];
     private final Latencies path = new Latencies(LATENCIES_KEPT);
 
-    LiveClassifier(Artifact artifact, EngineFactory engines, int threads) throws EngineException, JsonException {
-        manifest = artifact.manifest;
-        engine = engines.open(manifest.spec(artifact.folder), threads);
-        preprocess = manifest.preprocess();
+    LiveModel(Artifact artifact, EngineFactory engines, int threads) throws EngineException, JsonException {
+        ModelSpec spec = artifact.manifest.spec(artifact.folder);
+        reader = artifact.reader();
+        engine = engines.open(spec, threads);
+        preprocess = artifact.manifest.preprocess();
         input = DirectBuffer.ofFloats(preprocess.inputLength());
-        logits = new float[manifest.classNames.size()];
+        output = new float[spec.outputLength()];
         for (int i = 0; i < STAGES; i++) {
             stages[i] = new Latencies(LATENCIES_KEPT);
         }
     }
 
     /**
-     * Classifies a picture. Only the runtime's call is counted as the model's latency, as in a benchmark; the stages
-     * around it are counted apart.
+     * Answers a picture. Only the runtime's call is counted as the model's latency, as in a benchmark; the stages
+     * around it are counted apart. Painting belongs to none of them: it is for the screen.
      *
      * @param decodeNanos what decoding took; 0 for a frame of the camera, which comes as pixels.
      */
-    Answer classify(Picture picture, long decodeNanos) throws EngineException {
+    Shown answer(Picture picture, long decodeNanos) throws EngineException {
         long began = System.nanoTime();
         preprocess.resize(picture);
         long resized = System.nanoTime();
@@ -83,8 +87,8 @@ final class LiveClassifier {
         long converted = System.nanoTime();
         engine.run();
         long called = System.nanoTime();
-        engine.readOutput(logits);
-        TopClasses top = TopClasses.of(logits, SHOWN_CLASSES);
+        engine.readOutput(output);
+        Answer answer = reader.read(output);
         long ended = System.nanoTime();
         if (decodeNanos > 0) {
             stages[0].add(decodeNanos);
@@ -94,11 +98,8 @@ final class LiveClassifier {
         stages[CALL].add(called - converted);
         stages[CALL + 1].add(ended - called);
         path.add(decodeNanos + ended - began);
-        String[] names = new String[top.classes.length];
-        for (int rank = 0; rank < names.length; rank++) {
-            names[rank] = manifest.classNames.get(top.classes[rank]);
-        }
-        return new Answer(names, top.shares, stages, path, engine.threads());
+        Picture painted = answer.painting == null ? null : answer.painting.over(picture.thinned(MOST_PAINTED_PX));
+        return new Shown(answer, painted, stages, path, engine.threads());
     }
 
     void close() {

@@ -1,4 +1,4 @@
-package org.pocketdistill.demo.model;
+package org.pocketdistill.demo.task;
 
 /** The likeliest classes of one output, likeliest first. */
 public final class TopClasses {
