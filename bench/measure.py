@@ -190,7 +190,7 @@ def tell_answers(rows: Sequence[Measurement]) -> None:
         if row.answered is not None:
             say(escape(f"{what(row)}: {in_words(row.answered)}"))
         elif row.measured_note:
-            say(f"[yellow]no accuracy:[/] {escape(what(row))}: {escape(row.measured_note)}")
+            say(f"[yellow]no {row.subject.measure.title}:[/] {escape(what(row))}: {escape(row.measured_note)}")
 
 
 def tell_paths(rows: Sequence[Measurement]) -> None:

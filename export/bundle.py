@@ -94,7 +94,7 @@ class _Device(_Part):
 
 
 class _Row(_Part):
-    schema_version: Literal[1, 2, 3, 4, 5]
+    schema_version: Literal[1, 2, 3, 4, 5, 6]
     utc_time: str
     subject: _Subject
     device: _Device

@@ -12,7 +12,14 @@ ALLOWED = {
     "distill.vision": ("distill.vision", *FOUNDATION),
     "distill": ("distill",),
     "export": ("export", "distill.vision", "distill.checkpoint", *FOUNDATION),
-    "bench": ("bench", "export.artifact", "distill.vision.preprocess", "distill.vision.datasets", *FOUNDATION),
+    "bench": (
+        "bench",
+        "export.artifact",
+        "distill.vision.preprocess",
+        "distill.vision.datasets",
+        "distill.vision.tasks",
+        *FOUNDATION,
+    ),
     # It speaks the others' commands; of their code it knows the contracts, how a picture becomes an input, and how an
     # answer is painted over one.
     "android_demo": (

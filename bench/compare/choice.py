@@ -21,13 +21,15 @@ from bench.compare.speed_up import teachers_of
 from bench.record import WIDE, Measurement
 from bench.timing.intervals import Interval, Z, median_interval
 from bench.timing.ratio import ratio_of, ratios_by_turn
+from distill.vision.tasks import Measure, share_among
 from export.artifact.answers import Answers, paired, share_kept_interval
 
 BASE_ONLY = "eager PyTorch is the base of comparisons, not a product"
 RELATIVE_ACCURACY = "--min-relative-accuracy"
 
-NO_TEACHER = "the most accurate candidate, because its teacher was not measured"
-NO_ACCURACY = "no accuracy is known: untrained, or brought without data"
+NO_TEACHER = "the {most} candidate, because its teacher was not measured"
+NO_ACCURACY = "no {title} is known: untrained, or brought without data"
+"""Both with the words of the task's measure (`Measure.words`)."""
 
 UNSEEN_LAUNCHES = 0.12
 """Standard deviation of the logarithms of launches' medians that a row of one launch is taken to hide: what launches of
@@ -42,7 +44,8 @@ class Accuracy:
     """How good a model is on held-out images.
 
     Attributes:
-        share: of correct predictions, in [0, 1].
+        share: of correct predictions, in [0, 1]; of other tasks what their networks are compared by
+            (`distill.vision.tasks.Task.share`).
         images: how many stand behind it.
         agreement: share of images for which it predicts what the eager model predicts; None if that is not known.
         is_measured: True if it was measured where the model was timed, False if when it was exported.
@@ -288,6 +291,11 @@ class Choice:
     limit_effects: tuple[LimitEffect, ...]
     nearest_miss: Candidate | None
 
+    @property
+    def measure(self) -> Measure:
+        """What accuracy is, by the task of the candidates."""
+        return share_among(candidate.row.subject.task for candidate in self.candidates)
+
 
 def choose(
     rows: Iterable[Measurement],
@@ -377,7 +385,8 @@ def accuracy_gap(candidate: Candidate, other: Candidate) -> Gap:
     """The difference of two accuracies with its 95 % interval.
 
     Independent proportions after Agresti and Caffo (2000), paired ones after Agresti and Min (2005): a few
-    pseudo-observations keep the interval from vanishing at the ends.
+    pseudo-observations keep the interval from vanishing at the ends. Where every pixel is answered, the share of a
+    picture is anything from 0 to 1 and varies less than a picture that is right or wrong: the interval is too wide.
     """
     counts = paired(candidate.accuracy.answers, other.accuracy.answers)
     if counts is not None:
@@ -426,7 +435,7 @@ def candidates_among(
         if reason is None and accuracy is not None:
             eligible.append((row, accuracy))
         else:
-            excluded.append(Excluded(row, reason or NO_ACCURACY))
+            excluded.append(Excluded(row, reason or NO_ACCURACY.format_map(row.subject.measure.words)))
     teachers = _teachers(journal)
     best = max((accuracy for _, accuracy in eligible), key=lambda accuracy: accuracy.share, default=None)
     references = [_reference(row, teachers, best) for row, _ in eligible if best]
@@ -512,7 +521,7 @@ def _teacher_of(row: Measurement, teachers: Mapping[str, Reference]) -> str | No
 
 def _reference(row: Measurement, teachers: Mapping[str, Reference], best: Accuracy) -> Reference:
     sha = _teacher_of(row, teachers)
-    return teachers[sha] if sha else Reference(NO_TEACHER, best)
+    return teachers[sha] if sha else Reference(NO_TEACHER.format_map(row.subject.measure.words), best)
 
 
 def _ranked(fitting: Sequence[Candidate]) -> list[Candidate]:

@@ -57,7 +57,8 @@ def choose_command(
         float | None,
         typer.Option(
             min=0,
-            help="Share of the teacher's accuracy, e.g. 0.98; the lower end of its 95 % interval, paired by image.",
+            help="Share of the teacher's accuracy (of masks the mIoU, of depth δ < 1.25), e.g. 0.98; the lower end of "
+            "its 95 % interval, paired by image.",
         ),
     ] = None,
     max_memory_mb: Annotated[
@@ -87,7 +88,8 @@ def choose_command(
 ) -> int:
     """Choose the model to ship from what was measured, inside a budget.
 
-    The most accurate candidate inside the budget wins. Those whose accuracy is not shown to differ from the best (95 %
+    The most accurate candidate inside the budget wins: by mIoU for masks, by the share of the pixels within a factor of
+    1.25 for depth. Those whose accuracy is not shown to differ from the best (95 %
     interval of the difference on the held-out images; paired for exports of one checkpoint) are tied, and of those the
     fastest wins. Of every artifact the newest valid row counts, or else the newest noisy or drifting one: it is known
     within a wider interval, of which the upper end has to keep the limit. Failed, throttled, emulated and untrained
@@ -113,6 +115,7 @@ def choose_command(
     folders = _folders(artifacts) if artifacts else {}
     if artifacts:
         rows = [row for row in rows if row.subject.manifest_sha256 in folders]
+    _require_one_task(rows, measurements)
     counts = latency_that_counts(rows, latency)
     rows, left_out = with_samples_that_count(rows, counts, sustained=sustained)
     how = f"batch {batch}, threads {threads}, {LATENCY_IN_WORDS[counts]}{', warm' if sustained else ''}"
@@ -137,6 +140,16 @@ def choose_command(
         if winner:
             _tell_next(winner, folder)
     return 0 if winner else 1
+
+
+def _require_one_task(rows: Sequence[Measurement], path: Path) -> None:
+    """Raises UsageError if models of several tasks would be chosen among."""
+    tasks = sorted({row.subject.task for row in rows})
+    if len(tasks) > 1:
+        raise UsageError(
+            f"{path} holds models for several tasks, which are not to be mixed: {', '.join(tasks)}. Name the folder "
+            "with the artifacts of one: --artifacts FOLDER."
+        )
 
 
 def several_phones(rows: Sequence[Measurement]) -> dict[str, list[Measurement]]:
@@ -213,14 +226,15 @@ def show(choice: Choice, title: str) -> None:
     """Print the front, the winner and why, or why nothing fits, on stderr."""
     special = [choice.winner, choice.runner_up, choice.nearest_miss, *(rival.candidate for rival in choice.contenders)]
     shown = [candidate for candidate in choice.candidates if candidate in choice.front or candidate in special]
-    columns = ["candidate", "median ms [95 %]", "MB", "acc. %", "relative", "peak MB", "front", "budget"]
+    told = choice.measure.words
+    columns = ["candidate", "median ms [95 %]", "MB", f"{told['short']} %", "relative", "peak MB", "front", "budget"]
     show_compactly(table(escape(title), columns, [_cells(candidate, choice) for candidate in shown]))
     hidden = len(choice.candidates) - len(shown)
     if hidden:
-        say(f"[dim]{hidden} more candidates are beaten by another in latency, size and accuracy at once[/]")
+        say(f"[dim]{hidden} more candidates are beaten by another in latency, size and {told['title']} at once[/]")
     if choice.excluded:
         say(f"[yellow]left out:[/] {escape(_counted(choice))}")
-    say(f"[dim]relative accuracy: to {escape(choice.reference)}, {_pairing(choice)}[/]")
+    say(f"[dim]relative {told['title']}: to {escape(choice.reference)}, {_pairing(choice)}[/]")
     paths = [candidate.row.path for candidate in choice.candidates if candidate.row.is_of_path]
     pictures = {path.pictures_sha256 for path in paths if path is not None}
     if len(pictures) > 1:
@@ -243,6 +257,7 @@ def as_document(
         "latency": latency,
         "sustained": sustained,
         "budget": {limit.option: limit.value for limit in choice.limits},
+        "measure": choice.measure.name,
         "reference": choice.reference,
         "winner": choice.winner and _record(choice.winner, choice),
         "winner_folder": None if folder is None else str(folder),
@@ -342,17 +357,18 @@ def _broken(candidate: Candidate, limits: Sequence[Limit]) -> list[str]:
 
 
 def _tell_winner(choice: Choice, winner: Candidate) -> None:
+    told = choice.measure.words
     say(f"[green]winner:[/] {escape(winner.name)}, {len(choice.fitting)} of {len(choice.candidates)} are inside")
     if len(choice.tied) > 1:
         say(
-            f"{len(choice.tied)} candidates inside are not shown to differ in accuracy from the best of them on "
+            f"{len(choice.tied)} candidates inside are not shown to differ in {told['title']} from the best of them on "
             f"{winner.accuracy.images} images; of those it is the fastest"
         )
     else:
-        say("it is the most accurate inside the budget")
+        say(f"it is the {told['most']} inside the budget")
     for trade in choice.trades:
-        role = "runner-up" if trade.other is choice.runner_up else "most accurate of all"
-        say(f"against the {role}, {escape(trade.other.name)}: {escape(_trade_in_words(trade))}")
+        role = "runner-up" if trade.other is choice.runner_up else f"{told['most']} of all"
+        say(f"against the {role}, {escape(trade.other.name)}: {escape(_trade_in_words(trade, told['title']))}")
 
 
 def _tell_contenders(choice: Choice) -> None:
@@ -380,11 +396,11 @@ def _open_in_words(contender: Contender) -> str:
     return "; ".join(ends)
 
 
-def _trade_in_words(trade: Trade) -> str:
+def _trade_in_words(trade: Trade, title: str) -> str:
     points = 100 * trade.accuracy.value
     shown = "" if trade.accuracy.is_shown else ", not shown to differ"
     paired = ", paired" if trade.accuracy.is_paired else ""
-    accuracy = f"accuracy {points:+.2f} points (± {100 * trade.accuracy.half_width:.2f}{paired}{shown})"
+    accuracy = f"{title} {points:+.2f} points (± {100 * trade.accuracy.half_width:.2f}{paired}{shown})"
     return f"{accuracy}; latency × {ratio_in_words(trade.latency)}, {trade.latency.verdict}; bytes × {trade.size:.3f}"
 
 

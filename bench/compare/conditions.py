@@ -21,10 +21,12 @@ DEVICE: Mapping[str, Read] = {
 change with that."""
 
 CALL: Mapping[str, Read] = {
+    "task": lambda row: row.subject.task,
     "batch": lambda row: row.batch,
     "threads": lambda row: row.threads,
 }
-"""How the model is called: what rows of different artifacts and accelerators must share beside the device."""
+"""What is asked of the model, and how it is called: what rows of different artifacts and accelerators must share beside
+the device."""
 
 ASKED: Mapping[str, Read] = {
     **DEVICE,
@@ -66,7 +68,7 @@ def device_of(row: Measurement) -> tuple[Hashable, ...]:
 
 
 def circumstances_of(row: Measurement) -> tuple[Hashable, ...]:
-    """Device, batch and threads: equal for rows of different artifacts that may be ranked beside each other."""
+    """Device, task, batch and threads: equal for rows of different artifacts that may be ranked beside each other."""
     return _read({**DEVICE, **CALL}, row)
 
 

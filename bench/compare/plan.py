@@ -72,9 +72,9 @@ def plan(
 ) -> int:
     """Export students with random weights, measure them, and say which are worth training.
 
-    Latency and bytes hardly depend on the values of the weights, so they are known before the accuracy is. The last
+    Latency and bytes hardly depend on the values of the weights, so they are known before the quality is. The last
     line on stdout names the students that are inside in at least one format, for `python -m distill study --students`.
-    The rows have no accuracy and a journal of their own: `choose` never takes one for a trained model.
+    The rows have no measure of quality and a journal of their own: `choose` never takes one for a trained model.
 
     Exit code 1 if no student is inside.
     """

@@ -17,6 +17,7 @@ from bench.record.upgrade import upgraded
 from bench.record.whole_path import WholePath
 from distill.contract import Contract, Strict, append_line
 from distill.errors import UsageError
+from distill.vision.tasks import TASKS, Measure, TaskName
 from export.artifact.answers import Answers
 
 Validity = Literal["valid", "noisy", "drifting", "throttled", "wrong", "failed"]
@@ -34,6 +35,7 @@ class Subject(Strict):
 
     Attributes:
         name: how people tell it apart, e.g. "mobilenet_v3_small hinton_kd".
+        task: what it answers; `classification` in rows before version 6.
         manifest_sha256: identity of the artifact; leads to the manifest, and by `checkpoint_sha256` to the run.
         accuracy, top1_agreement: as the manifest's parity says, in [0, 1]; None where the format could not be run. Of
             masks accuracy is the mIoU, of depth the share of the pixels within a factor of 1.25.
@@ -43,6 +45,7 @@ class Subject(Strict):
     """
 
     name: str
+    task: TaskName
     format: str
     precision: str
     model: str
@@ -57,6 +60,11 @@ class Subject(Strict):
     accuracy_images: int
     macs: int | None
     answers: Answers | None
+
+    @property
+    def measure(self) -> Measure:
+        """What `accuracy` is, by the task."""
+        return TASKS[self.task].share
 
 
 class Device(Strict):
@@ -206,9 +214,9 @@ class Measurement(Contract):
         toolkit_version: version of this package.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 5
+    SCHEMA_VERSION: ClassVar[int] = 6
 
-    schema_version: Literal[5] = 5
+    schema_version: Literal[6] = 6
     run_id: str
     seed: int | None
     utc_time: str

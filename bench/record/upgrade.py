@@ -23,7 +23,15 @@ def upgraded(raw: dict[str, Any]) -> dict[str, Any]:
     if row.get("schema_version") in (2, 3):
         row = {**row, "schema_version": 4}
         row |= {"subject": row["subject"] | {"answers": None}} if isinstance(row.get("subject"), dict) else {}
-    return {**row, **NEW_IN_5, "schema_version": 5} if row.get("schema_version") == 4 else raw
+    if row.get("schema_version") == 4:
+        row = {**row, **NEW_IN_5, "schema_version": 5}
+    if row.get("schema_version") != 5:
+        return raw
+    # Before version 6 all classified.
+    subject = row.get("subject")
+    return {**row, "schema_version": 6} | (
+        {"subject": {"task": "classification"} | subject} if isinstance(subject, dict) else {}
+    )
 
 
 def _from_1_to_2(raw: dict[str, Any]) -> dict[str, Any]:

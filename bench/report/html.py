@@ -15,6 +15,7 @@ from bench.report.row import cell, columns, detail, figures
 from bench.report.study_figures import Picture
 from distill.contract import write_whole
 from distill.errors import UsageError
+from distill.vision.tasks import share_among
 
 PAGE = Path(__file__).parent / "page"
 SCRIPTS = (
@@ -101,6 +102,7 @@ def page_content(measurements: Sequence[Measurement]) -> dict[str, Any]:
     details = [detail(measurement) for measurement in shown]
     # Times of an emulated device say nothing of any product: those rows stand apart and are in no figure.
     ranked = [record for record in records if not record["emulated"]]
+    told = share_among(measurement.subject.task for measurement in shown).words
     return {
         "title": headline(rows),
         "best": best_student(rows),
@@ -112,6 +114,7 @@ def page_content(measurements: Sequence[Measurement]) -> dict[str, Any]:
             table("emulated", [record for record in records if record["emulated"]]),
         ],
         "data": {
+            "measure": told,
             "rows": [
                 {**record, **choice, "detail": more}
                 for record, choice, more in zip(records, chosen_among, details, strict=True)
@@ -132,6 +135,7 @@ def page_content(measurements: Sequence[Measurement]) -> dict[str, Any]:
         "machine_states": machine_states(shown),
         "mixed_runs": any(not row.base_in_same_run for row in rows),
         "has_teacher": any(row.base_kind == "teacher" for row in rows),
+        "told": told,
     }
 
 
@@ -191,7 +195,7 @@ def headline(rows: Sequence[Row]) -> str:
     times = f"{best.speed_up.value:.1f}" if is_valid else f"at least {best.speed_up.low:.1f}"
     return (
         f"{best.name} as {subject.format} {subject.precision} is {times} × faster than the teacher "
-        f"and keeps {100 * (best.relative_accuracy or 0):.1f} % of its accuracy"
+        f"and keeps {100 * (best.relative_accuracy or 0):.1f} % of its {subject.measure.title}"
     )
 
 

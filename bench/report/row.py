@@ -1,6 +1,6 @@
 """One row of the report page: its figures as plain values, the columns that show them, what its detail panel adds."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from bench.compare.speed_up import Row
@@ -13,6 +13,7 @@ from bench.report.drawn_samples import MAX_POINTS, drawn_points, histogram
 from bench.timing.intervals import median_interval
 from bench.timing.proportions import share_interval
 from bench.timing.statistics import summarize
+from distill.vision.tasks import TASKS, share_among
 
 MOST_PICTURES = 30
 """Named in a panel; all of them are in the journal."""
@@ -27,7 +28,7 @@ class Field:
 
     Attributes:
         key: of the row's figures.
-        title: head of the column; `unit` stands smaller beside it.
+        title: head of the column, with words of the rows' measure; `unit` stands smaller beside it.
         form: format of a number; empty for text.
         scale: shown value = figure x scale.
         told_apart: shown to all as soon as rows differ in it.
@@ -55,10 +56,10 @@ FIELDS = (
     Field("path_ms", "Whole path", "ms", ".3f", rank="main"),
     Field("validity", "Label", rank="key"),
     Field("speed_up", "Speed-up", "×", ".2f", rank="main"),
-    Field("accuracy", "Accuracy", "%", ".2f", 100, rank="key"),
+    Field("accuracy", "{heading}", "%", ".2f", 100, rank="key"),
     Field("relative_accuracy", "Relative", "%", ".1f", 100, rank="main"),
     Field("size_bytes", "Size", "MB", ".2f", 1e-6, rank="main"),
-    Field("measured_accuracy", "Accuracy here", "%", ".2f", 100),
+    Field("measured_accuracy", "{heading} here", "%", ".2f", 100),
     Field("measured_agreement", "Agreement here", "%", ".1f", 100),
     Field("top1_agreement", "Agreement at export", "%", ".1f", 100),
     Field("images_per_s", "Throughput", "images/s", ",.0f"),
@@ -87,11 +88,13 @@ class Cell:
 
 def columns(records: list[dict[str, Any]]) -> list[tuple[Field, Rank]]:
     """The columns for these rows, each with who sees it; none that would be empty."""
+    told = share_among(record["task"] for record in records).words
     chosen: list[tuple[Field, Rank]] = []
     for field in FIELDS:
         values = {record[field.key] for record in records}
         if values == {None}:
             continue
+        field = replace(field, title=field.title.format_map(told))
         chosen.append((field, "main" if field.told_apart and len(values) > 1 else field.rank))
     return chosen
 
@@ -232,7 +235,8 @@ def conditions_text(measurement: Measurement) -> str:
     instrument = f", {measurement.device.instrument} instrument" if measurement.device.instrument else ""
     clocks = ", clocks held" if measurement.conditions.fixed_performance else ""
     path = ", from picture to answer" if measurement.is_of_path else ""
-    return f"{device}{instrument}{clocks}, {images}, {threads}{path}"
+    task = measurement.subject.task if TASKS[measurement.subject.task].is_dense else ""
+    return ", ".join(part for part in (f"{device}{instrument}{clocks}", task, images, f"{threads}{path}") if part)
 
 
 def _latency(row: Row) -> dict[str, Any]:
@@ -256,7 +260,10 @@ def _latency(row: Row) -> dict[str, Any]:
 def _accuracy_intervals(measurement: Measurement) -> dict[str, Any]:
     subject = measurement.subject
     return {
-        "accuracy_interval": _interval(subject.accuracy, subject.accuracy_images),
+        # A share of pictures that are right is known within Wilson's interval; a mean over pixels is no such share.
+        "accuracy_interval": _interval(
+            subject.accuracy if subject.measure.of_pictures else None, subject.accuracy_images
+        ),
         "measured_accuracy_interval": _interval(measurement.measured_accuracy, measurement.measured_images),
         "measured_agreement_interval": _interval(measurement.measured_agreement, measurement.measured_images),
     }

@@ -12,6 +12,7 @@ from bench.compare.speed_up import Row
 from bench.compare.tables import MISSING, STYLE
 from bench.timing.intervals import median_interval
 from distill.terminal import console, say, table
+from distill.vision.tasks import share_among
 
 UNLIMITED = 1000
 """Columns of text, more than any table needs."""
@@ -19,7 +20,7 @@ UNLIMITED = 1000
 
 @dataclass(frozen=True)
 class Column:
-    """One column: head, cell of a row, whether a narrow terminal can do without it, and the least width."""
+    """One column: head (with the measure's words), cell of a row, whether it is for wide terminals, least width."""
 
     title: str
     cell: Callable[[Row], str]
@@ -46,7 +47,7 @@ ACCELERATOR = Column("runs as", lambda row: row.measurement.accelerator_requeste
 PATH = Column("path ms", lambda row: _number(_path_ms(row), ".3f"))
 """Shown where the whole path was timed."""
 
-ACCURACY_HERE = Column("acc. here", lambda row: _number(row.measurement.measured_accuracy, ".4f"))
+ACCURACY_HERE = Column("{short} here", lambda row: _number(row.measurement.measured_accuracy, ".4f"))
 """Shown where held-out pictures were answered."""
 
 COLUMNS = (
@@ -64,7 +65,7 @@ COLUMNS = (
     Column("MB", lambda row: f"{row.measurement.subject.size_bytes / 1e6:.2f}"),
     Column("params M", lambda row: f"{row.measurement.subject.num_parameters / 1e6:.2f}", wide_only=True),
     PATH,
-    Column("acc.", lambda row: _number(row.measurement.subject.accuracy, ".4f")),
+    Column("{short}", lambda row: _number(row.measurement.subject.accuracy, ".4f")),
     ACCURACY_HERE,
     Column("speed-up", lambda row: _number(row.speed_up and row.speed_up.value, ".2f", unit=" ×")),
     Column("± %", lambda row: _number(row.speed_up and 100 * row.speed_up.half_width, ".1f"), wide_only=True),
@@ -103,8 +104,11 @@ def measured_table(rows: Sequence[Row], *, wide: bool) -> Table:
     hidden += [column for column in (PATH, ACCURACY_HERE) if all(column.cell(row) == MISSING for row in rows)]
     columns = [column for column in COLUMNS if column not in hidden and (wide or not column.wide_only)]
     title = ", ".join(["Latency per call", *(f"{column.title} {column.cell(rows[0])}" for column in shared)])
+    told = share_among(row.measurement.subject.task for row in rows).words
     result = table(
-        title, [column.title for column in columns], [[column.cell(row) for column in columns] for row in rows]
+        title,
+        [column.title.format_map(told) for column in columns],
+        [[column.cell(row) for column in columns] for row in rows],
     )
     result.box = box.SIMPLE_HEAD
     result.collapse_padding = True

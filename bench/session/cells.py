@@ -145,6 +145,7 @@ def subject(cell: Cell) -> Subject:
     manifest = cell.manifest
     return Subject(
         name=subject_name(manifest),
+        task=manifest.task,
         format=manifest.format,
         precision=manifest.precision,
         model=manifest.model,

@@ -3,6 +3,7 @@
 A task is a fact of the data set; card and manifest carry its name. This module needs no heavy package.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -31,12 +32,41 @@ class Measure:
         title: for people.
         unit: `%` of a share in [0, 1], or `m` of metres.
         higher_is_better: False for an error.
+        adjective: of a network with much of it, e.g. accurate; empty where there is no such word.
+        short: for heads of narrow columns; empty for the title.
+        several: the word for more than one of it; empty where there is none.
+        of_pictures: whether it counts pictures, so that so many of so many are right.
     """
 
     name: str
     title: str
     unit: Literal["%", "m"]
     higher_is_better: bool = True
+    adjective: str = ""
+    short: str = ""
+    several: str = ""
+    of_pictures: bool = False
+
+    @property
+    def words(self) -> dict[str, str]:
+        """How it is spoken of, for sentences and pages of any task."""
+        word, title = self.adjective, self.title
+        return {
+            "title": title,
+            "heading": title.capitalize() if title.isalpha() and title.islower() else title,
+            "short": self.short or title,
+            "most": f"most {word}" if word else f"best by {title}",
+            "less": f"less {word}" if word else f"less {title}",
+            "more": f"more {word}" if word else f"more {title}",
+            "alike": f"as {word}" if word else f"equal in {title}",
+            "behind": "of" if self.of_pictures else "on",
+            "several": self.several or f"values of {title}",
+        }
+
+    def on_images(self, value: float, images: str) -> str:
+        """A share in [0, 1] with what stands behind it, e.g. "91.2 % of 200 images right"; `images` is the latter."""
+        percent = f"{100 * value:.1f} %"
+        return f"{percent} of {images} right" if self.of_pictures else f"{self.title} {percent} on {images}"
 
     def score(self, value: float) -> float:
         """A number that is the larger the better."""
@@ -71,6 +101,7 @@ class Task:
     is_dense: bool
     answer: str
     measure: Measure
+    share: Measure
     num_outputs: int | None = None
 
     def output_shape(self, num_outputs: int, size_px: int) -> tuple[int, ...]:
@@ -78,12 +109,27 @@ class Task:
         return (num_outputs, size_px, size_px) if self.is_dense else (num_outputs,)
 
 
+ACCURACY = Measure(
+    "accuracy", "accuracy", "%", adjective="accurate", short="acc.", several="accuracies", of_pictures=True
+)
+MIOU = Measure("miou", "mIoU", "%")
+RMSE = Measure("rmse_m", "RMSE", "m", higher_is_better=False)
+DELTA1 = Measure("delta1", "δ < 1.25", "%")
+QUALITY = Measure("quality", "quality", "%")
+"""Of networks for several tasks side by side: of each the share of its own task."""
+
 TASKS: dict[TaskName, Task] = {
     task.name: task
     for task in (
-        Task("classification", False, "logits [2, classes]", Measure("accuracy", "accuracy", "%")),
-        Task("segmentation", True, "logits [2, classes, height, width]", Measure("miou", "mIoU", "%")),
-        Task("depth", True, "metres [2, 1, height, width]", Measure("rmse_m", "RMSE", "m", higher_is_better=False), 1),
+        Task("classification", False, "logits [2, classes]", ACCURACY, ACCURACY),
+        Task("segmentation", True, "logits [2, classes, height, width]", MIOU, MIOU),
+        Task("depth", True, "metres [2, 1, height, width]", RMSE, DELTA1, 1),
     )
 }
 """Name -> task."""
+
+
+def share_among(tasks: Iterable[TaskName]) -> Measure:
+    """What networks of these tasks are compared by: the task's share; `QUALITY` if they are of several."""
+    found = {TASKS[task].share for task in tasks}
+    return found.pop() if len(found) == 1 else QUALITY

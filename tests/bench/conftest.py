@@ -178,6 +178,7 @@ def make_measurement() -> MakeMeasurement:
         identity = hashlib.sha256(f"{name} {format_name} {fields.get('precision')}".encode()).hexdigest()
         subject = {
             "name": name,
+            "task": "classification",
             "format": format_name,
             "precision": "fp32",
             "model": name,

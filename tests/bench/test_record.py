@@ -30,8 +30,8 @@ def test_a_missing_key_is_named_with_its_path():
 
 
 def test_another_schema_version_is_refused_by_number():
-    with pytest.raises(UsageError, match=r"here has schema version 6, but .* reads 5 \(Measurement\)"):
-        Measurement.from_json(changed(schema_version=6), source="here")
+    with pytest.raises(UsageError, match=r"here has schema version 7, but .* reads 6 \(Measurement\)"):
+        Measurement.from_json(changed(schema_version=7), source="here")
 
 
 def test_text_in_place_of_a_number_is_not_coerced():
@@ -130,6 +130,13 @@ def test_a_row_of_version_4_knows_nothing_of_answers_paths_and_repeats(tmp_path)
     (row,) = read_journal(path).measurements
     assert (row.answered, row.path, row.repeated) == (None, None, None)
     assert row.subject == Measurement.read(GOLDEN).subject
+
+
+def test_a_row_of_version_5_classifies_and_a_newer_one_says_what_its_measure_is(make_measurement):
+    old = (GOLDEN.parent / "measurement-5.json").read_text()
+    assert Measurement.from_json(old, source="here") == Measurement.read(GOLDEN)
+    titles = {task: make_measurement(task=task).subject.measure.title for task in ("segmentation", "depth")}
+    assert titles == {"segmentation": "mIoU", "depth": "δ < 1.25"}
 
 
 def test_stages_that_do_not_have_as_many_samples_as_the_launches_are_refused():

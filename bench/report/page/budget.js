@@ -5,7 +5,7 @@ const LIMITS = {
     word: "latency", unit: "ms", excess: (row, limit) => highOf(row) / limit, atBest: (row, limit) => lowOf(row) / limit, of: (row) => highOf(row),
   },
   accuracy_percent: { 
-    word: "accuracy", unit: "%", excess: (row, limit) => limit / leastAccuracyOf(row), atBest: (row, limit) => limit / mostAccuracyOf(row), of: (row) => leastAccuracyOf(row),
+    word: MEASURE.title, unit: "%", excess: (row, limit) => limit / leastAccuracyOf(row), atBest: (row, limit) => limit / mostAccuracyOf(row), of: (row) => leastAccuracyOf(row),
   },
   size_mb: { word: "size", unit: "MB", excess: (row, limit) => megabytes(row.size_bytes) / limit, of: (row) => megabytes(row.size_bytes) },
 };
@@ -74,12 +74,12 @@ const winnerIn = (rows, limits) => ranked(candidatesAmong(rows).filter((row) => 
 
 const called = (row) => `${row.name}, ${row.kind}${row.validity === "valid" ? "" : ` (${row.validity})`}`;
 const costs = (row) =>
-  `${milliseconds(row.median_ms)} (at most ${milliseconds(highOf(row))}), ${fixed(accuracyOf(row), 1)} %${hasTeacher ? " of the teacher’s accuracy" : " accuracy"}, ${fixed(megabytes(row.size_bytes), 2)} MB`;
+  `${milliseconds(row.median_ms)} (at most ${milliseconds(highOf(row))}), ${fixed(accuracyOf(row), 1)} %${hasTeacher ? " of the teacher’s" : ""} ${MEASURE.title}, ${fixed(megabytes(row.size_bytes), 2)} MB`;
 
 function gives(winner, other, what) {
   const points = accuracyOf(other) - accuracyOf(winner), ratio = other.median_ms / winner.median_ms;
   const tie = winner.candidate.tied.includes(other.index) ? ", which is not shown to be a difference," : "";
-  const accuracy = points > 0.05 ? `${fixed(points, 1)} points less accurate` : points < -0.05 ? `${fixed(-points, 1)} points more accurate` : "as accurate";
+  const accuracy = points > 0.05 ? `${fixed(points, 1)} points ${MEASURE.less}` : points < -0.05 ? `${fixed(-points, 1)} points ${MEASURE.more}` : MEASURE.alike;
   const speed = ratio >= 1 ? `${fixed(ratio, 2)} × faster` : `${fixed(1 / ratio, 2)} × slower`;
   return `Against ${what}, ${called(other)}, it is ${accuracy}${tie} and ${speed}.`;
 }
@@ -100,8 +100,8 @@ function answerParts(rows, limits) {
   if (!winner) return [open ? "Nothing fits for sure." : "Nothing fits.", `${whatRulesOut(candidates, limits)}${open}`, aside];
   const second = ranked(fitting.filter((row) => row !== winner))[0], best = [...candidates].sort(byAccuracy)[0];
   const words = [`fits best: ${costs(winner)}. ${fitting.length} of ${plural(candidates.length, "model")} fit${fitting.length === 1 ? "s" : ""}.`];
-  if (second) words.push(gives(winner, second, second === best ? "the runner-up and most accurate" : "the runner-up"));
-  if (best !== winner && best !== second) words.push(gives(winner, best, "the most accurate of all"));
+  if (second) words.push(gives(winner, second, second === best ? `the runner-up and ${MEASURE.most}` : "the runner-up"));
+  if (best !== winner && best !== second) words.push(gives(winner, best, `the ${MEASURE.most} of all`));
   return [called(winner), `${words.join(" ")}${open}`, aside];
 }
 

@@ -75,7 +75,7 @@ function hoverText(row) {
     `${plain(row.kind)}, ${plain(row.runtime)}`,
     `median ${fixed(row.median_ms, 3, " ms")} ± ${percent(reach(row))}   p10 ${fixed(row.p10_ms, 3)}   p90 ${fixed(row.p90_ms, 3)}`,
     `speed-up ${fixed(row.speed_up, 2, " ×")}   size ${fixed(megabytes(row.size_bytes), 2, " MB")}`,
-    `accuracy ${percent(row.accuracy)}   relative ${percent(row.relative_accuracy)}`,
+    `${plain(MEASURE.title)} ${percent(row.accuracy)}   relative ${percent(row.relative_accuracy)}`,
     `${row.validity}, ${plural(row.samples, "sample")} in ${row.launch_count === 1 ? "1 launch" : `${row.launch_count} launches`}`,
   ];
   if (!row.base_in_same_run) lines.push("base measured in another session");

@@ -32,7 +32,7 @@ function startForms() {
   byId("conditions").addEventListener("change", draw);
   byId("log-latency").addEventListener("change", drawTrade);
   byId("all-columns").addEventListener("click", (event) => showAllColumns(event.currentTarget));
-  if (hasTeacher) byId("accuracy-limit").textContent = "Accuracy kept at least";
+  if (hasTeacher) byId("accuracy-limit").textContent = `${MEASURE.heading} kept at least`;
   buildLegend();
   filterRows();
 }

@@ -27,7 +27,7 @@ function drawTrade() {
 function leftOut(count) {
   if (!count) return "";
   const base = hasTeacher ? " or no teacher to compare with" : "";
-  return count === 1 ? `One row has no accuracy${base}; it is in the table only.` : `${count} rows have no accuracy${base}; they are in the table only.`;
+  return count === 1 ? `One row has no ${MEASURE.title}${base}; it is in the table only.` : `${count} rows have no ${MEASURE.title}${base}; they are in the table only.`;
 }
 
 // The upper left edge of the front: the best accuracy that is to be had for a latency.
@@ -61,11 +61,11 @@ function tradeLayout(figure, rows, limits) {
   const levels = [...ys, ...(hasTeacher ? [100] : []), ...(limits.accuracy_percent ? [limits.accuracy_percent] : [])];
   const low = Math.min(...levels), high = Math.max(...levels), room = Math.max(0.6, (high - low) * 0.14);
   const range = [low - room, high + 1.8 * room];
-  const yTitle = hasTeacher ? "Accuracy relative to the teacher" : "Accuracy";
+  const yTitle = hasTeacher ? `${MEASURE.heading} relative to the teacher` : MEASURE.heading;
   const latencies = [...rows.map((row) => row.median_ms), ...(limits.latency_ms ? [limits.latency_ms] : [])];
   return layout({
     margin: { l: 12, r: 12, t: narrow ? 34 : 16, b: 12 },
-    xaxis: latencyAxis(latencies, narrow), yaxis: axis(narrow ? "" : yTitle, { range, ticksuffix: " %", nticks: 7 }),
+    xaxis: latencyAxis(latencies, narrow), yaxis: axis(narrow ? "" : plain(yTitle), { range, ticksuffix: " %", nticks: 7 }),
     shapes: [...(hasTeacher ? [level(100, colour("muted"), "dot")] : []), ...limitLines(limits)],
     annotations: [...limitNames(limits), ...(narrow ? narrowTitle() : names(rows, limits, figure, range, latencies))],
   });
@@ -81,7 +81,7 @@ const onAxis = (latency) => (byId("log-latency").checked ? Math.log10(latency) :
 
 // On a phone the axes' titles would take the room of the figure.
 function narrowTitle() {
-  return [{ showarrow: false, xref: "paper", yref: "paper", font: { size: 12, color: colour("muted") }, text: `↑ ${hasTeacher ? "% of the teacher" : "accuracy"}   → median, ms`, x: 0, y: 1, yshift: 24, xanchor: "left" }];
+  return [{ showarrow: false, xref: "paper", yref: "paper", font: { size: 12, color: colour("muted") }, text: `↑ ${hasTeacher ? "% of the teacher" : plain(MEASURE.title)}   → median, ms`, x: 0, y: 1, yshift: 24, xanchor: "left" }];
 }
 
 function level(y, ink, dash) {

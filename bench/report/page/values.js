@@ -4,6 +4,8 @@
 const DATA = JSON.parse(document.getElementById("data").textContent);
 // Rows of emulated devices are in the tables only.
 const RANKED = DATA.rows.filter((row) => !row.emulated);
+// Words of what the models are compared by: accuracy, or what their task has in its place.
+const MEASURE = DATA.measure;
 
 const byId = (id) => document.getElementById(id);
 const fixed = (value, digits, unit = "") => (value === null ? "–" : value.toFixed(digits) + unit);

@@ -258,7 +258,7 @@ def test_what_cannot_be_chosen_is_left_out_with_its_reason(matrix, make_row, mak
     found = choose(rows, Budget(max_latency_ms=3))
     assert {one.row.subject.name: one.reason for one in found.excluded} == {
         "teacher": BASE_ONLY,
-        "untrained": NO_ACCURACY,
+        "untrained": NO_ACCURACY.format(title="accuracy"),
         "virtual": "emulated device: its times say nothing of any product",
         "hot": "its row is throttled",
         "broken": "its row is failed",

@@ -158,6 +158,24 @@ def test_choose_names_the_winner_why_and_the_next_step(bench, write, make_artifa
     assert (code, document["winner"]["name"], document["winner_folder"]) == (0, "small", "out/artifacts/small")
 
 
+def test_models_for_masks_are_chosen_by_the_miou_and_never_among_those_for_depth(bench, write, tmp_path):
+    for name, latency_ms, miou in (("small", 1.0, 0.6), ("large", 4.0, 0.9)):
+        write("m.jsonl", name, latency_ms, accuracy=miou, task="segmentation")
+    words = ("choose", "--max-latency-ms", "2", "--measurements", "m.jsonl")
+    code, out, told = bench(*words)
+    assert (code, out) == (0, "small onnx fp32\n")
+    assert "it is the best by mIoU inside the budget" in told
+    assert "against the best by mIoU of all, large onnx fp32: mIoU -30.00 points" in told
+    assert "relative mIoU: to the best by mIoU candidate, because its teacher was not measured" in told
+    assert "mIoU %" in told
+    assert "ccura" not in told
+    assert json.loads(bench(*words, "--json")[1])["measure"] == "miou"
+    write("m.jsonl", "room", 1.0, task="depth")
+    code, out, told = bench(*words)
+    assert (code, out) == (2, "")
+    assert "models for several tasks, which are not to be mixed: depth, segmentation. Name the folder" in told
+
+
 def test_where_every_row_is_noisy_there_is_a_winner_and_it_is_marked(bench, write):
     write("m.jsonl", "small", 1.0, validity="noisy")
     write("m.jsonl", "large", 4.0, validity="drifting")

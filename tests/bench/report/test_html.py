@@ -1,5 +1,6 @@
 import base64
 import json
+import re
 import subprocess
 import sys
 
@@ -58,6 +59,37 @@ def test_the_title_is_of_a_student_that_is_shown_to_keep_the_goal_image_by_image
     assert headline(rows).startswith("shown as onnx fp32")
     assert "paired by image" in render([teacher, shown, elsewhere])
     assert "is shown to keep 98" in render([teacher, elsewhere])
+
+
+def test_a_page_of_masks_speaks_of_the_miou_and_one_of_two_tasks_of_quality(measurements):
+    masks = [row.model_copy(update={"subject": of_task(row, "segmentation")}) for row in measurements]
+    assert headline(compare(masks)).endswith("and keeps 98.9 % of its mIoU")
+    page = render(masks)
+    assert "mIoU 89.0\u00a0% on 1,000 held-out images" in page
+    assert "<dt>mIoU kept</dt>" in page
+    read = re.sub(r"<style>.*?</style>|<[^>]*>", " ", page[: page.index("<script")], flags=re.DOTALL)
+    assert "ccura" not in read
+    assert "mIoU against latency" in read
+    content = page_content(masks)
+    assert content["data"]["measure"]["heading"] == "mIoU"
+    assert content["accuracies"] is None, "the interval of a share of right pictures is none of a mean over pixels"
+    assert {row["conditions"] for row in content["data"]["rows"]} == {
+        "Test CPU, segmentation, 1 image per call, 1 thread"
+    }
+    both = page_content(
+        [*measurements, measurements[1].model_copy(update={"subject": of_task(measurements[1], "depth")})]
+    )
+    assert both["data"]["measure"]["title"] == "quality"
+
+
+def of_task(row, task):
+    return row.subject.model_copy(update={"task": task, "manifest_sha256": f"{task} {row.subject.name}"})
+
+
+def test_a_row_is_held_against_none_of_another_task(make_measurement):
+    masks = make_measurement("slow", format="eager", samples_ms=(30.0,), task="segmentation")
+    depth = make_measurement("depth", samples_ms=(1.0,), task="depth")
+    assert [row.base_name for row in compare([masks, depth])] == ["slow", None]
 
 
 def test_a_wrong_row_is_never_the_title_and_a_badly_known_one_by_the_least_it_reaches(measurements, make_measurement):

@@ -258,6 +258,24 @@ def test_a_limit_on_accuracy_holds_for_the_lower_end_of_what_is_kept_for_sure(br
     visit.close()
 
 
+def test_a_page_of_depth_chooses_and_speaks_by_its_own_share(browser, make_measurement, tmp_path):
+    depth = {"task": "depth", "launch_counts": (20, 20, 20)}
+    rows = [
+        make_measurement("small", samples_ms=(1.0,) * 60, accuracy=0.6, **depth),
+        make_measurement("large", samples_ms=(2.0,) * 60, accuracy=0.9, **depth),
+    ]
+    write_report(rows, tmp_path / "report.html")
+    visit = Visit(browser, tmp_path / "report.html")
+    visit.set_limit("latency_ms", "1.5")
+    expect(visit.page.locator("#answer")).to_contain_text("small, onnx fp32 fits best: 1 ms (at most")
+    expect(visit.page.locator("#answer")).to_contain_text(", 60.0 % δ < 1.25,")
+    expect(visit.page.locator("#answer")).to_contain_text("the best by δ < 1.25 of all")
+    expect(visit.page.locator("#trade .ytitle")).to_have_text("δ < 1.25")
+    visit.open_row("small")
+    expect(visit.page.locator("#detail-figures")).to_contain_text("δ < 1.25 at export")
+    visit.close()
+
+
 def test_what_does_not_fit_fades_in_the_figure(visit):
     def faded() -> int:
         points = visit.page.locator("#trade .scatterlayer .point")
