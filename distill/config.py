@@ -23,7 +23,7 @@ from distill.vision.datasets.folder_tree import readable_name
 from distill.vision.datasets.moved import without_place
 from distill.vision.origin import Origin
 from distill.vision.preprocess import Preprocess, ResizeRule
-from distill.vision.tasks import TASKS, Measure, Task
+from distill.vision.tasks import MACRO_F1, TASKS, Measure, Task
 
 Positive = Annotated[int, Field(ge=1)]
 
@@ -452,8 +452,13 @@ class RunConfig(Strict):
     @property
     def measure(self) -> Measure:
         """What decides which epoch is best."""
-        by = self.training.judged_by
-        return Measure(by, by.replace("_", " "), "%") if self.task.name == "classification" else self.task.measure
+        others = {MACRO_F1.name: MACRO_F1} if self.task.name == "classification" else {}
+        return others.get(self.training.judged_by, self.task.measure)
+
+    @property
+    def share(self) -> Measure:
+        """What runs are compared by, a share in [0, 1]: what judges them where that is one, else the task's."""
+        return self.measure if self.measure.unit == "%" else self.task.share
 
     def identity(self) -> str:
         """Hex SHA-256 of everything that decides the result.

@@ -7,8 +7,9 @@ from statistics import median
 import numpy as np
 from scipy import stats
 
-from distill.checkpoint import Metrics, Training
+from distill.checkpoint import Training
 from distill.study.run import Result
+from distill.vision.tasks import Measure, share_among
 
 CONFIDENCE = 0.95
 
@@ -56,23 +57,23 @@ class Line:
     Attributes:
         student: a network, or a group of the study.
         family: of the method.
-        accuracy, last_accuracy: of masks the mIoU, of depth the share of the pixels within a factor of 1.25.
-        macro_f1, ece, entropy_nats: None where no pictures are classified.
-        relative_accuracy: best accuracy as a share of the teacher's; None where no teacher's is known.
+        measure: what the runs are compared by, a share in [0, 1]: what judged their epochs where that is one.
+        best, last: the measure of the best and of the last epoch.
+        others: the other metrics of the best epoch, by name; those that all runs have.
+        relative: the measure of the best epoch as a share of the teacher's; None where no teacher's is known.
         median_batch_ms: median over all epochs of all runs of the epoch's median; None where it was not kept.
         min_epoch_s: the shortest epoch of all runs.
-        against_baseline, last_against_baseline: differences of the best and of the last epoch's accuracy.
+        against_baseline, last_against_baseline: differences of the best and of the last epoch's measure.
     """
 
     student: str
     technique: str
     family: str
-    accuracy: Estimate
-    last_accuracy: Estimate
-    macro_f1: Estimate | None
-    ece: Estimate | None
-    entropy_nats: Estimate | None
-    relative_accuracy: Estimate | None
+    measure: Measure
+    best: Estimate
+    last: Estimate
+    others: Mapping[str, Estimate]
+    relative: Estimate | None
     median_batch_ms: float | None
     min_epoch_s: float | None
     against_baseline: Difference | None
@@ -117,6 +118,7 @@ def compare(results: Sequence[Result], *, baseline: str) -> list[Line]:
         results: of all cells.
         baseline: the technique that cells are compared with that name no other.
     """
+    measure = compared_by(results)
     students = list(dict.fromkeys(result.cell.student for result in results))
     lines: list[Line] = []
     for student in students:
@@ -128,17 +130,24 @@ def compare(results: Sequence[Result], *, baseline: str) -> list[Line]:
             for cell in (result.cell for result in of_student)
             if (base := cell.baseline or baseline) != cell.technique
         }
-        best, last = (_differences(runs, compared, value) for value in (_best_accuracy, _last_accuracy))
+        best, last = (_differences(runs, compared, value) for value in (_best(measure), _last(measure)))
         for name in techniques:
             if runs[name]:
                 repeats = [result for result in of_student if result.cell.technique == name]
-                lines.append(_line(student, name, runs[name], (best.get(name), last.get(name)), repeats))
+                lines.append(_line(student, name, measure, runs[name], (best.get(name), last.get(name)), repeats))
     return lines
+
+
+def compared_by(results: Sequence[Result]) -> Measure:
+    """What the cells are compared by: what judges all of them, or else what networks of their task are compared by."""
+    configs = [result.cell.config for result in results]
+    found = {config.share for config in configs}
+    return found.pop() if len(found) == 1 else share_among(config.task.name for config in configs)
 
 
 @dataclass(frozen=True)
 class Lead:
-    """The technique of a student with the highest mean accuracy, and what can be told apart from it.
+    """The technique of a student with the highest mean, and what can be told apart from it.
 
     Attributes:
         alike: techniques that no difference is shown from, in the study's order.
@@ -147,7 +156,7 @@ class Lead:
 
     student: str
     technique: str
-    accuracy: Estimate
+    best: Estimate
     alike: tuple[str, ...]
     behind: tuple[str, ...]
 
@@ -158,6 +167,7 @@ def leads(results: Sequence[Result]) -> list[Lead]:
     Holm-corrected over the others. A technique leads only with as many seeds as any has.
     """
     found: list[Lead] = []
+    value = _best(compared_by(results))
     for student in dict.fromkeys(result.cell.student for result in results):
         of_student = [result for result in results if result.cell.student == student]
         techniques = list(dict.fromkeys(result.cell.technique for result in of_student))
@@ -166,25 +176,25 @@ def leads(results: Sequence[Result]) -> list[Lead]:
             continue
         most = max(map(len, runs.values()))
         complete = {
-            name: estimate([_best_accuracy(run) for run in by_seed.values()])
+            name: estimate([value(run) for run in by_seed.values()])
             for name, by_seed in runs.items()
             if len(by_seed) == most
         }
         first = max(complete, key=lambda name: complete[name].mean)
         others = [name for name in runs if name != first]
-        differences = _differences(runs, {name: (first, first) for name in others}, _best_accuracy)
+        differences = _differences(runs, {name: (first, first) for name in others}, value)
         behind = tuple(name for name in others if name in differences and differences[name].verdict == "worse")
         alike = tuple(name for name in others if name not in behind)
         found.append(Lead(student, first, complete[first], alike, behind))
     return found
 
 
-def _best_accuracy(run: Training) -> float:
-    return run.best.share
+def _best(measure: Measure) -> Callable[[Training], float]:
+    return lambda run: getattr(run.best, measure.name)
 
 
-def _last_accuracy(run: Training) -> float:
-    return run.last.share
+def _last(measure: Measure) -> Callable[[Training], float]:
+    return lambda run: getattr(run.last, measure.name)
 
 
 def _by_seed(results: Sequence[Result], technique: str) -> dict[int, Training]:
@@ -233,6 +243,7 @@ def _verdict(differences: Sequence[float], p_value: float | None) -> str:
 def _line(
     student: str,
     technique: str,
+    measure: Measure,
     runs: dict[int, Training],
     differences: tuple[Difference | None, Difference | None],
     repeats: Sequence[Result],
@@ -240,22 +251,21 @@ def _line(
     def over_seeds(value: Callable[[Training], float]) -> Estimate:
         return estimate([value(training) for training in runs.values()])
 
-    def of_classifiers(name: str) -> Estimate | None:
-        classify = all(isinstance(run.best, Metrics) for run in runs.values())
-        return over_seeds(lambda run: getattr(run.best, name)) if classify else None
-
+    known = [{name for name, value in run.best if isinstance(value, float)} for run in runs.values()]
     batches_ms = [value for result in repeats if result.card for value in result.times.batches_ms]
     epochs_s = [value for result in repeats if result.card for value in result.times.epochs_s]
     return Line(
         student=student,
         technique=technique,
         family=repeats[0].cell.config.method.family,
-        accuracy=over_seeds(_best_accuracy),
-        last_accuracy=over_seeds(_last_accuracy),
-        macro_f1=of_classifiers("macro_f1"),
-        ece=of_classifiers("ece"),
-        entropy_nats=of_classifiers("entropy_nats"),
-        relative_accuracy=_relative(repeats),
+        measure=measure,
+        best=over_seeds(_best(measure)),
+        last=over_seeds(_last(measure)),
+        others={
+            name: over_seeds(lambda run, name=name: getattr(run.best, name))
+            for name in set.intersection(*known) - {measure.name}
+        },
+        relative=_relative(repeats, measure),
         median_batch_ms=median(batches_ms) if batches_ms else None,
         min_epoch_s=min(epochs_s, default=None),
         against_baseline=differences[0],
@@ -265,10 +275,15 @@ def _line(
     )
 
 
-def _relative(repeats: Sequence[Result]) -> Estimate | None:
+def teachers_share(result: Result, measure: Measure) -> float | None:
+    """The measure of a cell's teacher, in [0, 1]; None if it is not known."""
+    return None if result.teacher is None else getattr(result.teacher, measure.name, None)
+
+
+def _relative(repeats: Sequence[Result], measure: Measure) -> Estimate | None:
     shares = [
-        result.card.training.best.share / result.teacher_accuracy
+        getattr(result.card.training.best, measure.name) / theirs
         for result in repeats
-        if result.card and result.card.training and result.teacher_accuracy
+        if result.card and result.card.training and (theirs := teachers_share(result, measure))
     ]
     return estimate(shares) if shares else None

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal, Self
 from rich.markup import escape
 
 from distill import checkpoint
-from distill.checkpoint import CARD_FILE, Card
+from distill.checkpoint import CARD_FILE, AnyMetrics, Card
 from distill.config import CheckpointTeacher, RunConfig, TrainTeacher
 from distill.contract import Contract, Strict, write_whole
 from distill.data import load_data
@@ -183,14 +183,14 @@ class Result:
     """How a cell ended: with a card, or with the reason why not.
 
     Attributes:
-        teacher_accuracy: best accuracy of its teacher or, if it has none, of the study's only one; None if unknown.
+        teacher: metrics of its teacher's best epoch or, if it has none, of the study's only one; None if unknown.
     """
 
     cell: Cell
     card: Card | None
     failure: str | None
     times: Times = field(default_factory=Times)
-    teacher_accuracy: float | None = None
+    teacher: AnyMetrics | None = None
 
 
 def run_study(study: Study, path: Path, *, engine: str = "local", options: Options = OWN_CHOICE) -> list[Result]:
@@ -340,15 +340,15 @@ def result(cell: Cell, path: Path, study_teacher: str | None, failure: str | Non
         RunFolder(folder, cell.config).finished(),
         failure,
         times=read_times(folder),
-        teacher_accuracy=None if teacher is None else accuracy_of(path / teacher),
+        teacher=None if teacher is None else best_of(path / teacher),
     )
 
 
-def accuracy_of(folder: Path) -> float | None:
-    """Best accuracy of a run or checkpoint; None if there is none, or none that is known."""
+def best_of(folder: Path) -> AnyMetrics | None:
+    """Metrics of the best epoch of a run or checkpoint; None if there is none, or none that are known."""
     try:
         file = checkpoint.find(folder) / CARD_FILE
     except UsageError:  # its training failed, which the cells have told
         return None
     training = Card.read(file).training
-    return training.best.share if training else None
+    return training.best if training else None

@@ -3,35 +3,43 @@
 import csv
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
 from distill.contract import write_whole
-from distill.study.comparison import Difference, Estimate, Lead, Line, leads
+from distill.study.comparison import Difference, Estimate, Lead, Line, leads, teachers_share
 from distill.study.run import Result
+from distill.vision.tasks import ACCURACY, Measure
 
 MARKDOWN_FILE = "table.md"
 CSV_FILE = "table.csv"
-HEAD = (
-    "student",
-    "family",
-    "technique",
-    "runs",
-    "accuracy %",
-    "of teacher",
-    "last epoch %",
-    "macro F1",
-    "ECE",
-    "entropy",
-    "batch ms",
-    "epoch s",
-    "against",
-    "difference",
-    "difference, last epoch",
-)
-NARROW_HEAD = ("technique", "runs", "accuracy %", "of teacher", "ECE", "batch ms", "epoch s", "against baseline")
 DIFFERENCE = ("difference", "difference_half_width_95", "pairs", "p_value_holm", "verdict")
-QUANTITIES = ("accuracy", "last_accuracy", "macro_f1", "ece", "entropy_nats", "relative_accuracy")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """How a metric is shown: its head, and its value times `scale` with so many digits."""
+
+    head: str
+    scale: float = 1.0
+    digits: int = 3
+
+
+SHOWN = {
+    "accuracy": Shown("accuracy %", 100, 2),
+    "macro_f1": Shown("macro F1"),
+    "ece": Shown("ECE"),
+    "entropy_nats": Shown("entropy"),
+    "dice": Shown("Dice"),
+    "pixel_accuracy": Shown("pixel accuracy %", 100, 2),
+    "rmse_m": Shown("RMSE m"),
+    "rel": Shown("REL"),
+}
+"""Metrics that are shown beside the one that runs are compared by."""
+
+NARROW = ("ece", "rmse_m", "dice")
+"""Of those the ones that a terminal has room for: one of each task."""
 
 
 def write_tables(folder: Path, name: str, lines: Sequence[Line], results: Sequence[Result]) -> None:
@@ -40,19 +48,34 @@ def write_tables(folder: Path, name: str, lines: Sequence[Line], results: Sequen
     write_whole(folder / CSV_FILE, comma_separated(lines).encode())
 
 
-def cells_of(line: Line) -> tuple[str, ...]:
-    """A line in words, one entry per column of `HEAD`."""
+def head(lines: Sequence[Line]) -> tuple[str, ...]:
+    """The columns for these lines: their measure, and the other metrics that they have."""
+    return (
+        *("student", "family", "technique", "runs"),
+        *(f"{_measure(lines).title} %", "of teacher", "last epoch %"),
+        *(SHOWN[name].head for name in _others(lines)),
+        *("batch ms", "epoch s", "against", "difference", "difference, last epoch"),
+    )
+
+
+def narrow_head(lines: Sequence[Line]) -> tuple[str, ...]:
+    """The columns of the terminal."""
+    others = (SHOWN[name].head for name in _others(lines) if name in NARROW)
+    title = f"{_measure(lines).title} %"
+    return ("technique", "runs", title, "of teacher", *others, "batch ms", "epoch s", "against baseline")
+
+
+def cells_of(line: Line, others: Sequence[str]) -> tuple[str, ...]:
+    """A line in words, one entry per column of `head`; `others` are the metrics beside the measure."""
     return (
         line.student,
         line.family,
         line.technique,
         _runs(line),
-        _with_interval(line.accuracy, scale=100, digits=2),
-        _with_interval(line.relative_accuracy, scale=1, digits=3),
-        _with_interval(line.last_accuracy, scale=100, digits=2),
-        _with_interval(line.macro_f1, scale=1, digits=3),
-        _with_interval(line.ece, scale=1, digits=3),
-        _with_interval(line.entropy_nats, scale=1, digits=3),
+        _with_interval(line.best, scale=100, digits=2),
+        _with_interval(line.relative, scale=1, digits=3),
+        _with_interval(line.last, scale=100, digits=2),
+        *(_with_interval(line.others.get(name), scale=SHOWN[name].scale, digits=SHOWN[name].digits) for name in others),
         _plain(line.median_batch_ms, digits=1),
         _plain(line.min_epoch_s, digits=2),
         "–" if line.against_baseline is None else line.against_baseline.baseline,
@@ -62,19 +85,29 @@ def cells_of(line: Line) -> tuple[str, ...]:
 
 
 def narrow_tables(lines: Sequence[Line]) -> list[tuple[str, list[tuple[str, ...]]]]:
-    """For each student its lines in words, one entry per column of `NARROW_HEAD`: some 110 characters wide."""
+    """For each student its lines in words, one entry per column of `narrow_head`: some 110 characters wide."""
+    others = [name for name in _others(lines) if name in NARROW]
     return [
-        (student, [_narrow_cells_of(line) for line in of_student])
+        (student, [_narrow_cells_of(line, others) for line in of_student])
         for student, of_student in groupby(lines, key=lambda line: line.student)
     ]
 
 
 def markdown(name: str, lines: Sequence[Line], results: Sequence[Result]) -> str:
     """The table with sentences on how to read it and a list of failed cells."""
-    parts = [f"# {name}\n", _how_to_read(lines), "", *_teachers(results), _conditions(results), "", *_leads(results)]
-    parts.append("| " + " | ".join(HEAD) + " |")
-    parts.append("|" + " --- |" * len(HEAD))
-    parts += ["| " + " | ".join(cells_of(line)) + " |" for line in lines]
+    parts = [
+        f"# {name}\n",
+        _how_to_read(lines),
+        "",
+        *_teachers(results, _measure(lines)),
+        _conditions(results),
+        "",
+        *_leads(results),
+    ]
+    columns, others = head(lines), _others(lines)
+    parts.append("| " + " | ".join(columns) + " |")
+    parts.append("|" + " --- |" * len(columns))
+    parts += ["| " + " | ".join(cells_of(line, others)) + " |" for line in lines]
     failed = [result for result in results if result.card is None]
     if failed:
         parts += ["", "Failed cells:", ""]
@@ -83,16 +116,18 @@ def markdown(name: str, lines: Sequence[Line], results: Sequence[Result]) -> str
 
 
 def comma_separated(lines: Sequence[Line]) -> str:
-    """One row per line, plain numbers as fractions, for other programs."""
+    """One row per line, plain numbers, shares as fractions, for other programs."""
+    name, others = _measure(lines).name, _others(lines)
+    quantities = (name, f"last_{name}", *others, f"relative_{name}")
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    head = [f"{name}_{part}" for name in QUANTITIES for part in ("mean", "std", "half_width_95")]
+    estimated = [f"{quantity}_{part}" for quantity in quantities for part in ("mean", "std", "half_width_95")]
     times = ["median_batch_ms", "min_epoch_s"]
     extra = [f"{epoch}{name}" for epoch in ("", "last_") for name in DIFFERENCE]
     first = ["student", "family", "technique", "runs", "failed", "num_parameters"]
-    writer.writerow([*first, *head, *times, "baseline", *extra])
+    writer.writerow([*first, *estimated, *times, "baseline", *extra])
     for line in lines:
-        estimates: list[Estimate | None] = [getattr(line, name) for name in QUANTITIES]
+        estimates = [line.best, line.last, *(line.others.get(other) for other in others), line.relative]
         values = [value for estimate in estimates for value in _parts(estimate)]
         compared = [*_compared(line.against_baseline), *_compared(line.last_against_baseline)]
         writer.writerow(
@@ -100,7 +135,7 @@ def comma_separated(lines: Sequence[Line]) -> str:
                 line.student,
                 line.family,
                 line.technique,
-                line.accuracy.count,
+                line.best.count,
                 line.failed,
                 line.num_parameters,
                 *values,
@@ -119,6 +154,15 @@ def _compared(difference: Difference | None) -> list[object]:
     return [difference.mean, difference.half_width, difference.pairs, difference.p_value, difference.verdict]
 
 
+def _measure(lines: Sequence[Line]) -> Measure:
+    return next((line.measure for line in lines), ACCURACY)
+
+
+def _others(lines: Sequence[Line]) -> list[str]:
+    """The metrics beside the measure that any line has."""
+    return [name for name in SHOWN if any(name in line.others for line in lines)]
+
+
 def _how_to_read(lines: Sequence[Line]) -> str:
     baselines = list(dict.fromkeys(line.against_baseline.baseline for line in lines if line.against_baseline))
     which = "the baseline" if not baselines else " or ".join(baselines)
@@ -126,19 +170,19 @@ def _how_to_read(lines: Sequence[Line]) -> str:
         which = "the technique in the column “against”"
     return (
         "Best-epoch figures on the validation images unless the column says otherwise: mean ± half width of the 95 % t "
-        f"interval over seeds. The last two columns are the difference in accuracy from {which}, of the best and of "
-        "the last epoch, paired by seed, in percentage points, with its 95 % t interval and a paired t test, "
-        "Holm-corrected over the techniques of one student that are compared with the same baseline, or for the same "
-        "question. Of masks accuracy is the mIoU, of depth the share of the pixels within a factor of 1.25."
+        f"interval over seeds. The last two columns are the difference in {_measure(lines).title} from {which}, of "
+        "the best and of the last epoch, paired by seed, in percentage points, with its 95 % t interval and a paired "
+        "t test, Holm-corrected over the techniques of one student that are compared with the same baseline, or for "
+        "the same question."
     )
 
 
-def _teachers(results: Sequence[Result]) -> list[str]:
-    known = sorted({result.teacher_accuracy for result in results if result.teacher_accuracy})
+def _teachers(results: Sequence[Result], measure: Measure) -> list[str]:
+    known = sorted({share for result in results if (share := teachers_share(result, measure))})
     if not known:
         return []
-    accuracies = ", ".join(f"{100 * accuracy:.2f} %" for accuracy in known)
-    return [f"The teacher's accuracy is {accuracies}; “of teacher” is the student's as a share of it.", ""]
+    shares = ", ".join(f"{100 * share:.2f} %" for share in known)
+    return [f"The teacher's {measure.title} is {shares}; “of teacher” is the student's as a share of it.", ""]
 
 
 def _leads(results: Sequence[Result]) -> list[str]:
@@ -148,7 +192,7 @@ def _leads(results: Sequence[Result]) -> list[str]:
         return []
     sentences = [
         f"- {lead.student}: {lead.technique} has the highest mean, "
-        f"{_with_interval(lead.accuracy, scale=100, digits=2)} %. {_told_apart(lead)}"
+        f"{_with_interval(lead.best, scale=100, digits=2)} %. {_told_apart(lead)}"
         for lead in found
     ]
     how = (
@@ -174,16 +218,16 @@ def _conditions(results: Sequence[Result]) -> str:
     )
 
 
-def _narrow_cells_of(line: Line) -> tuple[str, ...]:
+def _narrow_cells_of(line: Line, others: Sequence[str]) -> tuple[str, ...]:
     difference = line.against_baseline
     p_value = "" if difference is None or difference.p_value is None else f", p = {difference.p_value:.3f}"
     verdict = "" if difference is None else difference.verdict.replace("no difference", "not")
     return (
         line.technique,
         _runs(line),
-        _with_interval(line.accuracy, scale=100, digits=2),
-        "–" if line.relative_accuracy is None else f"{line.relative_accuracy.mean:.3f}",
-        "–" if line.ece is None else f"{line.ece.mean:.3f}",
+        _with_interval(line.best, scale=100, digits=2),
+        "–" if line.relative is None else f"{line.relative.mean:.3f}",
+        *(f"{line.others[name].mean:.3f}" if name in line.others else "–" for name in others),
         _plain(line.median_batch_ms, digits=1),
         _plain(line.min_epoch_s, digits=2),
         "–" if difference is None else f"{100 * difference.mean:+.2f} {verdict}{p_value}",
@@ -191,7 +235,7 @@ def _narrow_cells_of(line: Line) -> tuple[str, ...]:
 
 
 def _runs(line: Line) -> str:
-    return f"{line.accuracy.count}" + (f" (+{line.failed} failed)" if line.failed else "")
+    return f"{line.best.count}" + (f" (+{line.failed} failed)" if line.failed else "")
 
 
 def _parts(estimate: Estimate | None) -> tuple[float | None, float | None, float | None]:

@@ -148,7 +148,7 @@ def run_trial(search: Search, trials: Trials, claim: Claim) -> None:
         claim.complete()
         return
     config, path = search.trial(claim.number, claim.values), trials.path(claim.number)
-    measure = config.measure
+    measure = config.share
 
     def scores(rows: Sequence[Mapping[str, Any]]) -> dict[int, float]:
         return {number: score(row, measure) for number, row in enumerate(rows, start=1) if row.get("judged", True)}

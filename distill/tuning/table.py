@@ -98,4 +98,4 @@ def comma_separated(search: Search, trials: Sequence[Trial]) -> str:
 
 def measure(search: Search) -> str:
     """What trials are judged by, in words."""
-    return {"accuracy": "accuracy", "macro_f1": "macro F1"}[search.config.training.judged_by]
+    return search.config.share.title

@@ -112,6 +112,8 @@ class Task:
 ACCURACY = Measure(
     "accuracy", "accuracy", "%", adjective="accurate", short="acc.", several="accuracies", of_pictures=True
 )
+MACRO_F1 = Measure("macro_f1", "macro F1", "%")
+"""What may judge classifiers in place of the accuracy."""
 MIOU = Measure("miou", "mIoU", "%")
 RMSE = Measure("rmse_m", "RMSE", "m", higher_is_better=False)
 DELTA1 = Measure("delta1", "δ < 1.25", "%")

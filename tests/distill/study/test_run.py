@@ -17,16 +17,16 @@ import pytest
 from scipy import stats
 
 from distill import checkpoint
-from distill.checkpoint import Card, DataIdentity, Metrics, Training
+from distill.checkpoint import AnyMetrics, Card, DataIdentity, DepthMetrics, Metrics, Training
 from distill.config import CheckpointTeacher, RunConfig, with_overrides
 from distill.engines import Options
 from distill.engines.cell_process import LOG_FILE, STARTED
 from distill.errors import UsageError
 from distill.recipes import from_scratch
-from distill.studies import STUDIES, short_demo, study_recipe
+from distill.studies import STUDIES, short_demo, short_depth, study_recipe
 from distill.study.comparison import Difference, compare, estimate, holm, leads, paired_p_value
 from distill.study.run import STUDY_FILE, Cell, Result, Study, StudyFile, run_study
-from distill.study.table import HEAD, NARROW_HEAD, comma_separated, markdown, narrow_tables
+from distill.study.table import comma_separated, head, markdown, narrow_head, narrow_tables
 from distill.study.times import Times
 from distill.vision.datasets import EchoPhantom
 from distill.vision.preprocess import Preprocess
@@ -48,6 +48,20 @@ def tiny(*more: str) -> RunConfig:
     return with_overrides(PLAIN, [*TINY, *more])
 
 
+def metrics(accuracy: float, macro_f1: float | None = None) -> Metrics:
+    macro_f1 = accuracy if macro_f1 is None else macro_f1
+    return Metrics(epoch=1, accuracy=accuracy, macro_f1=macro_f1, ece=0.1, entropy_nats=0.2, loss=0.3)
+
+
+def of_run(of: Result, config: RunConfig, best: AnyMetrics, teacher: AnyMetrics | None = None) -> Result:
+    """A result of another run with other metrics, in both epochs."""
+    assert of.card is not None
+    assert of.card.training is not None
+    training = of.card.training.model_copy(update={"best": best, "last": best})
+    cell = replace(of.cell, config=config.model_copy(update={"seed": of.cell.config.seed}))
+    return replace(of, cell=cell, card=of.card.model_copy(update={"training": training}), teacher=teacher)
+
+
 def result(
     technique: str,
     seed: int,
@@ -61,7 +75,7 @@ def result(
     cell = Cell(technique, with_overrides(PLAIN, [f"model={model}", f"seed={seed}"]), baseline, group, question)
     if accuracy is None:
         return Result(cell, None, "exit code 1")
-    metrics = Metrics(epoch=1, accuracy=accuracy, macro_f1=accuracy, ece=0.1, entropy_nats=0.2, loss=0.3)
+    found = metrics(accuracy)
     identity = DataIdentity(config=EchoPhantom(), train_sha256="", validation_sha256="", num_train=1, num_validation=1)
     training = Training(
         method="scratch",
@@ -70,8 +84,8 @@ def result(
         data=identity,
         seed=seed,
         epoch=1,
-        best=metrics,
-        last=metrics,
+        best=found,
+        last=found,
         finished=True,
     )
     card = Card(
@@ -241,12 +255,12 @@ def test_times_are_pooled_over_epochs_and_runs_and_accuracy_is_a_share_of_the_te
     kept = Times(epochs_s=(9.0, 4.0), batches_ms=(30.0, 10.0, 20.0), conditions="2 at a time on a Z80")
     older = Times(epochs_s=(5.0, 3.0), conditions=None)
     results = [
-        replace(result("kd", 0, 0.8), times=kept, teacher_accuracy=0.9),
-        replace(result("kd", 1, 0.85), times=older, teacher_accuracy=0.9),
+        replace(result("kd", 0, 0.8), times=kept, teacher=metrics(0.9)),
+        replace(result("kd", 1, 0.85), times=older, teacher=metrics(0.9)),
     ]
     (line,) = compare(results, baseline="scratch")
     assert (line.median_batch_ms, line.min_epoch_s) == (20.0, 3.0)
-    assert line.relative_accuracy == estimate([0.8 / 0.9, 0.85 / 0.9])
+    assert line.relative == estimate([0.8 / 0.9, 0.85 / 0.9])
     text = markdown("my study", [line], results)
     assert "run 2 at a time on a Z80; under unknown conditions" in text
     assert "teacher's accuracy is 90.00 %" in text
@@ -259,10 +273,48 @@ def test_what_is_not_known_is_a_dash_and_an_empty_field() -> None:
     results = [result("scratch", 0, 0.8)]
     (line,) = compare(results, baseline="scratch")
     *_, last = markdown("s", [line], results).splitlines()
-    shown = dict(zip(HEAD, last.strip("| ").split(" | "), strict=True))
+    shown = dict(zip(head([line]), last.strip("| ").split(" | "), strict=True))
     assert {shown[name] for name in ("of teacher", "batch ms", "epoch s", "against", "difference")} == {"–"}
     (row,) = csv.DictReader(io.StringIO(comma_separated([line])))
     assert {row[name] for name in ("relative_accuracy_mean", "median_batch_ms", "min_epoch_s")} == {""}
+
+
+def test_where_macro_f1_judges_it_is_what_techniques_are_compared_by() -> None:
+    """Plain training is right more often and blind to the rare classes: it is behind, whatever its accuracy."""
+    config = with_overrides(PLAIN, ["training.judged_by=macro_f1"])
+    results = [
+        of_run(result(name, seed, 0.5), config, metrics(accuracy, of + 0.001 * seed), metrics(1.0, 0.8))
+        for name, accuracy, of in (("scratch", 0.9, 0.4), ("class weights", 0.8, 0.6))
+        for seed in range(3)
+    ]
+    lines = compare(results, baseline="scratch")
+    assert [line.measure.name for line in lines] == ["macro_f1"] * 2
+    assert lines[1].against_baseline is not None
+    assert (lines[1].against_baseline.verdict, lines[1].against_baseline.mean) == ("better", pytest.approx(0.2))
+    assert lines[1].relative is not None
+    assert lines[1].relative.mean == pytest.approx(0.601 / 0.8)
+    assert [lead.technique for lead in leads(results)] == ["class weights"]
+    text = markdown("rare", lines, results)
+    assert "difference in macro F1 from scratch" in text
+    assert "teacher's macro F1 is 80.00 %" in text
+    assert head(lines)[4:8] == ("macro F1 %", "of teacher", "last epoch %", "accuracy %")
+    row = list(csv.DictReader(io.StringIO(comma_separated(lines))))[1]
+    assert (float(row["macro_f1_mean"]), float(row["accuracy_mean"])) == (pytest.approx(0.601), pytest.approx(0.8))
+
+
+def test_depth_is_compared_by_its_share_and_shows_its_error_in_metres() -> None:
+    config = short_depth()
+    results = [
+        of_run(result(name, 0, 0.5), config, DepthMetrics(epoch=1, rmse_m=rmse_m, rel=0.2, delta1=delta1, loss=0.3))
+        for name, rmse_m, delta1 in (("scratch", 0.75, 0.6), ("kd", 0.5, 0.7))
+    ]
+    lines = compare(results, baseline="scratch")
+    assert [round(line.best.mean, 3) for line in lines] == [0.6, 0.7]
+    assert head(lines)[4:9] == ("δ < 1.25 %", "of teacher", "last epoch %", "RMSE m", "REL")
+    assert narrow_head(lines)[2:5] == ("δ < 1.25 %", "of teacher", "RMSE m")
+    text = markdown("rooms", lines, results)
+    assert "| 70.00 | – | 70.00 | 0.500 | 0.200 |" in text
+    assert "ccuracy" not in text
 
 
 def test_the_terminal_has_a_table_per_student_that_fits_in_120_columns() -> None:
@@ -270,16 +322,17 @@ def test_the_terminal_has_a_table_per_student_that_fits_in_120_columns() -> None
         replace(
             result(technique, seed, accuracy + 0.01 * seed, model),
             times=Times(epochs_s=(123.45,), batches_ms=(1234.5,)),
-            teacher_accuracy=0.9,
+            teacher=metrics(0.9),
         )
         for model in ("mobilenet_v3_small", "ghostnet_100")
         for technique, accuracy in (("scratch", 0.8), ("CTKD linear α=0.5", 0.81))
         for seed in range(3)
     ]
-    tables = narrow_tables(compare(results, baseline="scratch"))
+    lines = compare(results, baseline="scratch")
+    tables = narrow_tables(lines)
     assert [student for student, _ in tables] == ["mobilenet_v3_small", "ghostnet_100"]
     for _, rows in tables:
-        columns = zip(NARROW_HEAD, *rows, strict=True)
+        columns = zip(narrow_head(lines), *rows, strict=True)
         assert sum(3 + max(len(cell) for cell in column) for column in columns) + 1 <= 120
 
 
