@@ -20,13 +20,15 @@ ALLOWED = {
         "distill.vision.tasks",
         *FOUNDATION,
     ),
-    # It speaks the others' commands; of their code it knows the contracts, how a picture becomes an input, and how an
-    # answer is painted over one.
+    # It speaks the others' commands; of their code it knows the contracts, how a picture becomes an input and how an
+    # answer is painted over it; its drawn screens show the embedded data.
     "android_demo": (
         "android_demo",
         "distill.checkpoint",
         "distill.vision.preprocess",
         "distill.vision.painting",
+        "distill.vision.tasks",
+        "distill.vision.datasets",
         "export.artifact.manifest",
         "bench.record",
         *FOUNDATION,

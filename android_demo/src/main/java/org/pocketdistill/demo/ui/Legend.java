@@ -48,9 +48,8 @@ final class Legend {
     private void show(View item, Answer.Row row) {
         View swatch = item.findViewById(R.id.area_colour);
         ((GradientDrawable) swatch.getBackground().mutate()).setColor(row.colour);
-        ((TextView) item.findViewById(R.id.area_name)).setText(row.name);
-        String percent = activity.getString(R.string.class_percent, 100 * row.share);
-        ((TextView) item.findViewById(R.id.area_share)).setText(percent);
+        String text = activity.getString(R.string.area, row.name, 100 * row.share);
+        ((TextView) item.findViewById(R.id.area_text)).setText(text);
         item.setContentDescription(activity.getString(R.string.area_label, row.name, 100 * row.share));
     }
 }
