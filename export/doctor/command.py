@@ -12,13 +12,14 @@ from rich.markup import escape
 from distill import checkpoint as checkpoints
 from distill import terminal
 from distill.errors import UsageError
+from distill.vision.tasks import TASKS, Measure
 from export.artifact.manifest import FormatName
 from export.doctor import verdict, words
 from export.doctor.escalation import most_trials
 from export.doctor.process import examine
 from export.doctor.record import DIAGNOSIS_FILE, Diagnosis, FormatDiagnosis, LayerSensitivity, Step
 from export.doctor.worker import BASES, BrokeDown, Chosen, Order, StepEnded
-from export.proof.limits import QUANTIZED_MIN_ACCURACY_KEPT, QUANTIZED_MIN_AGREEMENT
+from export.proof.limits import QUANTIZED_MIN_AGREEMENT_BESIDE, limit
 from export.quantize.recipe import HoldOutIdentity, QuantizationRecipe
 from export.run import pool
 from export.run.options import run_name
@@ -43,7 +44,8 @@ class Settings:
         hold_out_images, calibration_images: how many training images at most to choose on, and to find ranges with.
         seed: chooses both.
         data: where they lie now; None for where they were.
-        min_accuracy_kept: share of eager's accuracy that a recipe must keep on the hold-out.
+        min_quality_kept: share of eager's quality, by the task's measure, that a recipe must keep on the hold-out.
+        min_agreement: share of eager's answers that it must keep beside.
         every_step: do not stop at the first step that is good enough.
         limits: what one measurement may take.
     """
@@ -52,7 +54,8 @@ class Settings:
     calibration_images: int
     seed: int
     data: Path | None
-    min_accuracy_kept: float
+    min_quality_kept: float
+    min_agreement: float
     every_step: bool
     limits: Limits
 
@@ -65,8 +68,14 @@ def doctor(
     seed: Annotated[int, typer.Option(min=0, help="chooses all images")] = 0,
     out: Annotated[Path | None, typer.Option(help="where the results go; by default out/doctor/NAME")] = None,
     min_relative_accuracy: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="share of eager's accuracy that int8 must keep")
-    ] = QUANTIZED_MIN_ACCURACY_KEPT,
+        float | None,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="share of eager's accuracy (of masks of its mIoU, of depth by the RMSE) that int8 must keep",
+            show_default="as the export: 0.99, of depth 0.98",
+        ),
+    ] = None,
     memory_gib: Annotated[
         float | None, typer.Option(min=0.1, help="a converter is ended above this; by default all that is free")
     ] = None,
@@ -91,13 +100,11 @@ def doctor(
             f"{checkpoint} names no training data, and the doctor needs labelled images to choose on. Give it a "
             "checkpoint that was trained here, or try recipes by hand: python -m export … --recipe FILE --allow-loss."
         )
-    if card.task != "classification":
-        raise UsageError(
-            f"{checkpoint} is for {card.task}; the doctor examines classifiers of pictures. See what int8 keeps with: "
-            f"python -m export {checkpoint} --precision int8 --allow-loss"
-        )
     limits = pool.worker_limits(1, memory_gib, timeout)
-    settings = Settings(images, calibration_images, seed, data, min_relative_accuracy, every_step, limits)
+    at_least = limit("int8", has_labels=True, task=card.task).at_least
+    at_least = at_least if min_relative_accuracy is None else min_relative_accuracy
+    agreement = QUANTIZED_MIN_AGREEMENT_BESIDE.get(card.task, 0.0)
+    settings = Settings(images, calibration_images, seed, data, at_least, agreement, every_step, limits)
     out = out or DEFAULT_OUT / run_name(folder)
     diagnosis = examine_checkpoint(run, folder, card, formats, settings, out)
     diagnosis.write(out / DIAGNOSIS_FILE)
@@ -128,6 +135,7 @@ def examine_checkpoint(
     from export.convert import in_deployed_form
     from export.doctor.figure import draw
 
+    measure = TASKS[card.task].measure
     loaded = in_deployed_form(checkpoints.load(folder, settings.data))
     parts, hold_out, reported = gather(loaded, settings)
     say_images(parts.identity, len(parts.calibration.images), len(reported.held_out.images))
@@ -150,22 +158,23 @@ def examine_checkpoint(
                 hold_out=str(Path(scratch) / "hold-out.npz"),
                 reported=str(Path(scratch) / "reported.npz"),
                 layers=tuple(layer.layer for layer in layers),
-                min_accuracy_kept=settings.min_accuracy_kept,
-                min_agreement=QUANTIZED_MIN_AGREEMENT,
+                min_quality_kept=settings.min_quality_kept,
+                min_agreement=settings.min_agreement,
                 every_step=settings.every_step,
                 chosen_on=parts.identity,
             )
-            steps, ending = follow(order, Path(scratch), out / f"{name}.log", settings.limits)
-            diagnoses.append(verdict.conclude(name, steps, ending, out, export_words))
+            steps, ending = follow(order, measure, Path(scratch), out / f"{name}.log", settings.limits)
+            diagnoses.append(verdict.conclude(name, steps, ending, out, export_words, measure))
             terminal.say(words.verdict_line(diagnoses[-1]))
     return Diagnosis(
         model=card.model,
+        task=card.task,
         checkpoint_sha256=card.weights_sha256,
         hold_out=parts.identity,
         num_calibration=len(parts.calibration.images),
         seed=settings.seed,
-        min_accuracy_kept=settings.min_accuracy_kept,
-        min_agreement=QUANTIZED_MIN_AGREEMENT,
+        min_quality_kept=settings.min_quality_kept,
+        min_agreement=settings.min_agreement,
         layers=layers,
         formats=tuple(diagnoses),
         advice=verdict.advice(card, run, diagnoses),
@@ -178,19 +187,21 @@ def gather(loaded: "Checkpoint", settings: Settings) -> tuple["CalibrationSplit"
     import numpy as np
 
     from export.doctor.split import split_training
-    from export.proof.evidence import Evidence, HeldOut, eager_logits
+    from export.proof.evidence import MOST_OF_PIXELS, Evidence, HeldOut, eager_logits, true_of
 
     card, training = loaded.card, loaded.card.training
     assert training is not None, "the command refuses such a checkpoint"
+    # A picture of which every pixel is answered holds thousands of answers.
+    most = MOST_OF_PIXELS if TASKS[card.task].is_dense else None
     parts = split_training(
         loaded.split("train"),
         num_calibration=settings.calibration_images,
-        num_hold_out=settings.hold_out_images,
+        num_hold_out=min(settings.hold_out_images, most or settings.hold_out_images),
         seed=settings.seed,
         sha256=training.data.train_sha256,
     )
     validation = loaded.split("validation")
-    unseen = validation.balanced(len(validation), seed=settings.seed)
+    unseen = validation.balanced(most or len(validation), seed=settings.seed)
     evidence: list[Evidence] = []
     with terminal.progress(unit="images") as display:
         for name, images, ordered_by in (
@@ -202,7 +213,7 @@ def gather(loaded: "Checkpoint", settings: Settings) -> tuple["CalibrationSplit"
             logits = eager_logits(
                 loaded.model, card.preprocess, pixels, lambda done, _, bar=bar: display.update(bar, completed=done)
             )
-            held_out = HeldOut(pixels, images.labels, logits, "held-out", *ordered_by)
+            held_out = HeldOut(pixels, true_of(images), logits, "held-out", *ordered_by, task=card.task)
             evidence.append(Evidence(held_out, parts.calibration))
     return parts, evidence[0], evidence[1]
 
@@ -229,6 +240,7 @@ def rank_layers(loaded: "Checkpoint", hold_out: "Evidence") -> tuple[LayerSensit
             to_input(hold_out.calibration.images),
             to_input(hold_out.held_out.images),
             SENSITIVITY_RECIPE,
+            loaded.card.task,
             on_progress=lambda done, total: display.update(bar, completed=done, total=total),
         )
 
@@ -239,7 +251,9 @@ def image_options(settings: Settings) -> list[str]:
     return ["--calibration-images", str(settings.calibration_images), "--seed", str(settings.seed), *place]
 
 
-def follow(order: Order, scratch: Path, log: Path, limits: Limits) -> tuple[list[Step], Chosen | BrokeDown]:
+def follow(
+    order: Order, measure: Measure, scratch: Path, log: Path, limits: Limits
+) -> tuple[list[Step], Chosen | BrokeDown]:
     """Listen to one format's worker: a line for each step as it ends, and what it does meanwhile."""
     steps: list[Step] = []
     most = most_trials(len(order.layers)) + 2  # fp32 before, the report behind
@@ -251,7 +265,7 @@ def follow(order: Order, scratch: Path, log: Path, limits: Limits) -> tuple[list
             if isinstance(event, StepEnded):
                 before = steps[-1].chosen if steps else None
                 steps.append(event.step)
-                terminal.say(words.step_line(order.format, event.step, before))
+                terminal.say(words.step_line(order.format, event.step, before, measure))
             else:
                 display.update(bar, description=f"{order.format}: {escape(event.what)}", advance=1)
     raise AssertionError("the last event is an ending")
@@ -259,7 +273,8 @@ def follow(order: Order, scratch: Path, log: Path, limits: Limits) -> tuple[list
 
 def show(diagnosis: Diagnosis, out: Path) -> None:
     """The table of all steps, the result on unseen images, and what to do next."""
-    limits = words.limits_in_words(diagnosis.min_accuracy_kept, diagnosis.min_agreement)
+    measure = TASKS[diagnosis.task].measure
+    limits = words.limits_in_words(diagnosis.min_quality_kept, diagnosis.min_agreement, measure)
     terminal.say(f"{escape(diagnosis.model)} on {diagnosis.hold_out.num_images} hold-out images; needed: {limits}")
     for each in diagnosis.formats:
         rows = [words.step_row(step, each.chosen) for step in each.steps]

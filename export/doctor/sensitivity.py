@@ -6,9 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from distill.vision.tasks import TaskName
 from export.artifact.runner import Batch
 from export.doctor.record import LayerSensitivity
 from export.graph.layers import float_units, trace
+from export.proof.pixels import agreement_of
 from export.quantize.fake_quantization import OneLayerQuantized, find_ranges
 from export.quantize.recipe import QuantizationRecipe
 
@@ -24,9 +26,10 @@ def measure_layers(
     calibration: Batch,
     hold_out: Batch,
     recipe: QuantizationRecipe,
+    task: TaskName = "classification",
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[LayerSensitivity, ...]:
-    """Every weighted layer of a network by what quantizing it alone does to the logits, the most sensitive first.
+    """Every weighted layer of a network by what quantizing it alone does to its answers, the most sensitive first.
 
     Quantized are its weights, its input and its result with all that is fused into it; everything else stays in float.
 
@@ -35,6 +38,7 @@ def measure_layers(
         calibration: images [N, C, H, W] in [0, 1] that ranges are found with.
         hold_out: other images, at most `IMAGES` of which are used.
         recipe: calibrator, and whether weights have a scale per channel.
+        task: what is answered.
         on_progress: called with layers done and their total.
     """
     images = torch.from_numpy(hold_out[:IMAGES])
@@ -52,7 +56,7 @@ def measure_layers(
             measured = LayerSensitivity(
                 layer=name,
                 sqnr_db=sqnr_db(float_logits, logits),
-                top1_agreement=float((float_logits.argmax(1) == logits.argmax(1)).double().mean()),
+                top1_agreement=agreement_of(task, logits.numpy(), float_logits.numpy()),
                 num_weights=model.get_submodule(layer.name).get_parameter("weight").numel(),
             )
             # A layer may be called several times.
@@ -63,13 +67,19 @@ def measure_layers(
 
 
 def sqnr_db(signal: Tensor, noisy: Tensor) -> float:
-    """Signal to noise of logits [N, classes] in decibel; what moves all classes alike changes no answer: no noise.
+    """Signal to noise of answers [N, outputs, ...] in decibel; what moves all classes alike is no noise.
+
+    It changes no answer. A single output, as of depth, is an answer by itself: of it all counts.
 
     Returns:
         10 log10 (power of the signal / power of the difference), at most `CEILING_DB`.
     """
-    clean = (signal - signal.mean(1, keepdim=True)).double()
-    noise = (noisy - noisy.mean(1, keepdim=True)).double() - clean
+    clean, noise = _deciding(signal), _deciding(noisy) - _deciding(signal)
     power = float(noise.square().sum())
     ratio = float(clean.square().sum()) / power if power > 0 else np.inf
     return float(min(CEILING_DB, 10 * np.log10(max(ratio, 1e-12))))
+
+
+def _deciding(answers: Tensor) -> Tensor:
+    answers = answers.double()
+    return answers - answers.mean(1, keepdim=True) if answers.shape[1] > 1 else answers

@@ -1,7 +1,7 @@
 """The training images in two parts: some to calibrate with, and a hold-out of others on which choices are made."""
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,7 +76,7 @@ def train_indices(train: Split, count: int, *, seed: int) -> NDArray[np.int64]:
 def _balanced_part(train: Split, candidates: NDArray[np.int64], count: int, seed: int) -> Split:
     chosen = _positions(train).take(candidates).balanced(count, seed=seed)
     part = train.take(np.asarray(chosen.images, dtype=np.int64).reshape(-1))
-    return replace(part, images=jitter(np.asarray(part.images), seed=seed))
+    return jitter(part, seed=seed)
 
 
 def _positions(train: Split) -> Split:
@@ -88,4 +88,6 @@ def _positions(train: Split) -> Split:
 def _sha256(split: Split) -> str:
     digest = hashlib.sha256(np.ascontiguousarray(split.labels).tobytes())
     digest.update(np.ascontiguousarray(np.asarray(split.images)).tobytes())
+    if split.truth is not None:
+        digest.update(np.ascontiguousarray(np.asarray(split.truth)).tobytes())
     return digest.hexdigest()

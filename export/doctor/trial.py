@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from distill.checkpoint import Checkpoint
+from distill.vision.tasks import TASKS
 from export.artifact.manifest import FormatName, Manifest, Parity
 from export.artifact.runner import open_runner
 from export.convert import THREADS, convert
@@ -13,7 +14,6 @@ from export.doctor.record import Trial
 from export.doctor.speed import compare
 from export.formats import Target
 from export.proof.evidence import Evidence
-from export.proof.parity import share_kept
 from export.quantize.recipe import QuantizationRecipe
 
 
@@ -24,7 +24,7 @@ class Laboratory:
         checkpoint: the model.
         format: one that has int8 and a runtime here.
         evidence: the hold-out and the calibration images.
-        min_accuracy_kept, min_agreement: what a recipe must reach on the hold-out.
+        min_quality_kept, min_agreement: what a recipe must reach on the hold-out.
         scratch: folder for artifacts that are looked at once.
     """
 
@@ -34,13 +34,13 @@ class Laboratory:
         format: FormatName,
         evidence: Evidence,
         *,
-        min_accuracy_kept: float,
+        min_quality_kept: float,
         min_agreement: float,
         scratch: Path,
     ) -> None:
         self.checkpoint, self.evidence, self.scratch = checkpoint, evidence, scratch
         self.format: FormatName = format
-        self.min_accuracy_kept, self.min_agreement = min_accuracy_kept, min_agreement
+        self.min_quality_kept, self.min_agreement = min_quality_kept, min_agreement
         folder = scratch / "fp32"
         self.fp32 = convert(checkpoint, Target(format, "fp32"), evidence, folder)
         self._call_fp32 = self._bind(folder, self.fp32)
@@ -53,15 +53,15 @@ class Laboratory:
             manifest = self.convert(recipe, self.evidence, artifact)
             speed = compare(self._call_fp32, self._bind(artifact, manifest))
         parity, delegation = manifest.parity, manifest.delegation
-        accuracy, eager_accuracy, interval = _figures(parity)
         agreement = parity.top1_agreement or 0.0
-        kept = share_kept(accuracy, eager_accuracy)
+        kept = self.kept(parity)
         return Trial(
             recipe=recipe,
-            accuracy=accuracy,
-            eager_accuracy=eager_accuracy,
-            accuracy_kept=kept,
-            accuracy_interval=interval,
+            quality=parity.quality,
+            eager_quality=parity.eager_quality,
+            quality_kept=kept,
+            kept_interval=parity.kept_interval,
+            accuracy_interval=parity.accuracy_interval,
             top1_agreement=agreement,
             mean_abs_difference=parity.mean_abs_difference or 0.0,
             size_bytes=manifest.size_bytes,
@@ -69,9 +69,15 @@ class Laboratory:
             pieces=delegation.pieces if delegation else None,
             undelegated=sum(delegation.undelegated.values()) if delegation else 0,
             speed=speed,
-            meets_limits=kept >= self.min_accuracy_kept and agreement >= self.min_agreement,
+            meets_limits=kept >= self.min_quality_kept and agreement >= self.min_agreement,
             seconds=time.monotonic() - started,
         )
+
+    def kept(self, parity: Parity) -> float:
+        """Quality as a share of eager's; 0 where the answers were not finite."""
+        if parity.quality is None or parity.eager_quality is None:
+            return 0.0
+        return TASKS[self.checkpoint.card.task].measure.kept(parity.quality, parity.eager_quality)
 
     def report(self, recipe: QuantizationRecipe, evidence: Evidence) -> Parity:
         """A recipe on other images than those it was chosen on."""
@@ -87,10 +93,3 @@ class Laboratory:
         preprocess = self.checkpoint.card.preprocess
         image = preprocess.to_input(self.evidence.held_out.images[:1])
         return open_runner(folder, manifest, threads=THREADS).bind(image).run
-
-
-def _figures(parity: Parity) -> tuple[float, float, tuple[float, float]]:
-    """Accuracy, eager's, and the interval of their difference; 0 accuracy where the logits were not finite."""
-    if parity.accuracy is None or parity.eager_accuracy is None or parity.accuracy_interval is None:
-        return 0.0, 1.0, (-1.0, -1.0)
-    return parity.accuracy, parity.eager_accuracy, parity.accuracy_interval

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from distill.checkpoint import Card
 from distill.contract import write_whole
+from distill.vision.tasks import ACCURACY, TASKS, Measure
 from export.artifact.manifest import FormatName
 from export.doctor.escalation import best_of
 from export.doctor.record import FormatDiagnosis, Step
-from export.doctor.words import interval_in_points, recipe_in_words, speed_in_words
+from export.doctor.words import kept_in_words, recipe_in_words, speed_in_words
 from export.doctor.worker import BrokeDown, Chosen
 
 QUANTIZATION_FRIENDLY = {"mobilenet_v3_small": "mobilenet_v3_small_relu"}
@@ -19,7 +20,12 @@ RECIPE_SUFFIX = ".recipe.json"
 
 
 def conclude(
-    format: FormatName, steps: Sequence[Step], ending: Chosen | BrokeDown, folder: Path, export_words: Sequence[str]
+    format: FormatName,
+    steps: Sequence[Step],
+    ending: Chosen | BrokeDown,
+    folder: Path,
+    export_words: Sequence[str],
+    measure: Measure = ACCURACY,
 ) -> FormatDiagnosis:
     """The verdict on one format; the chosen recipe is written beside it.
 
@@ -29,13 +35,14 @@ def conclude(
         ending: how the worker ended.
         folder: for the recipe file.
         export_words: the export command for this checkpoint and these calibration images, without format and recipe.
+        measure: of the task.
     """
     nothing = {"chosen": None, "recipe_file": None, "export_command": None, "reported": None}
     recipe_file = f"{format}{RECIPE_SUFFIX}"
     if isinstance(ending, BrokeDown) or ending.trial is None:
         (folder / recipe_file).unlink(missing_ok=True)
         failed = isinstance(ending, BrokeDown)
-        reason = ending.cause if isinstance(ending, BrokeDown) else _best_so_far(steps)
+        reason = ending.cause if isinstance(ending, BrokeDown) else _best_so_far(steps, measure)
         return FormatDiagnosis(
             format=format,
             outcome="failed" if failed else "loses-too-much",
@@ -65,7 +72,9 @@ def advice(card: Card, run: Path, formats: Sequence[FormatDiagnosis]) -> tuple[s
         return ()
     remedies: list[str] = []
     config = run / "config.json"
-    if any(diagnosis.outcome == "loses-too-much" for diagnosis in formats) and config.is_file():
+    loses = any(diagnosis.outcome == "loses-too-much" for diagnosis in formats)
+    # Training under rounding knows no answers for every pixel yet.
+    if loses and config.is_file() and not TASKS[card.task].is_dense:
         words = ["python", "-m", "distill", "run", str(config), "--set", f"quantization_aware.from_run={run}"]
         short = ["--set", f"name={run.name}-qat", "--set", "training.epochs=4", "--set", "training.optimizer.lr=5e-4"]
         remedies.append("quantization-aware fine-tuning: " + shlex.join([*words, *short]))
@@ -76,9 +85,9 @@ def advice(card: Card, run: Path, formats: Sequence[FormatDiagnosis]) -> tuple[s
     return tuple(remedies)
 
 
-def _best_so_far(steps: Sequence[Step]) -> str:
+def _best_so_far(steps: Sequence[Step], measure: Measure) -> str:
     best = best_of([step.chosen for step in steps])
     return (
         f"no scheme keeps the model; the best, {recipe_in_words(best.recipe)}, changes {1 - best.top1_agreement:.1%} "
-        f"of the answers and keeps {best.accuracy_kept:.4f} of the accuracy ({interval_in_points(best)})"
+        f"of the answers and {kept_in_words(best, measure)}"
     )

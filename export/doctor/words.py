@@ -2,12 +2,13 @@
 
 from rich.markup import escape
 
+from distill.vision.tasks import ACCURACY, Measure
 from export.doctor.record import FormatDiagnosis, LayerSensitivity, Step, StepName, Trial
 from export.proof.limits import QUANTIZED_MIN_AGREEMENT
 from export.quantize.recipe import QuantizationRecipe
 
 COLUMNS = ("recipe", "agrees %", "kept %", "bytes", "pieces", "speed", "verdict")
-"""Kept: accuracy as a share of eager's; bytes and speed: as multiples of fp32's."""
+"""Kept: quality as a share of eager's; bytes and speed: as multiples of fp32's."""
 LAYERS_SHOWN = 10
 
 _STEPS: dict[StepName, str] = {
@@ -29,7 +30,7 @@ def recipe_in_words(recipe: QuantizationRecipe) -> str:
     return ", ".join(parts)
 
 
-def step_line(format: str, step: Step, before: Trial | None) -> str:
+def step_line(format: str, step: Step, before: Trial | None, measure: Measure = ACCURACY) -> str:
     """One step as one line of markup: what it ended with, what it gained over the step before, what it cost."""
     trial = step.chosen
     gained = "" if before is None else f" ({_points(trial.top1_agreement - before.top1_agreement)})"
@@ -39,16 +40,22 @@ def step_line(format: str, step: Step, before: Trial | None) -> str:
     return (
         f"[{colour}]{'✓' if trial.meets_limits else '✗'}[/] {format:<10} {_STEPS[step.name]:<19} "
         f"{escape(recipe_in_words(trial.recipe))}: agrees {trial.top1_agreement:.1%}{gained}, "
-        f"keeps {trial.accuracy_kept:.4f} of the accuracy ({interval_in_points(trial)}), "
+        f"{kept_in_words(trial, measure)}, "
         f"{trial.size_share:.2f} of fp32's bytes{_pieces(trial)}, {speed_in_words(trial)}  "
         f"[dim]{tried}{seconds:.0f} s[/]"
     )
 
 
-def interval_in_points(trial: Trial) -> str:
-    """The paired interval of the accuracy's change, e.g. "-1.2 to +0.3 points"."""
-    low, high = trial.accuracy_interval
-    return f"{low * 100:+.1f} to {high * 100:+.1f} points"
+def kept_in_words(trial: Trial, measure: Measure) -> str:
+    """E.g. "keeps 0.9930 of the accuracy (-1.2 to +0.3 points)"; of pixels the interval is one of what is kept."""
+    interval = ""
+    if trial.accuracy_interval is not None:
+        low, high = trial.accuracy_interval
+        interval = f" ({low * 100:+.1f} to {high * 100:+.1f} points)"
+    elif trial.kept_interval is not None:
+        low, high = trial.kept_interval
+        interval = f" ({low:.4f} to {high:.4f})"
+    return f"keeps {trial.quality_kept:.4f} of the {measure.title}{interval}"
 
 
 def speed_in_words(trial: Trial) -> str:
@@ -68,7 +75,7 @@ def step_row(step: Step, chosen: Trial | None) -> list[str]:
     return [
         f"{mark}{escape(recipe_in_words(trial.recipe))}",
         f"{trial.top1_agreement * 100:.1f}",
-        f"{trial.accuracy_kept * 100:.2f}",
+        f"{trial.quality_kept * 100:.2f}",
         f"{trial.size_share:.2f}",
         "–" if trial.pieces is None else str(trial.pieces),
         f"{trial.speed.ratio:.2f} ({low:.2f}–{high:.2f})",
@@ -88,9 +95,12 @@ def verdict_line(diagnosis: FormatDiagnosis) -> str:
     return f"[{colour}]{diagnosis.format}[/]: {escape(diagnosis.reason)}"
 
 
-def limits_in_words(min_accuracy_kept: float, min_agreement: float = QUANTIZED_MIN_AGREEMENT) -> str:
+def limits_in_words(
+    min_quality_kept: float, min_agreement: float = QUANTIZED_MIN_AGREEMENT, measure: Measure = ACCURACY
+) -> str:
     """What has to be reached on the hold-out."""
-    return f"{min_accuracy_kept:.4g} of eager's accuracy and {min_agreement:.4g} of its answers"
+    answers = f" and {min_agreement:.4g} of its answers" if min_agreement else ""
+    return f"{min_quality_kept:.4g} of eager's {measure.title}{answers}"
 
 
 def _points(difference: float) -> str:

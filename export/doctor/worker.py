@@ -35,21 +35,21 @@ class Order(Contract):
         hold_out: file of `export.proof.evidence.Evidence`: images to choose on, and to calibrate with.
         reported: the same with the validation images.
         layers: names for `float_layers`, the most sensitive first.
-        min_accuracy_kept, min_agreement: what a recipe must reach.
+        min_quality_kept, min_agreement: what a recipe must reach.
         every_step: do not stop at the first that does.
         chosen_on: goes into the recipe.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 2
+    SCHEMA_VERSION: ClassVar[int] = 3
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     checkpoint: str
     data: str | None
     format: FormatName
     hold_out: str
     reported: str
     layers: tuple[str, ...]
-    min_accuracy_kept: float
+    min_quality_kept: float
     min_agreement: float
     every_step: bool
     chosen_on: HoldOutIdentity
@@ -101,7 +101,7 @@ def work(order: Order, tell: Tell) -> None:
             checkpoint.load(Path(order.checkpoint), None if order.data is None else Path(order.data)),
             order.format,
             Evidence.load(Path(order.hold_out)),
-            min_accuracy_kept=order.min_accuracy_kept,
+            min_quality_kept=order.min_quality_kept,
             min_agreement=order.min_agreement,
             scratch=Path(scratch),
         )

@@ -30,6 +30,9 @@ class Limit:
     at_least: float
 
 
+QUANTIZED_MIN_AGREEMENT_BESIDE: dict[TaskName, float] = {"classification": QUANTIZED_MIN_AGREEMENT}
+"""What a recipe of the doctor must keep beside the quality; of pixels the quality alone decides."""
+
 QUANTIZED_MIN_QUALITY_KEPT: dict[TaskName, float] = {"segmentation": 0.99, "depth": 1 / 1.02}
 """mIoU as a share of eager's; of depth eager's RMSE as a share of the artifact's, which may be 1.02 times as large."""
 

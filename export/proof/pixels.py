@@ -121,6 +121,12 @@ def kept_interval(task: TaskName, ours: Sums, theirs: Sums, *, error: float) -> 
     return float(low), float(high)
 
 
+def agreement_of(task: TaskName, answers: Batch, others: Batch) -> float:
+    """Share of equal answers, of pictures or of their pixels: [N, outputs] or [N, outputs, H, W]."""
+    compared = OF_TASK[task].agreement if task in OF_TASK else _same_class
+    return compared(answers, others)
+
+
 def closeness_of(answers: Batch, eager: Batch, precision: PrecisionName) -> Closeness:
     """As `export.proof.logits.closeness`, each pixel being an answer."""
     return closeness(_rows(answers), _rows(eager), precision)
@@ -171,6 +177,10 @@ def _depth_sums(depth: Batch, truth: NDArray[Any]) -> Sums:
     return np.stack([(np.where(known, column, 0)).sum(axis=(1, 2)) for column in columns], axis=1)
 
 
+def _same_class(logits: Batch, others: Batch) -> float:
+    return float((logits.argmax(1) == others.argmax(1)).mean())
+
+
 def _alike(depth: Batch, eager: Batch) -> float:
     larger = np.maximum(np.abs(depth), np.abs(eager))
     return float((np.abs(depth - eager) <= ALIKE * larger).mean())
@@ -178,7 +188,7 @@ def _alike(depth: Batch, eager: Batch) -> float:
 
 OF_TASK: dict[TaskName, Pixels] = {
     "segmentation": Pixels(
-        agreement=lambda ours, theirs: float((ours.argmax(1) == theirs.argmax(1)).mean()),
+        agreement=_same_class,
         agreed="the same class in",
         sums=_confusions,
         quality=_miou,

@@ -1,5 +1,6 @@
 """A network that answers for every pixel goes the whole way: exported, run against eager, and its manifest says so."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,20 +10,27 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distill import checkpoint as checkpoints
+from distill import terminal
 from distill.checkpoint import Checkpoint, DataIdentity, SegmentationMetrics, Training
 from distill.vision.datasets.echo_anatomy import STRUCTURES
 from distill.vision.datasets.echo_phantom import EchoPhantomMasks
 from distill.vision.models import build
 from distill.vision.preprocess import Preprocess
+from distill.vision.tasks import TASKS
+from export.__main__ import app
 from export.artifact.manifest import Manifest, read_artifact
 from export.convert import convert
+from export.doctor.record import DIAGNOSIS_FILE, Diagnosis
+from export.doctor.sensitivity import sqnr_db
+from export.doctor.words import step_line
 from export.formats import Target
 from export.proof.evidence import Evidence, gather
+from export.proof.pixels import agreement_of
 from tests.conftest import MakeOnce
 
 NAME = "python:tests.export.test_dense:small"
 PREPROCESS = Preprocess(size_px=32, channels=1, mean=(0.2,), std=(0.2,))
-DATA = EchoPhantomMasks(train_patients=1, validation_patients=1, images_per_patient=10)
+DATA = EchoPhantomMasks(train_patients=4, validation_patients=1, images_per_patient=10)
 
 
 class Small(nn.Module):
@@ -132,3 +140,38 @@ def test_evidence_of_masks_survives_a_file(evidence: Evidence, tmp_path: Path) -
     assert loaded.labels is not None
     assert evidence.held_out.labels is not None
     assert np.array_equal(loaded.labels, evidence.held_out.labels)
+
+
+def test_the_doctor_finds_where_int8_hurts_a_mask_by_the_miou(
+    checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["doctor", checkpoint.folder, "--format", "onnx", "--all", "--images", 20, "--calibration-images", 10]
+    monkeypatch.setattr(sys, "argv", ["export", *map(str, words), "--out", str(tmp_path)])
+    with pytest.raises(SystemExit):
+        terminal.run(app)
+    found = Diagnosis.read(tmp_path / DIAGNOSIS_FILE)
+    assert (found.task, found.min_quality_kept, found.min_agreement) == ("segmentation", 0.99, 0.0)
+    assert {layer.layer for layer in found.layers} == {"network.inner", "network.head"}
+    assert all(layer.top1_agreement < 1 for layer in found.layers)
+    (onnx,) = found.formats
+    assert [step.name for step in onnx.steps] == ["per-channel", "calibrators", "float-layers", "weight-corrections"]
+    for trial in (trial for step in onnx.steps for trial in step.trials):
+        assert trial.quality is not None
+        assert trial.eager_quality is not None
+        assert trial.quality_kept == pytest.approx(trial.quality / trial.eager_quality)
+        assert trial.meets_limits == (trial.quality_kept >= 0.99)
+        assert trial.kept_interval is not None
+        assert trial.accuracy_interval is None
+    assert "of the mIoU (" in step_line("onnx", onnx.steps[0], None, TASKS["segmentation"].measure)
+    if onnx.chosen is not None:
+        assert onnx.reported is not None
+        assert onnx.reported.judged_by == "quality"
+        assert (tmp_path / "onnx.recipe.json").is_file()
+
+
+def test_of_depth_a_layers_noise_is_that_of_its_metres() -> None:
+    """There are no classes whose mean would leave nothing of a single output."""
+    metres = torch.rand(4, 1, 6, 6, generator=torch.Generator().manual_seed(0)) + 1
+    assert sqnr_db(metres, 1.1 * metres) == pytest.approx(20.0, abs=1e-3)
+    assert agreement_of("depth", (1.1 * metres).numpy(), metres.numpy()) == 0.0
+    assert agreement_of("depth", (1.001 * metres).numpy(), metres.numpy()) == 1.0

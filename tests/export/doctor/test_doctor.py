@@ -66,9 +66,11 @@ def test_every_step_is_measured_and_kept(examined: tuple[Path, Diagnosis], check
         for trial in step.trials:
             assert trial.recipe.chosen_on == found.hold_out
             assert trial.size_share < 1
-            assert trial.accuracy_kept == pytest.approx(trial.accuracy / trial.eager_accuracy)
+            assert trial.quality is not None
+            assert trial.eager_quality is not None
+            assert trial.quality_kept == pytest.approx(trial.quality / trial.eager_quality)
             assert trial.speed.interval[0] <= trial.speed.ratio <= trial.speed.interval[1]
-            assert trial.meets_limits == (trial.accuracy_kept >= 0.99 and trial.top1_agreement >= 0.97)
+            assert trial.meets_limits == (trial.quality_kept >= 0.99 and trial.top1_agreement >= 0.97)
     in_float = onnx.steps[2].trials[-1]
     assert set(in_float.recipe.float_layers) <= {layer.layer for layer in found.layers}
     assert in_float.size_bytes > onnx.steps[0].chosen.size_bytes
@@ -222,6 +224,27 @@ def test_what_loses_too_much_is_said_with_numbers_and_a_way_out(
     assert f"python -m distill run {tmp_path}/config.json --set quantization_aware.from_run={tmp_path}" in tuning
     assert "--set model=mobilenet_v3_small_relu" in friendly
     assert advice(card, tmp_path, examined[1].formats) == () or onnx.outcome == "not-faster"
+
+
+def test_a_diagnosis_of_version_1_is_read_as_one_of_a_classifier(examined: tuple[Path, Diagnosis]) -> None:
+    _, found = examined
+    old = json.loads(found.to_json())
+
+    def older(trial: dict[str, object]) -> None:
+        del trial["kept_interval"]
+        for name in ("quality", "eager_quality", "quality_kept"):
+            trial[name.replace("quality", "accuracy")] = trial.pop(name)
+
+    for of_format in old["formats"]:
+        for trial in [each for step in of_format["steps"] for each in step["trials"]] + [of_format["chosen"]]:
+            if trial is not None:
+                older(trial)
+    old["min_accuracy_kept"] = old.pop("min_quality_kept")
+    del old["task"]
+    read = Diagnosis.from_json(json.dumps(old | {"schema_version": 1}), source="old")
+    assert (read.task, read.min_quality_kept) == ("classification", 0.99)
+    one, other = read.formats[0].steps[0].chosen, found.formats[0].steps[0].chosen
+    assert one == other.model_copy(update={"kept_interval": None})
 
 
 def test_a_failure_keeps_the_steps_before_it(examined: tuple[Path, Diagnosis], tmp_path: Path) -> None:

@@ -16,9 +16,10 @@ LAYERS = tuple(f"network.layer{number}" for number in range(12))
 def trial(recipe: QuantizationRecipe, agreement: float, *, ratio: float = 1.5, limit: float = 0.97) -> Trial:
     return Trial(
         recipe=recipe,
-        accuracy=0.9,
-        eager_accuracy=0.9,
-        accuracy_kept=1.0,
+        quality=0.9,
+        eager_quality=0.9,
+        quality_kept=1.0,
+        kept_interval=(0.99, 1.01),
         accuracy_interval=(-0.01, 0.01),
         top1_agreement=agreement,
         mean_abs_difference=1 - agreement,

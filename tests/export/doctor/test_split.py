@@ -75,11 +75,33 @@ def test_too_few_images_are_refused() -> None:
 def test_jitter_moves_and_brightens_within_its_bounds() -> None:
     image = np.full((1, 64, 64, 3), 100, dtype=np.uint8)
     image[0, 32, 32] = 200
-    moved = jitter(np.repeat(image, 200, axis=0), seed=0)
+    split = Split(np.repeat(image, 200, axis=0), np.zeros(200, dtype=np.int64), ("a",))
+    moved = np.asarray(jitter(split, seed=0).images)
     assert moved.shape == (200, 64, 64, 3)
     assert moved.dtype == np.uint8
     assert 90 <= moved[:, 0, 0].min() < 95
     assert 105 < moved[:, 0, 0].max() <= 110
     rows, columns = np.divmod(moved[..., 0].reshape(200, -1).argmax(1), 64)
     assert set(rows) == set(columns) == {30, 31, 32, 33, 34}
-    assert np.array_equal(moved, jitter(np.repeat(image, 200, axis=0), seed=0))
+    assert np.array_equal(moved, jitter(split, seed=0).images)
+
+
+def test_what_is_true_of_every_pixel_moves_with_the_picture() -> None:
+    """A mark in the picture stays under its mark in the mask; what comes in from beyond the edge is not known."""
+    image, mask = np.full((1, 64, 64, 1), 100, dtype=np.uint8), np.zeros((1, 64, 64), dtype=np.uint8)
+    image[0, 20, 40], mask[0, 20, 40] = 200, 1
+    count = 100
+    split = Split(
+        np.repeat(image, count, axis=0),
+        np.zeros(count, dtype=np.int64),
+        ("background", "mark"),
+        task="segmentation",
+        truth=np.repeat(mask, count, axis=0),
+    )
+    moved = jitter(split, seed=0)
+    pixels, truth = np.asarray(moved.images)[..., 0].reshape(count, -1), np.asarray(moved.truth)
+    assert np.array_equal(pixels.argmax(1), (truth == 1).reshape(count, -1).argmax(1))
+    assert len(set(pixels.argmax(1).tolist())) > 10
+    unknown = (truth == 255).any(axis=(1, 2))
+    stayed = pixels.argmax(1) == 20 * 64 + 40
+    assert np.array_equal(unknown, ~stayed)
