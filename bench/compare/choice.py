@@ -10,10 +10,12 @@ turn, which restless neighbours hardly touch, or because it is shown to be faste
 wins, the other is a contender, and named.
 """
 
+import bisect
 import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from statistics import median
 
 from bench.compare.conditions import conditions_asked, in_order_of_time
@@ -82,6 +84,10 @@ class Reference:
 
     name: str
     accuracy: Accuracy
+
+
+Teachers = Mapping[str, Reference]
+"""Every measured teacher by the hash of its checkpoint."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -296,6 +302,11 @@ class Choice:
         """What accuracy is, by the task of the candidates."""
         return share_among(candidate.row.subject.task for candidate in self.candidates)
 
+    @cached_property
+    def on_front(self) -> frozenset[Candidate]:
+        """The front, to ask whether one of many candidates is on it."""
+        return frozenset(self.front)
+
 
 def choose(
     rows: Iterable[Measurement],
@@ -314,7 +325,7 @@ def choose(
         left_out: rows that are no candidates for a reason of their own.
     """
     rows = in_order_of_time(rows)
-    candidates, excluded, reference = candidates_among(rows, in_order_of_time([*journal, *rows]))
+    candidates, excluded, reference = candidates_among(rows, teachers_among(in_order_of_time([*journal, *rows])))
     limits = budget.limits()
     fitting = [candidate for candidate in candidates if all(limit.keeps(candidate) for limit in limits)]
     ranked = _ranked(fitting)
@@ -340,8 +351,24 @@ def choose(
 
 
 def pareto_front(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Those that no other candidate equals or beats in latency, size and accuracy, and beats in one of them."""
-    return [candidate for candidate in candidates if not any(_beats(other, candidate) for other in candidates)]
+    """Those that no other candidate equals or beats in latency, size and accuracy, and beats in one of them.
+
+    Taken by latency, a candidate is beaten if one before it is as small and as accurate. Of those before it only a
+    staircase matters, on which accuracy rises with size, so each is held against one other.
+    """
+    sizes: list[int] = []
+    accuracies: list[float] = []
+    on_front: set[tuple[float, int, float]] = set()
+    for figures in sorted({_figures(candidate) for candidate in candidates}):
+        size, accuracy = figures[1], -figures[2]
+        place = bisect.bisect_right(sizes, size)
+        if place and accuracies[place - 1] >= accuracy:
+            continue
+        on_front.add(figures)
+        end = bisect.bisect_right(accuracies, accuracy)
+        start = bisect.bisect_left(sizes, size)
+        sizes[start:end], accuracies[start:end] = [size], [accuracy]
+    return [candidate for candidate in candidates if _figures(candidate) in on_front]
 
 
 def is_shown_faster(candidate: Candidate, other: Candidate) -> bool:
@@ -424,9 +451,7 @@ def relative(accuracy: Accuracy, reference: Accuracy) -> Relative:
     return Relative(value, low, high, is_paired=interval is not None)
 
 
-def candidates_among(
-    rows: Sequence[Measurement], journal: Sequence[Measurement]
-) -> tuple[list[Candidate], list[Excluded], str]:
+def candidates_among(rows: Sequence[Measurement], teachers: Teachers) -> tuple[list[Candidate], list[Excluded], str]:
     """(candidates, the fastest first; what is left out; name of the reference of their relative accuracy)."""
     excluded: list[Excluded] = []
     eligible: list[tuple[Measurement, Accuracy]] = []
@@ -436,7 +461,6 @@ def candidates_among(
             eligible.append((row, accuracy))
         else:
             excluded.append(Excluded(row, reason or NO_ACCURACY.format_map(row.subject.measure.words)))
-    teachers = _teachers(journal)
     best = max((accuracy for _, accuracy in eligible), key=lambda accuracy: accuracy.share, default=None)
     references = [_reference(row, teachers, best) for row, _ in eligible if best]
     candidates = [
@@ -489,9 +513,17 @@ def _ineligible(row: Measurement) -> str | None:
     return None
 
 
-def _teachers(journal: Sequence[Measurement]) -> dict[str, Reference]:
-    """Every measured teacher; names that two share end in a piece of the checkpoint's hash."""
-    teachers = {sha: teacher for sha in teachers_of(journal) if (teacher := _teacher(sha, journal)) is not None}
+def teachers_among(journal: Sequence[Measurement]) -> Teachers:
+    """Every measured teacher; names that two share end in a piece of the checkpoint's hash.
+
+    Args:
+        journal: the oldest row first.
+    """
+    rows_of: dict[str, list[Measurement]] = {sha: [] for sha in teachers_of(journal)}
+    for row in journal:
+        if row.subject.checkpoint_sha256 in rows_of:
+            rows_of[row.subject.checkpoint_sha256].append(row)
+    teachers = {sha: teacher for sha, rows in rows_of.items() if (teacher := _teacher(rows)) is not None}
     counts = Counter(teacher.name for teacher in teachers.values())
     return {
         sha: teacher if counts[teacher.name] == 1 else replace(teacher, name=f"{teacher.name} ({sha[:6]})")
@@ -499,9 +531,9 @@ def _teachers(journal: Sequence[Measurement]) -> dict[str, Reference]:
     }
 
 
-def _teacher(sha: str, journal: Sequence[Measurement]) -> Reference | None:
+def _teacher(rows: Sequence[Measurement]) -> Reference | None:
     """A checkpoint as its eager row says, or else its newest."""
-    known = [row for row in journal if row.subject.checkpoint_sha256 == sha and accuracy_of(row)]
+    known = [row for row in rows if accuracy_of(row)]
     eager = [row for row in known if row.subject.format == "eager"]
     for row in reversed(eager or known):
         accuracy = accuracy_of(row)
@@ -510,7 +542,7 @@ def _teacher(sha: str, journal: Sequence[Measurement]) -> Reference | None:
     return None
 
 
-def _teacher_of(row: Measurement, teachers: Mapping[str, Reference]) -> str | None:
+def _teacher_of(row: Measurement, teachers: Teachers) -> str | None:
     """The checkpoint that a row's accuracy is held against; a student from scratch is held against the only teacher."""
     if row.subject.checkpoint_sha256 in teachers:
         return row.subject.checkpoint_sha256
@@ -519,7 +551,7 @@ def _teacher_of(row: Measurement, teachers: Mapping[str, Reference]) -> str | No
     return row.subject.teacher_sha256 if row.subject.teacher_sha256 in teachers else None
 
 
-def _reference(row: Measurement, teachers: Mapping[str, Reference], best: Accuracy) -> Reference:
+def _reference(row: Measurement, teachers: Teachers, best: Accuracy) -> Reference:
     sha = _teacher_of(row, teachers)
     return teachers[sha] if sha else Reference(NO_TEACHER.format_map(row.subject.measure.words), best)
 
@@ -540,8 +572,13 @@ def _tied(candidates: Sequence[Candidate]) -> list[Candidate]:
     """The most accurate and those whose accuracy is not shown to differ from it."""
     if not candidates:
         return []
-    best = max(candidates, key=lambda candidate: candidate.accuracy.share)
+    best = most_accurate(candidates)
     return [candidate for candidate in candidates if not accuracy_gap(best, candidate).is_shown]
+
+
+def most_accurate(candidates: Iterable[Candidate]) -> Candidate:
+    """Of several equally accurate ones the first, which is the fastest as the candidates come."""
+    return max(candidates, key=lambda candidate: candidate.accuracy.share)
 
 
 def _contenders(
@@ -549,21 +586,24 @@ def _contenders(
 ) -> list[Contender]:
     """Who is not shown to be outside and, if inside, not shown to lose; those that are inside first."""
     contenders: list[Contender] = []
-    tied_inside = _tied(fitting)
-    for candidate in sorted(candidates, key=lambda candidate: candidate not in fitting):
+    inside = set(fitting)
+    best_inside = most_accurate(fitting) if fitting else None
+    for candidate in sorted(candidates, key=lambda candidate: candidate not in inside):
         if candidate is winner or not all(limit.may_keep(candidate) for limit in limits):
             continue
-        tied = tied_inside if candidate in fitting else _tied([*fitting, candidate])
-        if candidate not in tied or (winner in tied and winner is not None and is_shown_faster(winner, candidate)):
+        # The most accurate if this one were inside.
+        best = most_accurate([best_inside, candidate]) if best_inside else candidate
+        if accuracy_gap(best, candidate).is_shown:
+            continue
+        if winner and not accuracy_gap(best, winner).is_shown and is_shown_faster(winner, candidate):
             continue
         contenders.append(Contender(candidate, tuple(limit for limit in limits if not limit.keeps(candidate))))
     return contenders
 
 
 def _trades(winner: Candidate, candidates: Sequence[Candidate], runner_up: Candidate | None) -> list[Trade]:
-    # Of several equally accurate ones the fastest, as the candidates come.
-    most_accurate = max(candidates, key=lambda candidate: candidate.accuracy.share)
-    others = [most_accurate] if runner_up is None or runner_up is most_accurate else [most_accurate, runner_up]
+    best = most_accurate(candidates)
+    others = [best] if runner_up is None or runner_up is best else [best, runner_up]
     return [_trade(winner, other) for other in others if other is not winner]
 
 
@@ -594,10 +634,9 @@ def _loosening(candidate: Candidate, limits: Sequence[Limit]) -> tuple[float, fl
     return max(factors), math.prod(factors)
 
 
-def _beats(candidate: Candidate, other: Candidate) -> bool:
-    ours = (candidate.latency_ms.value, candidate.size_bytes, -candidate.accuracy.share)
-    theirs = (other.latency_ms.value, other.size_bytes, -other.accuracy.share)
-    return ours != theirs and all(mine <= its for mine, its in zip(ours, theirs, strict=True))
+def _figures(candidate: Candidate) -> tuple[float, int, float]:
+    """What the front is about; less is better of each."""
+    return candidate.latency_ms.value, candidate.size_bytes, -candidate.accuracy.share
 
 
 def _discordant(candidate: Candidate, other: Candidate) -> float | None:

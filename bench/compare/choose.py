@@ -224,8 +224,9 @@ def of_one_device(rows: Sequence[Measurement], on: str | None) -> list[Measureme
 
 def show(choice: Choice, title: str) -> None:
     """Print the front, the winner and why, or why nothing fits, on stderr."""
-    special = [choice.winner, choice.runner_up, choice.nearest_miss, *(rival.candidate for rival in choice.contenders)]
-    shown = [candidate for candidate in choice.candidates if candidate in choice.front or candidate in special]
+    special = {choice.winner, choice.runner_up, choice.nearest_miss, *(rival.candidate for rival in choice.contenders)}
+    special.update(choice.on_front)
+    shown = [candidate for candidate in choice.candidates if candidate in special]
     told = choice.measure.words
     columns = ["candidate", "median ms [95 %]", "MB", f"{told['short']} %", "relative", "peak MB", "front", "budget"]
     show_compactly(table(escape(title), columns, [_cells(candidate, choice) for candidate in shown]))
@@ -317,7 +318,7 @@ def _cells(candidate: Candidate, choice: Choice) -> list[str]:
         f"{100 * candidate.accuracy.share:.2f}",
         relative_in_words(candidate.relative_accuracy),
         MISSING if candidate.memory_bytes is None else f"{candidate.memory_bytes / 1e6:.0f}",
-        "●" if candidate in choice.front else "",
+        "●" if candidate in choice.on_front else "",
         _outcome(candidate, choice),
     ]
 
@@ -454,7 +455,7 @@ def _record(candidate: Candidate, choice: Choice) -> dict[str, Any]:
         "relative_accuracy_interval": interval_of(candidate.relative_accuracy),
         "peak_memory_bytes": candidate.memory_bytes,
         "is_teacher": candidate.is_teacher,
-        "on_front": candidate in choice.front,
+        "on_front": candidate in choice.on_front,
         "breaks": _broken(candidate, choice.limits),
     }
 

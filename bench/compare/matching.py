@@ -153,10 +153,13 @@ def _match(base: Sequence[Measurement], new: Sequence[Measurement]) -> tuple[Mat
             matched.append((base_row, new_row))
         else:
             not_compared.append(NotCompared(what(base_row), refusal))
-    not_compared += [NotCompared(what(row), _why_alone(row, new, here="A", there="B")) for row in left]
+    in_base, in_new = _by_name(base), _by_name(new)
+    not_compared += [NotCompared(what(row), _why_alone(row, in_new[_named(row)], here="A", there="B")) for row in left]
     told = {_named(row) for row in left}
     not_compared += [
-        NotCompared(what(row), _why_alone(row, base, here="B", there="A")) for row in right if _named(row) not in told
+        NotCompared(what(row), _why_alone(row, in_base[_named(row)], here="B", there="A"))
+        for row in right
+        if _named(row) not in told
     ]
     return matched, not_compared
 
@@ -179,6 +182,13 @@ def _belonging(
     return [(row, counterparts[id(row)]) for row in base if id(row) in counterparts], left, right
 
 
+def _by_name(rows: Sequence[Measurement]) -> defaultdict[Hashable, list[Measurement]]:
+    named: defaultdict[Hashable, list[Measurement]] = defaultdict(list)
+    for row in rows:
+        named[_named(row)].append(row)
+    return named
+
+
 def _groups(rows: Sequence[Measurement], identity: Identity) -> defaultdict[Hashable, list[Measurement]]:
     groups: defaultdict[Hashable, list[Measurement]] = defaultdict(list)
     for row in rows:
@@ -197,8 +207,7 @@ def _refusal(base: Measurement, new: Measurement) -> str | None:
     return _in_words(base, new, here="A", there="B")
 
 
-def _why_alone(row: Measurement, others: Sequence[Measurement], *, here: str, there: str) -> str:
-    namesakes = [other for other in others if _named(other) == _named(row)]
+def _why_alone(row: Measurement, namesakes: Sequence[Measurement], *, here: str, there: str) -> str:
     if not namesakes:
         return f"only in {here}"
     nearest = min(namesakes, key=lambda namesake: len(unlike(row, namesake)))

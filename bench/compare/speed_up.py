@@ -64,11 +64,15 @@ class Bases:
     def __init__(self, among: Iterable[Measurement]) -> None:
         rows = list(among)
         self.teachers = teachers_of(rows)
-        self._eager: dict[Hashable, list[Measurement]] = {}
+        self._eager: dict[tuple[Hashable, str], Measurement] = {}
+        self._slowest: dict[Hashable, Measurement] = {}
         for row in rows:
-            if row.subject.format == "eager" and row.samples_ms and not row.wrong:
-                self._eager.setdefault((circumstances_of(row), row.accelerator_requested), []).append(row)
-        self._slowest = {where: max(eager, key=_median) for where, eager in self._eager.items()}
+            if row.subject.format != "eager" or not row.samples_ms or row.wrong:
+                continue
+            where = circumstances_of(row), row.accelerator_requested
+            self._eager.setdefault((where, row.subject.checkpoint_sha256), row)
+            if where not in self._slowest or _median(row) > _median(self._slowest[where]):
+                self._slowest[where] = row
 
     def teacher_of(self, row: Measurement) -> str | None:
         """The checkpoint that a row is held against; its own if it is a teacher."""
@@ -89,9 +93,8 @@ class Bases:
             return None
         where = circumstances_of(row), base_accelerator(row.accelerator_requested)
         teacher = self.teacher_of(row)
-        for base in self._eager.get(where, []):
-            if base.subject.checkpoint_sha256 == teacher:
-                return base, "teacher"
+        if teacher is not None and (base := self._eager.get((where, teacher))) is not None:
+            return base, "teacher"
         return (self._slowest[where], "slowest-eager") if where in self._slowest else None
 
 

@@ -22,6 +22,7 @@ SCRIPTS = (
     "values.js",
     "look.js",
     "tooltip.js",
+    "known.js",
     "budget.js",
     "trade_off.js",
     "latency.js",
@@ -98,7 +99,7 @@ def page_content(measurements: Sequence[Measurement]) -> dict[str, Any]:
     rows = shown_rows(measurements)
     shown = [row.measurement for row in rows]
     records = [{"index": index, **figures(row)} for index, row in enumerate(rows)]
-    chosen_among = choices(shown, [record["conditions"] for record in records])
+    chosen_among, answers = choices(shown, [record["conditions"] for record in records])
     details = [detail(measurement) for measurement in shown]
     # Times of an emulated device say nothing of any product: those rows stand apart and are in no figure.
     ranked = [record for record in records if not record["emulated"]]
@@ -119,6 +120,7 @@ def page_content(measurements: Sequence[Measurement]) -> dict[str, Any]:
                 {**record, **choice, "detail": more}
                 for record, choice, more in zip(records, chosen_among, details, strict=True)
             ],
+            "answers": [each.model_dump() for each in answers],
         },
         "conditions": list(dict.fromkeys(record["conditions"] for record in ranked)),
         "accuracies": accuracies(ranked),

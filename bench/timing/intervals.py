@@ -12,10 +12,10 @@ order statistics of its launches' medians that a sign test leaves (Conover 1999)
 Launches that took their bursts in turn share the machine's speed, and their ratios need no such care.
 """
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -88,7 +88,7 @@ def paired_interval(turns: Launches) -> Interval:
     Raises:
         ValueError: no ratios.
     """
-    error, freedom = _log_error(_frozen(turns))
+    error, freedom = log_error(turns)
     return _around(_median(turns), error, freedom, knows_launches=len(turns) > 1)
 
 
@@ -115,7 +115,7 @@ def ratio_interval(base: Launches, new: Launches) -> Interval:
     Raises:
         ValueError: one of them has no samples.
     """
-    (base_error, base_freedom), (new_error, new_freedom) = _log_error(_frozen(base)), _log_error(_frozen(new))
+    (base_error, base_freedom), (new_error, new_freedom) = log_error(base), log_error(new)
     error, freedom = _together(base_error, base_freedom, new_error, new_freedom)
     knows = len(base) > 1 and len(new) > 1
     return _around(_median(new) / _median(base), error, freedom, knows_launches=knows)
@@ -174,9 +174,29 @@ def student_t(freedom: float) -> float:
     return Z + first / freedom + second / freedom**2 + third / freedom**3 + fourth / freedom**4
 
 
-@lru_cache(maxsize=1024)
-def _log_error(launches: tuple[tuple[float, ...], ...]) -> tuple[float, float]:
+_KNOWN_ERRORS: dict[bytes, tuple[float, float]] = {}
+"""By the hash of the samples: a page of thousands of rows asks for each several times, and need not keep them."""
+
+
+def log_error(launches: Launches) -> tuple[float, float]:
     """(standard error of the logarithm of the median of all samples, degrees of freedom).
+
+    Raises:
+        ValueError: a launch without samples, or no launch.
+    """
+    if not launches or not all(len(launch) for launch in launches):
+        raise ValueError("there is a launch without samples, or no launch at all")
+    samples = [np.asarray(launch, dtype=np.float64) for launch in launches]
+    key = hashlib.sha256(repr([len(launch) for launch in samples]).encode())
+    for launch in samples:
+        key.update(launch.tobytes())
+    if key.digest() not in _KNOWN_ERRORS:
+        _KNOWN_ERRORS[key.digest()] = _resampled_error(samples)
+    return _KNOWN_ERRORS[key.digest()]
+
+
+def _resampled_error(launches: Sequence[Samples]) -> tuple[float, float]:
+    """Of `log_error`, by resampling.
 
     Two variances: `within`, of the median of these very launches, and `between`, what other launches would add. That
     is known from a few launches only, and so is their sum: crediting it with the many samples behind `within` called
@@ -228,12 +248,6 @@ def _block_length(samples: Samples) -> int:
 
 def _thinned(samples: Samples) -> Samples:
     return samples[:: max(1, math.ceil(len(samples) / THINNED_TO))]
-
-
-def _frozen(launches: Launches) -> tuple[tuple[float, ...], ...]:
-    if not launches or not all(len(launch) for launch in launches):
-        raise ValueError("there is a launch without samples, or no launch at all")
-    return tuple(tuple(launch) for launch in launches)
 
 
 def _median(launches: Launches) -> float:

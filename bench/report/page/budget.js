@@ -45,26 +45,26 @@ const candidatesAmong = (rows) => rows.filter((row) => row.candidate);
 const byAccuracy = (row, other) => accuracyOf(other) - accuracyOf(row) || row.median_ms - other.median_ms;
 const tiedIn = (rows) => {
   const [best] = [...rows].sort(byAccuracy);
-  return rows.filter((row) => best.candidate.tied.includes(row.index));
+  return rows.filter((row) => areTied(best, row));
 };
 
 // Of the most accurate and those not shown to differ from it the winner, then the others by the upper end of their
 // latency; then all others by accuracy. Whoever is faster in turn overtakes whoever is only known better.
 function ranked(rows) {
   if (!rows.length) return [];
-  const tied = tiedIn(rows).sort((row, other) => highOf(row) - highOf(other));
-  const winner = tied.reduce((first, row) => (first.candidate.overtaken_by.includes(row.index) ? row : first), tied[0]);
-  return [winner, ...tied.filter((row) => row !== winner), ...rows.filter((row) => !tied.includes(row)).sort(byAccuracy)];
+  const tied = tiedIn(rows).sort((row, other) => highOf(row) - highOf(other)), areIn = new Set(tied);
+  const winner = tied.reduce((first, row) => (overtakes(row, first) ? row : first), tied[0]);
+  return [winner, ...tied.filter((row) => row !== winner), ...rows.filter((row) => !areIn.has(row)).sort(byAccuracy)];
 }
 
 // Who is not shown to be outside and, if inside, not shown to lose.
 function contenders(candidates, winner, limits) {
-  const fitting = candidates.filter((row) => fits(row, limits));
+  const [bestInside] = candidates.filter((row) => fits(row, limits)).sort(byAccuracy);
   return candidates.filter((row) => {
     if (row === winner || !mayFit(row, limits)) return false;
-    const tied = tiedIn(fitting.includes(row) ? fitting : [...fitting, row]);
-    const isSlower = winner && (highOf(winner) < lowOf(row) || winner.candidate.faster_than.includes(row.index));
-    return tied.includes(row) && !(isSlower && tied.includes(winner));
+    // The most accurate if this one were inside.
+    const best = bestInside && byAccuracy(bestInside, row) <= 0 ? bestInside : row;
+    return areTied(best, row) && !(winner && areTied(best, winner) && isShownFaster(winner, row));
   });
 }
 
@@ -78,7 +78,7 @@ const costs = (row) =>
 
 function gives(winner, other, what) {
   const points = accuracyOf(other) - accuracyOf(winner), ratio = other.median_ms / winner.median_ms;
-  const tie = winner.candidate.tied.includes(other.index) ? ", which is not shown to be a difference," : "";
+  const tie = areTied(winner, other) ? ", which is not shown to be a difference," : "";
   const accuracy = points > 0.05 ? `${fixed(points, 1)} points ${MEASURE.less}` : points < -0.05 ? `${fixed(-points, 1)} points ${MEASURE.more}` : MEASURE.alike;
   const speed = ratio >= 1 ? `${fixed(ratio, 2)} × faster` : `${fixed(1 / ratio, 2)} × slower`;
   return `Against ${what}, ${called(other)}, it is ${accuracy}${tie} and ${speed}.`;

@@ -4,13 +4,15 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
-from bench.record import Device
+from bench.compare.choice import Budget, choose
+from bench.record import Device, Measurement
 from bench.report.html import write_report
 from bench.report.study_figures import Picture
-from tests.bench.conftest import answering
+from tests.bench.conftest import answering, make_launch
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = [
@@ -274,6 +276,66 @@ def test_a_page_of_depth_chooses_and_speaks_by_its_own_share(browser, make_measu
     visit.open_row("small")
     expect(visit.page.locator("#detail-figures")).to_contain_text("δ < 1.25 at export")
     visit.close()
+
+
+@pytest.fixture
+def many(make_measurement) -> list[Measurement]:
+    """Rows of three checkpoints; some in turn, some of one launch, some without answers to the same images."""
+    rng = np.random.default_rng(1)
+    launch = make_launch(20)
+    groups = [
+        [launch.model_copy(update={"together": f"{turn} {nth}", "burst_counts": (2,) * 10}) for nth in range(3)]
+        for turn in range(6)
+    ]
+    rows: list[Measurement] = []
+    for number in range(24):
+        checkpoint, in_turn = number % 3, number % 4 < 2
+        launches = groups[number // 4] if in_turn else [make_launch(60)] if number % 4 == 2 else [make_launch(20)] * 3
+        known = answering(rng.choice(1200, size=100 - 24 * checkpoint + number, replace=False)) if number % 5 else {}
+        rows.append(
+            make_measurement(
+                f"network {number}",
+                samples_ms=tuple((1 + checkpoint + 0.02 * number) * rng.lognormal(0, 0.15, 60)),
+                launches=tuple(launches),
+                checkpoint_sha256=f"checkpoint {checkpoint}",
+                teacher_sha256="checkpoint of teacher",
+                accuracy=0.917 + 0.02 * checkpoint - 0.0008 * number,
+                top1_agreement=0.99 if number % 2 else None,
+                size_bytes=2_000_000 + 100_000 * number,
+                **known,
+            )
+        )
+    teacher = make_measurement("teacher", format="eager", samples_ms=(30.0,), accuracy=0.96, **answering(range(48)))
+    return [teacher, *rows]
+
+
+def test_the_page_chooses_what_the_command_chooses(browser, many, tmp_path):
+    budgets = [
+        {"latency_ms": latency_ms, "accuracy_percent": percent}
+        for latency_ms in (1.2, 1.6, 2.5, 3.4, 5.0)
+        for percent in (90, 94, 97)
+    ]
+    write_report(many, tmp_path / "report.html")
+    visit = Visit(browser, tmp_path / "report.html")
+    told = visit.page.evaluate(
+        """budgets => budgets.map(limits => {
+            const candidates = candidatesAmong(RANKED), winner = winnerIn(RANKED, limits);
+            const open = contenders(candidates, winner, limits);
+            return [winner && winner.size_bytes, open.map(row => row.size_bytes).sort()];
+        })""",
+        budgets,
+    )
+    visit.close()
+    winners, among = set(), 0
+    for budget, (winner, contenders) in zip(budgets, told, strict=True):
+        limits = Budget(budget["latency_ms"], min_relative_accuracy=budget["accuracy_percent"] / 100)
+        choice = choose(many, limits)
+        assert winner == (choice.winner and choice.winner.size_bytes)
+        assert contenders == sorted(contender.candidate.size_bytes for contender in choice.contenders)
+        among += len(contenders)
+        winners.add(winner)
+    assert len(winners) > 3
+    assert among > len(budgets)
 
 
 def test_what_does_not_fit_fades_in_the_figure(visit):
