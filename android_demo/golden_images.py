@@ -2,10 +2,12 @@
 `distill.vision.preprocess.Preprocess` makes of them, for the Java tests to repeat.
 
 The file, integers big-endian as Java's DataInputStream reads them: count; then for each picture width, height (uint16),
-size_px (uint16), crop (uint8, 1 = crop), channels (uint8), width * height * 3 bytes RGB, and size_px * size_px *
-channels bytes, row by row, channels last.
+size_px (uint16), crop (uint8, 1 = crop), crop_share (float64, NaN = none), interpolation (uint8, 0 = bilinear, 1 =
+bicubic), channels (uint8), width * height * 3 bytes RGB, and size_px * size_px * channels bytes, row by row, channels
+last.
 """
 
+import math
 import struct
 import sys
 from collections.abc import Iterator
@@ -22,7 +24,8 @@ if str(ROOT) not in sys.path:
 
 from distill.vision.preprocess import Preprocess  # noqa: E402  the toolkit is found from its own checkout
 
-COUNT = 400
+COUNT = 900
+CROP_SHARES = (None, None, 0.875, 0.9, 1.0, 0.3)
 SIZES_PX = (8, 31, 32, 64, 96)
 SEED = 7
 
@@ -43,10 +46,12 @@ def cases() -> Iterator[tuple[NDArray[np.uint8], Preprocess]]:
     """Pictures uint8 [H, W, 3] with a rule each; everything is drawn independently, so that all combinations occur."""
     rng = np.random.default_rng(SEED)
     for _ in range(COUNT):
-        channels = int(rng.choice((1, 3)))
+        channels, resize = int(rng.choice((1, 3))), str(rng.choice(("stretch", "crop", "crop")))
         rule = {
             "size_px": int(rng.choice(SIZES_PX)),
-            "resize": str(rng.choice(("stretch", "crop"))),
+            "resize": resize,
+            "crop_share": CROP_SHARES[rng.integers(len(CROP_SHARES))] if resize == "crop" else None,
+            "interpolation": str(rng.choice(("bilinear", "bicubic"))),
             "channels": channels,
             "mean": (0.0,) * channels,
             "std": (1.0,) * channels,
@@ -70,7 +75,9 @@ def picture(rng: np.random.Generator) -> NDArray[np.uint8]:
 def record(pixels: NDArray[np.uint8], rule: Preprocess) -> bytes:
     """One picture and its expected result as bytes."""
     height, width, _ = pixels.shape
-    head = struct.pack(">HHHBB", width, height, rule.size_px, rule.resize == "crop", rule.channels)
+    share = math.nan if rule.crop_share is None else rule.crop_share
+    how = rule.resize == "crop", share, rule.interpolation == "bicubic", rule.channels
+    head = struct.pack(">HHHBdBB", width, height, rule.size_px, *how)
     return head + pixels.tobytes() + rule.resize_image(Image.fromarray(pixels)).tobytes()
 
 

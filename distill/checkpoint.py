@@ -294,9 +294,9 @@ class Card(Contract):
         versions: package versions at the time of writing.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 4
+    SCHEMA_VERSION: ClassVar[int] = 5
 
-    schema_version: Literal[4] = 4
+    schema_version: Literal[5] = 5
     task: TaskName
     model: str
     class_names: tuple[str, ...]
@@ -309,10 +309,13 @@ class Card(Contract):
 
     @classmethod
     def upgraded(cls, raw: dict[str, Any]) -> dict[str, Any]:
-        """Older cards know nothing of what came later; until version 3 all classified."""
-        if raw.get("schema_version") not in (1, 2, 3):
+        """Older cards know nothing of what came later.
+
+        Before version 3 all classified; before version 5 pictures were resized bilinearly and no share was cut.
+        """
+        if raw.get("schema_version") not in (1, 2, 3, 4):
             return raw
-        return {"task": "classification"} | raw | {"schema_version": 4}
+        return {"task": "classification"} | raw | {"schema_version": 5}
 
 
 @dataclass(frozen=True)

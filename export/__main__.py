@@ -5,6 +5,7 @@ Other commands: formats (what exists), doctor (the cheapest int8 that keeps the 
 
 import json
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -22,7 +23,15 @@ from export.formats.listing import formats as formats_command
 from export.quantize.calibration import PictureFolder
 from export.run import outcomes, plan, pool
 from export.run.making import Request, Result, make
-from export.run.options import as_preprocess, positive, read_recipe, refuse_description, refuse_unused, run_name
+from export.run.options import (
+    Described,
+    as_preprocess,
+    positive,
+    read_recipe,
+    refuse_description,
+    refuse_unused,
+    run_name,
+)
 from export.run.plan import Plan
 from export.run.reuse import Settings
 
@@ -99,6 +108,15 @@ def export(
     resize: Annotated[
         str | None, typer.Option(help="stretch, or crop the centre square; by default as its library, or stretch")
     ] = None,
+    crop_share: Annotated[
+        float | None,
+        typer.Option(
+            min=0.01, max=1, help="of the centre square that a crop keeps, e.g. 0.875; by default as its library"
+        ),
+    ] = None,
+    interpolation: Annotated[
+        str | None, typer.Option(help="bilinear or bicubic; by default as its library, or bilinear")
+    ] = None,
     mean: Annotated[
         str | None,
         typer.Option(help="of its input in [0, 1], e.g. 0.5,0.5,0.5; by default its library's, or ImageNet's"),
@@ -123,16 +141,15 @@ def export(
     )
     if (checkpoint is None) == (model is None):
         raise UsageError("name either a checkpoint, or a network of your own with --model; see --help.")
-    described = {"weights": weights, "labels": labels, "size": size, "channels": channels, "resize": resize}
-    described |= {"mean": mean, "std": std, "untrained": untrained}
+    described = Described(size, channels, resize, crop_share, interpolation, mean, std)
     if model is None:
-        refuse_description(described)
+        refuse_description({"weights": weights, "labels": labels, "untrained": untrained, **asdict(described)})
         folder = checkpoints.find(checkpoint or Path())
     elif untrained is not None:
         refuse_trained(weights, labels)
-        folder = bring_untrained(model, untrained, as_preprocess(model, size, channels, resize, mean, std), name)
+        folder = bring_untrained(model, untrained, as_preprocess(model, described), name)
     else:
-        folder = bring(model, weights, labels, as_preprocess(model, size, channels, resize, mean, std), name)
+        folder = bring(model, weights, labels, as_preprocess(model, described), name)
     card = checkpoints.read_card(folder)
     if temperature is not None:
         card = card.model_copy(update={"temperature": positive(temperature)})

@@ -468,7 +468,13 @@ def make_job(asked: Asked, manifest: Manifest, values: Batch, run_id: str, limit
         input_shape=values.shape,
         output_name=manifest.output.name,
         output_shape=(cell.batch, *manifest.output.shape[1:]),
-        pictures=PictureRule(size_px=rule.size_px, resize=rule.resize, channels=rule.channels)
+        pictures=PictureRule(
+            size_px=rule.size_px,
+            resize=rule.resize,
+            crop_share=rule.crop_share,
+            interpolation=rule.interpolation,
+            channels=rule.channels,
+        )
         if asked.pictures
         else None,
     )

@@ -11,6 +11,7 @@ import argparse
 import gc
 import hashlib
 import json
+import math
 import os
 import platform
 import re
@@ -20,7 +21,7 @@ import zipfile
 from array import array
 
 VERSION = "0.1.0"
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 NS_PER_MS = 1_000_000
 NS_PER_S = 1_000_000_000
 TELL_EVERY_S = 1.0
@@ -285,13 +286,26 @@ class Path:
         from PIL import Image
 
         size = self.rule["size_px"]
-        if self.rule["resize"] == "crop":
+        resampling = Image.Resampling[self.rule["interpolation"].upper()]
+        if self.rule["crop_share"] is not None:
+            picture = picture.resize((size, size), resampling, box=self._box(*picture.size))
+        elif self.rule["resize"] == "crop":
             side = min(picture.size)
             left, top = (picture.width - side) // 2, (picture.height - side) // 2
             picture = picture.crop((left, top, left + side, top + side))
         if picture.size != (size, size):
-            picture = picture.resize((size, size), Image.Resampling.BILINEAR)
+            picture = picture.resize((size, size), resampling)
         return numpy.asarray(picture, dtype=numpy.uint8).reshape(size, size, -1).transpose(2, 0, 1)
+
+    def _box(self, width, height):
+        """What is seen if the shorter side is scaled and the centre is cut: left, top, right, bottom."""
+        size, shorter = self.rule["size_px"], math.floor(self.rule["size_px"] / self.rule["crop_share"])
+        ends = []
+        for side, other in ((width, height), (height, width)):
+            scaled = shorter if side <= other else shorter * side // other
+            first = round((scaled - size) / 2)
+            ends.append((first * side / scaled, min(float(side), (first + size) * side / scaled)))
+        return ends[0][0], ends[1][0], ends[0][1], ends[1][1]
 
     def convert(self, pixels, target):
         """Write pixels as values in [0, 1] into float32 [C, size, size]."""

@@ -22,9 +22,9 @@ JOB_FILE = "job.json"
 PICTURES_FOLDER = "pictures"
 """Beside the folders of the launches: what all of them read."""
 
-PROTOCOL_VERSION = 3
+PROTOCOL_VERSION = 4
 """2: pictures go as files through the device's own decoder, whole paths are timed, repeated outputs are compared.
-3: a job may ask for an accelerator."""
+3: a job may ask for an accelerator. 4: a picture's rule has the share that a crop keeps, and the interpolation."""
 
 
 InstrumentName = Literal["app", "native", "python"]
@@ -74,8 +74,13 @@ class PictureRule(Strict):
 
     size_px: int = Field(ge=1, description="The network sees size_px x size_px.")
     resize: Literal["stretch", "crop"] = Field(
-        description="stretch scales both sides; crop cuts the centre square first; bilinear with antialiasing."
+        description="stretch scales both sides; crop keeps the centre square. Always with antialiasing."
     )
+    crop_share: float | None = Field(
+        description="null: crop cuts the centre square, then scales it. A share in (0, 1]: it scales the shorter side "
+        "to floor(size_px / share), the longer one in proportion, rounded down, and cuts the centre of that."
+    )
+    interpolation: Literal["bilinear", "bicubic"] = Field(description="Pillow's filter of that name, on 8 bits.")
     channels: Literal[1, 3] = Field(
         description="1 = luma (ITU-R 601), 3 = red, green, blue; values are divided by 255."
     )
@@ -110,7 +115,7 @@ class Job(Contract):
 
     SCHEMA_VERSION: ClassVar[int] = PROTOCOL_VERSION
 
-    schema_version: Literal[3] = Field(default=3, description="Refuse any other number.")
+    schema_version: Literal[4] = Field(default=4, description="Refuse any other number.")
     run_id: RunId
     task: Task = Field(
         description="time: samples of the model's call, and of the whole path if there are pictures; "
@@ -216,7 +221,7 @@ class Result(Contract):
 
     SCHEMA_VERSION: ClassVar[int] = PROTOCOL_VERSION
 
-    schema_version: Literal[3] = Field(default=3, description="Version of this schema.")
+    schema_version: Literal[4] = Field(default=4, description="Version of this schema.")
     run_id: RunId
     instrument: InstrumentName = Field(description="Results of different instruments are never compared.")
     instrument_version: str = Field(description="Version of the instrument.")
@@ -240,7 +245,7 @@ class Progress(Contract):
 
     SCHEMA_VERSION: ClassVar[int] = PROTOCOL_VERSION
 
-    schema_version: Literal[3] = Field(default=3, description="Version of this schema.")
+    schema_version: Literal[4] = Field(default=4, description="Version of this schema.")
     run_id: RunId
     stage: Stage = Field(description="What begins now; done and failed come after the result was written.")
     model_id: str | None = Field(description="Which model; null where the stage is about the whole job.")

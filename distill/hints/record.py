@@ -108,9 +108,9 @@ class Hints(Contract):
         version: of this toolkit.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 2
+    SCHEMA_VERSION: ClassVar[int] = 3
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     teacher: str
     teacher_sha256: str
     network: str
@@ -132,8 +132,10 @@ class Hints(Contract):
 
     @classmethod
     def upgraded(cls, raw: dict[str, Any]) -> dict[str, Any]:
-        """The hints of version 1 are the centres of their clusters."""
-        return raw | {"schema_version": 2, "position": "centre"} if raw.get("schema_version") == 1 else raw
+        """The hints of version 1 are the centres of their clusters; before 3 pictures were resized bilinearly."""
+        if raw.get("schema_version") not in (1, 2):
+            return raw
+        return {"position": "centre"} | raw | {"schema_version": 3}
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -256,7 +256,7 @@ def _table(config: RunConfig, data: Data, teacher: Teacher, device: torch.device
 
         def ask() -> NDArray[np.float32]:
             ours = config.preprocess
-            same_view = (preprocess.input_shape, preprocess.resize) == (ours.input_shape, ours.resize)
+            same_view = preprocess.places_like(ours)
             split = data.train if same_view else config.dataset.load("train", preprocess)
             return _ask(model, Batches(split, batch_size=256, device=device), teacher.source)
 

@@ -203,9 +203,9 @@ class Manifest(Contract):
         minimum_runtime: oldest runtime known to load it, e.g. "onnxruntime 1.20"; None if unknown.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 6
+    SCHEMA_VERSION: ClassVar[int] = 7
 
-    schema_version: Literal[6] = 6
+    schema_version: Literal[7] = 7
     inputs_sha256: str
     format: FormatName
     precision: PrecisionName
@@ -255,13 +255,16 @@ class Manifest(Contract):
 
     @classmethod
     def upgraded(cls, raw: dict[str, Any]) -> dict[str, Any]:
-        """A manifest of an older version has the keys that came later, and knows nothing of them; all classified."""
+        """A manifest of an older version has the keys that came later, and knows nothing of them.
+
+        Before version 6 all classified; before version 7 pictures were resized bilinearly and no share was cut.
+        """
         parity, version = raw.get("parity"), raw.get("schema_version")
-        if version not in (4, 5) or not isinstance(parity, dict):
+        if version not in (4, 5, 6) or not isinstance(parity, dict):
             return raw
-        later = dict.fromkeys((*(SINCE_VERSION_5 if version == 4 else ()), *SINCE_VERSION_6))
+        came = (*(SINCE_VERSION_5 if version == 4 else ()), *(SINCE_VERSION_6 if version < 6 else ()))
         known = cast("dict[str, Any]", parity)
-        return {"task": "classification"} | raw | {"schema_version": 6, "parity": later | known}
+        return {"task": "classification"} | raw | {"schema_version": 7, "parity": dict.fromkeys(came) | known}
 
     @property
     def share_right(self) -> float | None:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,7 @@ LIBRARIES = ("timm", "torchvision")
 
 def refuse_description(options: dict[str, object]) -> None:
     """Raise UsageError for options that describe a network where a checkpoint's card does."""
-    given = [f"--{name}" for name, value in options.items() if value is not None]
+    given = [f"--{name.replace('_', '-')}" for name, value in options.items() if value is not None]
     if given:
         raise UsageError(f"{', '.join(given)}: a checkpoint's card says this itself; use it with --model only.")
 
@@ -37,43 +37,67 @@ def refuse_unused(targets: Sequence[Target], recipe: object, pictures: object, *
         raise UsageError("--calibration-folder has no effect: nothing that was asked for is calibrated. Leave it out.")
 
 
-def as_preprocess(
-    model: str, size: int | None, channels: int | None, resize: str | None, mean: str | None, std: str | None
-) -> Preprocess:
+@dataclass(frozen=True)
+class Described:
+    """What the user says of a network's input; None for what its library publishes, or what is usual.
+
+    Attributes:
+        crop_share: of `Preprocess`.
+        mean, std: as they were typed.
+    """
+
+    size: int | None = None
+    channels: int | None = None
+    resize: str | None = None
+    crop_share: float | None = None
+    interpolation: str | None = None
+    mean: str | None = None
+    std: str | None = None
+
+
+def as_preprocess(model: str, asked: Described) -> Preprocess:
     """The input of the user's own network, and a line about what of it was not asked for.
 
-    That is as the network's library publishes it, or CIFAR's for the small networks that are made for it; ImageNet's
-    usual one for a network of the user's own, or half and half if that is grey.
+    That is as the network's library publishes it, with the crop and interpolation that its weights are judged by, or
+    CIFAR's for the small networks that are made for it; ImageNet's usual one for a network of the user's own, or half
+    and half if that is grey.
 
     Raises:
         UsageError: values that make no sense, or a library without such a network.
     """
-    published = _published(model, is_grey=channels == 1)
+    published = _published(model, is_grey=asked.channels == 1)
+    resize = asked.resize or ("stretch" if published.crop_share is None else "crop")
     values = {
-        "size_px": size or published.size_px,
-        "channels": channels or 3,
-        "resize": resize or ("stretch" if published.crop_share is None else "crop"),
-        "mean": numbers("--mean", mean) if mean else published.mean,
-        "std": numbers("--std", std) if std else published.std,
+        "size_px": asked.size or published.size_px,
+        "channels": asked.channels or 3,
+        "resize": resize,
+        "crop_share": asked.crop_share or (published.crop_share if resize == "crop" else None),
+        "interpolation": asked.interpolation or published.interpolation,
+        "mean": numbers("--mean", asked.mean) if asked.mean else published.mean,
+        "std": numbers("--std", asked.std) if asked.std else published.std,
     }
-    unsaid = [name for name, given in (("size", size), ("mean", mean), ("std", std)) if not given]
     try:
         preprocess = Preprocess.model_validate(values)
     except ValidationError as error:
         raise UsageError(f"the network's input cannot be like this: {explain(error)}.") from error
+    unsaid = [name for name in ("size", "mean", "std") if not getattr(asked, name)]
     whose = "as published" if _library(model) else "as usual"
     sees, deviates = (" ".join(f"{value:.4g}" for value in numbers) for numbers in (preprocess.mean, preprocess.std))
     note = f" ({', '.join(unsaid)} {whose}; --size, --mean and --std set others)" if unsaid else ""
     say(escape(f"{model} sees {preprocess.size_px} px, mean {sees}, std {deviates}{note}"))
-    if published.crop_share is not None and resize is None:
-        say(
-            escape(
-                f"it sees the centre square of a picture, resized bilinearly; published with "
-                f"{published.crop_share:.3g} of that square, {published.interpolation} "
-                "(--resize stretch takes the whole picture)"
-            )
-        )
+    if published.crop_share is not None:
+        say(escape(f"{model} sees {_cut_in_words(preprocess)}"))
     return preprocess
+
+
+def _cut_in_words(preprocess: Preprocess) -> str:
+    if preprocess.resize == "stretch":
+        return f"the whole picture, resized {preprocess.interpolation}"
+    share = 100 * (preprocess.crop_share or 1)
+    return (
+        f"{share:.3g} % of a picture's centre square, resized {preprocess.interpolation} "
+        "(--crop-share and --interpolation set others, --resize stretch takes the whole picture)"
+    )
 
 
 def _library(model: str) -> bool:

@@ -157,12 +157,12 @@ def test_its_answers_to_picture_files_are_those_of_this_machine(
     (tmp_path / "pictures").mkdir()
     packed, pictures = pack(tmp_path / "pictures" / "all.zip", kind, count)
     network = classifier(tmp_path / "float.onnx")
-    rule = PictureRule(size_px=SHAPE[2], resize="stretch", channels=3)
+    rule = PictureRule(size_px=SHAPE[2], resize="crop", crop_share=0.875, interpolation="bicubic", channels=3)
     (model,) = launch(network, packs=(packed,), pictures=rule).models
     assert (model.error, model.answered, model.unreadable) == (None, count, ())
     data = (tmp_path / logits_file(RUN_ID)).read_bytes()
     found = np.frombuffer(data, dtype="<f4").reshape(count, CLASSES)
-    preprocess = Preprocess(size_px=SHAPE[2], channels=3, mean=(0.5,) * 3, std=(0.5,) * 3)
+    preprocess = Preprocess(**rule.model_dump(), mean=(0.5,) * 3, std=(0.5,) * 3)
     inputs = [preprocess.to_input(preprocess.resize_image(picture)[None]) for picture in pictures]
     session = onnxruntime.InferenceSession(network, providers=["CPUExecutionProvider"])
     expected = np.concatenate([session.run(["logits"], {"images": values})[0] for values in inputs])

@@ -127,6 +127,12 @@ def test_the_card_on_disk_is_the_golden_file() -> None:
     assert Card.read(GOLDEN) == golden_card()
 
 
+def test_a_card_of_version_4_resizes_bilinearly_and_cuts_no_share() -> None:
+    text = GOLDEN.with_name("card-4.json").read_text()
+    assert "interpolation" not in text
+    assert Card.from_json(text, source="card-4.json") == golden_card()
+
+
 @pytest.mark.parametrize("version", [2, 3])
 def test_cards_of_versions_2_and_3_classify_and_keep_no_mistakes(version: int) -> None:
     old, now = Card.read(GOLDEN.with_name(f"card-{version}.json")), golden_card()

@@ -42,7 +42,7 @@ namespace {
 
 // The host looks for this text in the file, to know before a push what the runner can load.
 constexpr const char* kAbout = "pocket-distill runner for executorch " EXECUTORCH_VERSION;
-constexpr int kSchemaVersion = 3;
+constexpr int kSchemaVersion = 4;
 constexpr double kNsPerMs = 1e6;
 constexpr double kNsPerS = 1e9;
 #if defined(__aarch64__)
@@ -267,7 +267,7 @@ int main(int argc, char** argv) {
     const std::string stem = std::string(argv[2]) + "/" + run_id;
     const auto progress = [&](const char* stage, const std::string& model) {
         std::ofstream(stem + ".progress.jsonl", std::ios::app)
-            << "{\"schema_version\":3,\"run_id\":\"" << run_id << "\",\"stage\":\"" << stage
+            << "{\"schema_version\":4,\"run_id\":\"" << run_id << "\",\"stage\":\"" << stage
             << "\",\"model_id\":" << or_null(model) << ",\"pid\":" << getpid() << ",\"at_ns\":" << since_boot_ns()
             << ",\"done\":null,\"total\":null}\n";
     };
@@ -293,7 +293,7 @@ int main(int argc, char** argv) {
         error = failure.what();
     }
     std::ostringstream result;
-    result << "{\"schema_version\":3,\"run_id\":\"" << run_id << "\",\"instrument\":\"native\",\"instrument_version\":\"0.1.0\""
+    result << "{\"schema_version\":4,\"run_id\":\"" << run_id << "\",\"instrument\":\"native\",\"instrument_version\":\"0.1.0\""
            << ",\"error\":" << or_null(error) << ",\"job_sha256\":" << or_null(job_sha256) << ",\"boot_id\":" << or_null(boot_id)
            << ",\"abi\":\"" << kAbi << "\",\"began_ns\":" << began_ns << ",\"ended_ns\":" << since_boot_ns() << ",\"models\":["
            << models << "]}\n";

@@ -14,7 +14,7 @@ from PIL import Image
 
 from bench.session.answers.held_out import HeldOut
 from bench.session.answers.judge import Logits, answers_of, distance
-from distill.vision.preprocess import Preprocess
+from distill.vision.preprocess import FILTERS, Preprocess
 from export.artifact.manifest import Manifest
 from export.artifact.runner import Batch
 
@@ -158,14 +158,20 @@ def mistakes(held_out: HeldOut, rule: Preprocess, positions: NDArray[np.int64]) 
         words = "cropped to the centre square instead of stretched" if other == "crop" else "stretched, not cropped"
         yield (
             f"pictures are {words} (another resize rule)",
-            _resized(pictures, rule.model_copy(update={"resize": other})),
+            _resized(pictures, rule.model_copy(update={"resize": other, "crop_share": None})),
         )
+    if rule.crop_share is not None:
+        whole = rule.model_copy(update={"crop_share": None})
+        yield "the whole centre square is seen, and no share cut out (another resize rule)", _resized(pictures, whole)
     if any(picture.size != (rule.size_px, rule.size_px) for picture in pictures):
         for resampling, words in (
             (Image.Resampling.NEAREST, "to the nearest pixel"),
+            (Image.Resampling.BILINEAR, "bilinearly"),
             (Image.Resampling.BICUBIC, "bicubically"),
             (None, "without antialiasing"),
         ):
+            if resampling is FILTERS[rule.interpolation]:
+                continue
             inputs = np.stack([_resampled(picture, rule, resampling) for picture in pictures])
             yield f"pictures are resized {words} (another resize rule)", inputs
 
@@ -177,13 +183,10 @@ def _resized(pictures: list[Image.Image], rule: Preprocess) -> Batch:
 def _resampled(picture: Image.Image, rule: Preprocess, resampling: Image.Resampling | None) -> Batch:
     """One input [C, H, W], resampled otherwise; None reads four neighbours only, whatever is left out between them."""
     size = rule.size_px
-    if rule.resize == "crop":
-        side = min(picture.size)
-        left, top = (picture.width - side) // 2, (picture.height - side) // 2
-        picture = picture.crop((left, top, left + side, top + side))
     if resampling is None:
-        scale = (picture.width / size, 0, 0, 0, picture.height / size, 0)
-        picture = picture.transform((size, size), Image.Transform.AFFINE, scale, Image.Resampling.BILINEAR)
+        left, top, right, bottom = rule.seen_box(*picture.size)
+        scale = ((right - left) / size, 0, left, 0, (bottom - top) / size, top)
+        seen = picture.transform((size, size), Image.Transform.AFFINE, scale, Image.Resampling.BILINEAR)
     else:
-        picture = picture.resize((size, size), resampling)
-    return rule.to_input(rule.resize_image(picture)[None])[0]
+        seen = rule.scaled(picture, resampling)
+    return rule.to_input(rule.pixels(seen)[None])[0]

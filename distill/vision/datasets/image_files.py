@@ -154,6 +154,8 @@ class ImageFiles:
     def _rule(self) -> list[object]:
         """What decides, beside the files, how they are decoded."""
         rule = self.preprocess.model_dump(mode="json", include={"size_px", "resize", "channels"})
+        # Left out where they are as ever, so that what is kept of pictures stays valid.
+        rule |= self.preprocess.model_dump(include={"crop_share", "interpolation"}, exclude_defaults=True)
         return [rule, CHECK_VERSION, PIL.__version__]
 
     def _for_all(self, work: Callable[[int], None], title: str) -> None:

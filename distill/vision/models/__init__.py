@@ -35,7 +35,7 @@ from distill.vision.models import (
     tiny_vit,
 )
 from distill.vision.models.from_timm import FromTimm, create
-from distill.vision.preprocess import Preprocess
+from distill.vision.preprocess import FILTERS, Interpolation, Preprocess
 from distill.vision.tasks import TASKS, Task
 
 Builder = Callable[[int], nn.Module]
@@ -171,7 +171,7 @@ class PublishedInput:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     crop_share: float | None = None
-    interpolation: str = "bilinear"
+    interpolation: Interpolation = "bilinear"
 
 
 IMAGENET = PublishedInput(224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -199,8 +199,9 @@ def published_input(name: str) -> PublishedInput:
                 size_px=published.input_size[-1],
                 mean=tuple(published.mean),
                 std=tuple(published.std),
-                crop_share=published.crop_pct,
-                interpolation=published.interpolation,
+                # Squashed pictures lose no side, and are stretched here.
+                crop_share=None if published.crop_mode == "squash" else published.crop_pct,
+                interpolation=_filter(published.interpolation),
             )
     if library == "torchvision":
         from torchvision.models import get_model_weights
@@ -211,9 +212,14 @@ def published_input(name: str) -> PublishedInput:
             mean=tuple(transforms.mean),
             std=tuple(transforms.std),
             crop_share=transforms.crop_size[0] / transforms.resize_size[0],
-            interpolation=transforms.interpolation.value,
+            interpolation=_filter(transforms.interpolation.value),
         )
     return IMAGENET
+
+
+def _filter(published: str) -> Interpolation:
+    """The filter of that name, or the bilinear one in place of one that the app has not."""
+    return next((name for name in FILTERS if name == published), "bilinear")
 
 
 def builder(name: str, *, size_px: int | None = None) -> Builder:

@@ -75,7 +75,7 @@ def test_a_job_it_cannot_read_gives_an_error_result(start_phone, adb, built):
     phone.must(["mkdir", place])
     for path in built.iterdir():
         shutil.copy2(path, loopback.files / place[1:])
-    for number, text in enumerate(("{", '{"schema_version": 2}', '{"schema_version": 3}', "[1, 2", '"', "")):
+    for number, text in enumerate(("{", '{"schema_version": 2}', '{"schema_version": 4}', "[1, 2", '"', "")):
         (loopback.files / place[1:] / "job.json").write_text(text)
         assert phone.shell([f"{place}/runner", f"{place}/job.json", place]).exit_code == 0, number
         result = (loopback.files / place[1:] / f"{Path(place).name}.result.json").read_text()

@@ -114,7 +114,7 @@ def test_what_is_odd_about_a_choice_is_told(found: Path) -> None:
         (lambda raw: raw["similarity"].pop(), "similarity must be 9 x 9"),
         (lambda raw: raw["clusters"][0]["blocks"].pop(), "every block of 1 to 9 must be in one cluster"),
         (lambda raw: raw["points"].reverse(), "points must be the clusters' hints"),
-        (lambda raw: raw.update(schema_version=3), "schema version 3"),
+        (lambda raw: raw.update(schema_version=4), "schema version 4"),
         (lambda raw: raw.update(more=1), "more: unknown key"),
     ],
 )
@@ -132,6 +132,10 @@ def test_hints_of_the_first_version_are_centres(found: Path) -> None:
     raw = json.loads(hints.to_json()) | {"schema_version": 1}
     assert raw.pop("position") == "centre"
     assert Hints.from_json(json.dumps(raw), source="test") == hints
+    of_version_2 = json.loads(hints.to_json()) | {"schema_version": 2}
+    assert of_version_2["preprocess"].pop("interpolation") == "bilinear"
+    assert of_version_2["preprocess"].pop("crop_share") is None
+    assert Hints.from_json(json.dumps(of_version_2), source="test") == hints
 
 
 @pytest.mark.parametrize(

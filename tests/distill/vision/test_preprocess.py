@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from pydantic import ValidationError
 
 from distill.errors import UsageError
@@ -35,6 +36,54 @@ def test_one_channel_becomes_three_equal_ones_inside_the_network() -> None:
 
 def test_normalisation_is_not_among_the_saved_weights() -> None:
     assert list(ImageClassifier(torch.nn.Linear(1, 1), RGB).state_dict()) == ["network.weight", "network.bias"]
+
+
+def published(size_px: int, share: float, interpolation: str) -> Preprocess:
+    rule = {"resize": "crop", "crop_share": share, "interpolation": interpolation}
+    return Preprocess.model_validate({**RGB.model_dump(), **rule, "size_px": size_px})
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("share", [0.875, 0.9, 1.0])
+def test_a_crop_share_sees_what_timm_shows_a_network(share: float, interpolation: str) -> None:
+    """A filter of single precision may round a level otherwise; so may the order of the two passes."""
+    from timm.data.transforms_factory import transforms_imagenet_eval
+
+    rng = np.random.default_rng(3)
+    for height, width in ((99, 200), (333, 128), (64, 64), (40, 30), (700, 701)):
+        coarse = rng.integers(0, 256, (height // 8 + 2, width // 8 + 2, 3), dtype=np.uint8)
+        picture = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+        theirs = transforms_imagenet_eval(64, crop_pct=share, interpolation=interpolation, use_prefetcher=True)
+        expected = np.asarray(theirs(picture)).transpose(1, 2, 0).astype(int)
+        found = published(64, share, interpolation).resize_image(picture).astype(int)
+        apart = np.abs(found - expected)
+        assert apart.max() <= 2
+        assert apart.mean() < 0.05
+
+
+def test_without_a_share_a_picture_is_cut_and_scaled_as_ever() -> None:
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (31, 50, 3), dtype=np.uint8))
+    crop = RGB.model_copy(update={"resize": "crop"})
+    expected = np.asarray(picture.crop((9, 0, 40, 31)).resize((8, 8), Image.Resampling.BILINEAR))
+    assert np.array_equal(crop.resize_image(picture), expected)
+    expected = np.asarray(picture.resize((8, 8), Image.Resampling.BILINEAR))
+    assert np.array_equal(RGB.resize_image(picture), expected)
+
+
+def test_truths_are_placed_where_the_picture_is() -> None:
+    """A column that is white in the picture is the same column of the truth, to the pixel that it is nearest to."""
+    column = np.zeros((60, 90), dtype=np.uint8)
+    column[:, 40:48] = 255
+    rule = published(30, 0.75, "bilinear")
+    truth = rule.resize_truth(Image.fromarray(column))
+    seen = rule.resize_image(Image.fromarray(column))[:, :, 0]
+    assert set(np.unique(truth)) == {0, 255}
+    assert np.abs(truth.astype(int) - seen).max() <= 128
+
+
+def test_a_share_belongs_to_a_crop() -> None:
+    with pytest.raises(ValidationError, match=r"crop_share 0\.9 has no effect with resize stretch"):
+        Preprocess.model_validate({**RGB.model_dump(), "crop_share": 0.9})
 
 
 def test_mean_needs_one_value_per_channel() -> None:

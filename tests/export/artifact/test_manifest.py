@@ -33,9 +33,9 @@ def test_the_golden_manifest_is_written_back_letter_by_letter(tmp_path: Path) ->
     [
         (changed(colour="red"), "colour: unknown key"),
         (changed(parity=None), "parity: "),
-        (changed(schema_version=7), "has schema version 7, but this version of the toolkit reads 6"),
-        (changed(schema_version=3), "has schema version 3, but this version of the toolkit reads 6"),
-        (changed(schema_version=4, parity=None), "has schema version 4, but this version of the toolkit reads 6"),
+        (changed(schema_version=8), "has schema version 8, but this version of the toolkit reads 7"),
+        (changed(schema_version=3), "has schema version 3, but this version of the toolkit reads 7"),
+        (changed(schema_version=4, parity=None), "has schema version 4, but this version of the toolkit reads 7"),
         (changed(schema_version=None), "has schema version None"),
         (changed(num_parameters="many"), "num_parameters: input should be a valid integer"),
         (changed(format="tflite"), "format: "),
@@ -59,7 +59,9 @@ def test_a_manifest_that_breaks_the_schema_is_refused_by_name(text: str, message
     assert "artifact/manifest.json" in str(caught.value)
 
 
-@pytest.mark.parametrize(("version", "since"), [(4, (*SINCE_VERSION_5, *SINCE_VERSION_6)), (5, SINCE_VERSION_6)])
+@pytest.mark.parametrize(
+    ("version", "since"), [(4, (*SINCE_VERSION_5, *SINCE_VERSION_6)), (5, SINCE_VERSION_6), (6, ())]
+)
 def test_a_manifest_of_an_older_version_is_read_and_knows_nothing_of_what_is_new(
     version: int, since: tuple[str, ...]
 ) -> None:
@@ -68,7 +70,8 @@ def test_a_manifest_of_an_older_version_is_read_and_knows_nothing_of_what_is_new
     parity = manifest.model_dump(mode="json")["parity"]
     assert parity == old["parity"] | dict.fromkeys(since)
     assert set(parity) - set(old["parity"]) == set(since)
-    assert manifest.schema_version == 6
+    assert manifest.schema_version == 7
+    assert (manifest.preprocess.crop_share, manifest.preprocess.interpolation) == (None, "bilinear")
     assert manifest.task == "classification"
 
 

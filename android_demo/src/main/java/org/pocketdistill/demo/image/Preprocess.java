@@ -5,8 +5,7 @@ import java.nio.FloatBuffer;
 /**
  * From a decoded picture to a network's input: the rule of {@code distill.vision.preprocess.Preprocess}, bit for bit.
  *
- * <p>Greyscale conversion comes first, then the centre square if the rule is CROP, then the bilinear resize in two
- * passes, rounded to 8 bits in between; then a division by 255. Mean and standard deviation are inside the model.
+ * <p>Greyscale conversion comes first, then the centre square if the rule is CROP, then the resize in two passes, rounded to 8 bits in between; then a division by 255. Mean and standard deviation are inside the model.
  * Not safe for use by several threads: buffers are kept from picture to picture, so that a camera stream of one
  * resolution allocates nothing.
  */
@@ -19,12 +18,49 @@ public final class Preprocess {
         CROP
     }
 
+    /** How values between pixels are found: Pillow's filters of these names, with antialiasing. */
+    public enum Interpolation {
+        /** A triangle. */
+        BILINEAR(1.0),
+        /** Cubic convolution with a = -0.5. */
+        BICUBIC(2.0);
+
+        /** How many pixels the filter reaches to either side. */
+        final double support;
+
+        Interpolation(double support) {
+            this.support = support;
+        }
+
+        /** The one that the toolkit writes by this name, or null. */
+        public static Interpolation named(String name) {
+            return name.equals("bilinear") ? BILINEAR : name.equals("bicubic") ? BICUBIC : null;
+        }
+
+        /** Weight of a pixel at a distance of 0 or more. */
+        double weight(double distance) {
+            if (distance >= support) {
+                return 0.0;
+            }
+            if (this == BILINEAR) {
+                return 1.0 - distance;
+            }
+            if (distance < 1.0) {
+                return ((-0.5 + 2.0) * distance - (-0.5 + 3.0)) * distance * distance + 1;
+            }
+            return (((distance - 5) * distance + 8) * distance - 4) * -0.5;
+        }
+    }
+
     public final int sizePx;
     public final Resize resize;
+    /** What CROP keeps of the centre square, scaling first; null cuts all of it, then scales. */
+    public final Double cropShare;
+    public final Interpolation interpolation;
     public final int channels;
 
-    private Bilinear across;
-    private Bilinear down;
+    private Resampling across;
+    private Resampling down;
     private int widthPx;
     private int heightPx;
     private byte[] cut = new byte[0];
@@ -33,14 +69,20 @@ public final class Preprocess {
 
     /**
      * @param sizePx the network sees sizePx x sizePx.
+     * @param cropShare of CROP, above 0 and at most 1, or null.
      * @param channels 1 = greyscale, 3 = RGB.
      */
-    public Preprocess(int sizePx, Resize resize, int channels) {
+    public Preprocess(int sizePx, Resize resize, Double cropShare, Interpolation interpolation, int channels) {
         if (sizePx < 1 || (channels != 1 && channels != 3)) {
             throw new IllegalArgumentException("no rule for " + sizePx + " px and " + channels + " channels");
         }
+        if (cropShare != null && (resize != Resize.CROP || !(cropShare > 0 && cropShare <= 1))) {
+            throw new IllegalArgumentException("no rule for " + resize + " with a share of " + cropShare);
+        }
         this.sizePx = sizePx;
         this.resize = resize;
+        this.cropShare = cropShare;
+        this.interpolation = interpolation;
         this.channels = channels;
         this.pixels = new byte[channels * sizePx * sizePx];
     }
@@ -64,7 +106,7 @@ public final class Preprocess {
         int top = 0;
         int width = picture.widthPx;
         int height = picture.heightPx;
-        if (resize == Resize.CROP) {
+        if (resize == Resize.CROP && cropShare == null) {
             int side = Math.min(width, height);
             left = (width - side) / 2;
             top = (height - side) / 2;
@@ -91,10 +133,23 @@ public final class Preprocess {
         }
         widthPx = width;
         heightPx = height;
-        across = new Bilinear(width, sizePx);
-        down = new Bilinear(height, sizePx);
+        across = axis(width, height);
+        down = axis(height, width);
         cut = new byte[width * height];
         between = new byte[sizePx * (isDownFirst() ? width : height)];
+    }
+
+    /** The filter along one side; under a share it takes the centre of the side as if all of that were scaled. */
+    private Resampling axis(int side, int otherSide) {
+        if (cropShare == null) {
+            return new Resampling(side, 0, side, sizePx, interpolation);
+        }
+        long shorter = (long) Math.floor(sizePx / cropShare);
+        long scaled = side <= otherSide ? shorter : shorter * side / otherSide;
+        long first = (long) Math.rint((scaled - sizePx) / 2.0);
+        double from = (double) (first * side) / scaled;
+        double to = Math.min(side, (double) ((first + sizePx) * side) / scaled);
+        return new Resampling(side, (float) from, (float) to, sizePx, interpolation);
     }
 
     private void cutChannel(Picture picture, int left, int top, int channel) {

@@ -6,6 +6,7 @@ import java.util.Arrays;
 import java.util.Collections;
 import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.regex.Pattern;
 
@@ -17,7 +18,7 @@ import org.pocketdistill.demo.model.ModelSpec;
 
 /** What the host asks for in one launch: {@code bench/protocol/job.schema.json}. */
 public final class Job {
-    public static final int SCHEMA_VERSION = 3;
+    public static final int SCHEMA_VERSION = 4;
     public static final String FILE_NAME = "job.json";
     /** Beside the job's folder: what all launches read. */
     static final String PICTURES_FOLDER = "pictures";
@@ -59,10 +60,12 @@ public final class Job {
     public static final class Rule {
         private final int sizePx;
         private final Preprocess.Resize resize;
+        private final Double cropShare;
+        private final Preprocess.Interpolation interpolation;
         private final int channels;
 
         private Rule(JsonObject json, long[] inputShape) throws JsonException {
-            json.requireKeys("size_px", "resize", "channels");
+            json.requireKeys("size_px", "resize", "crop_share", "interpolation", "channels");
             sizePx = json.integer("size_px", 1);
             channels = json.integer("channels", 1);
             String name = json.string("resize");
@@ -70,21 +73,34 @@ public final class Job {
                 throw new JsonException("pictures.resize: must be stretch or crop, found " + name);
             }
             resize = name.equals("crop") ? Preprocess.Resize.CROP : Preprocess.Resize.STRETCH;
+            cropShare = json.numberOrNull("crop_share");
+            interpolation = Preprocess.Interpolation.named(json.string("interpolation"));
+            if (interpolation == null) {
+                throw new JsonException("pictures.interpolation: must be bilinear or bicubic, found "
+                        + json.string("interpolation"));
+            }
             if (inputShape[1] != channels || inputShape[2] != sizePx || inputShape[3] != sizePx
                     || (channels != 1 && channels != 3)) {
                 throw new JsonException("pictures: " + channels + " channels of " + sizePx + " px are not the input "
                         + Arrays.toString(inputShape));
             }
+            try {
+                preprocess();
+            } catch (IllegalArgumentException error) {
+                throw new JsonException("pictures: " + error.getMessage());
+            }
         }
 
         Preprocess preprocess() {
-            return new Preprocess(sizePx, resize, channels);
+            return new Preprocess(sizePx, resize, cropShare, interpolation, channels);
         }
 
         private Map<String, Object> toJson() {
             Map<String, Object> json = new LinkedHashMap<>();
             json.put("size_px", sizePx);
             json.put("resize", resize == Preprocess.Resize.CROP ? "crop" : "stretch");
+            json.put("crop_share", cropShare);
+            json.put("interpolation", interpolation.name().toLowerCase(Locale.ROOT));
             json.put("channels", channels);
             return json;
         }

@@ -18,16 +18,22 @@ import org.pocketdistill.demo.task.Task;
  * <p>As on the Python side, an unknown schema version, an unknown key or a missing one is an error.
  */
 public final class Manifest {
-    public static final int SCHEMA_VERSION = 6;
-    /** Since then numbers have come that the app does not show and, with version 6, the task. */
+    public static final int SCHEMA_VERSION = 7;
+    /** Since then numbers have come that the app does not show, with version 6 the task, with 7 how pictures are cut. */
     public static final int OLDEST_VERSION = 4;
     public static final String FILE_NAME = "manifest.json";
     private static final int TASK_VERSION = 6;
+    private static final int CROP_SHARE_VERSION = 7;
     private static final String[] KEYS = {
             "schema_version", "inputs_sha256", "format", "precision", "scheme", "recipe", "files", "model",
             "num_parameters", "macs", "checkpoint_sha256", "teacher_sha256", "method", "class_names", "preprocess",
             "temperature", "dataset", "input", "output", "calibration", "delegation", "parity", "allowed_loss",
             "notes", "versions", "minimum_runtime"
+    };
+
+    private static final String[] OLD_RULE_KEYS = {"size_px", "resize", "channels", "mean", "std"};
+    private static final String[] RULE_KEYS = {
+            "size_px", "resize", "crop_share", "interpolation", "channels", "mean", "std"
     };
 
     /** One file of the artifact; {@code path} stays inside its folder. */
@@ -64,6 +70,8 @@ public final class Manifest {
     public final Double quality;
     private final int sizePx;
     private final Preprocess.Resize resize;
+    private final Double cropShare;
+    private final Preprocess.Interpolation interpolation;
     private final int channels;
     private final String inputName;
     private final String outputName;
@@ -81,10 +89,18 @@ public final class Manifest {
         classNames = Collections.unmodifiableList(json.strings("class_names"));
         files = entries(json);
         quality = json.object("parity").numberOrNull(task.measure.parityKey);
-        JsonObject preprocess = json.object("preprocess").requireKeys("size_px", "resize", "channels", "mean", "std");
+        boolean knowsShare = json.longInteger("schema_version") >= CROP_SHARE_VERSION;
+        JsonObject preprocess = json.object("preprocess").requireKeys(knowsShare ? RULE_KEYS : OLD_RULE_KEYS);
         sizePx = preprocess.integer("size_px", 1);
         channels = preprocess.integer("channels", 1);
         resize = resizeRule(preprocess.string("resize"));
+        cropShare = knowsShare ? preprocess.numberOrNull("crop_share") : null;
+        interpolation = knowsShare ? interpolation(preprocess) : Preprocess.Interpolation.BILINEAR;
+        try {
+            preprocess();
+        } catch (IllegalArgumentException error) {
+            throw new JsonException("preprocess: " + error.getMessage());
+        }
         JsonObject input = tensor(json, "input", "NCHW", channels, sizePx, sizePx);
         inputName = input.string("name");
         outputName = tensor(json, "output", task.layout, task.outputSides(classNames.size(), sizePx)).string("name");
@@ -103,7 +119,7 @@ public final class Manifest {
 
     /** The host's half of the preprocessing; a new one for each thread that needs it. */
     public Preprocess preprocess() {
-        return new Preprocess(sizePx, resize, channels);
+        return new Preprocess(sizePx, resize, cropShare, interpolation, channels);
     }
 
     /** What makes answers of this model's outputs, painted with the colours of the bundle. */
@@ -166,6 +182,15 @@ public final class Manifest {
             default:
                 throw new JsonException("preprocess.resize: this app knows stretch and crop, found " + name);
         }
+    }
+
+    private static Preprocess.Interpolation interpolation(JsonObject preprocess) throws JsonException {
+        String name = preprocess.string("interpolation");
+        Preprocess.Interpolation found = Preprocess.Interpolation.named(name);
+        if (found == null) {
+            throw new JsonException("preprocess.interpolation: this app knows bilinear and bicubic, found " + name);
+        }
+        return found;
     }
 
     /** Checks a tensor that this app must be able to fill or read; its batch may be 1 or free. */

@@ -47,10 +47,14 @@ public abstract class Task {
      * What makes answers of a model's outputs; a new one for each thread that needs it.
      *
      * @param colours {@code 0xffRRGGBB}, as the bundle has them.
-     * @throws JsonException the bundle gives too few.
+     * @throws JsonException the bundle gives too few, or only a share of the centre square is seen.
      */
     public final Reader reader(Preprocess preprocess, List<String> classNames, int[] colours) throws JsonException {
         requireColours(classNames.size(), colours);
+        if (layout.equals("NCHW") && preprocess.cropShare != null) {
+            throw new JsonException("preprocess.crop_share: this app paints what was seen of a whole picture or of its"
+                    + " centre square, found a share of " + preprocess.cropShare);
+        }
         return reader(classNames, colours, preprocess.sizePx, preprocess.resize);
     }
 

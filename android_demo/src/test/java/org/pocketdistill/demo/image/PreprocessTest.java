@@ -34,7 +34,7 @@ public final class PreprocessTest {
         }
         System.out.println("golden images: " + count + " pictures " + seen + ", largest difference of a pixel " + worst);
         assertTrue("at least 200 pictures", count >= 200);
-        assertEquals("every orientation under every rule, in colour and grey: " + seen, 8, seen.size());
+        assertEquals("every orientation under every rule, in colour and grey: " + seen, 24, seen.size());
         assertTrue("several of each: " + seen, Collections.min(seen.values()) >= 10);
         assertEquals(0, worst);
     }
@@ -44,16 +44,20 @@ public final class PreprocessTest {
         int height = file.readUnsignedShort();
         int size = file.readUnsignedShort();
         Preprocess.Resize resize = file.readUnsignedByte() == 1 ? Preprocess.Resize.CROP : Preprocess.Resize.STRETCH;
+        double share = file.readDouble();
+        Double cropShare = Double.isNaN(share) ? null : share;
+        Preprocess.Interpolation interpolation = Preprocess.Interpolation.values()[file.readUnsignedByte()];
         int channels = file.readUnsignedByte();
         if (width != height) {
-            seen.merge((width > height ? "landscape " : "portrait ") + resize + " " + channels, 1, Integer::sum);
+            String rule = resize + (cropShare == null ? " " : " share ") + interpolation;
+            seen.merge((width > height ? "landscape " : "portrait ") + rule + " " + channels, 1, Integer::sum);
         }
         byte[] rgb = new byte[3 * width * height];
         byte[] expected = new byte[channels * size * size];
         file.readFully(rgb);
         file.readFully(expected);
         FloatBuffer input = FloatBuffer.allocate(expected.length);
-        new Preprocess(size, resize, channels).toInput(new Picture(width, height, argb(rgb)), input);
+        new Preprocess(size, resize, cropShare, interpolation, channels).toInput(new Picture(width, height, argb(rgb)), input);
         int worst = 0;
         for (int i = 0; i < expected.length; i++) {
             float found = input.get(i % channels * size * size + i / channels);
@@ -77,7 +81,8 @@ public final class PreprocessTest {
 
     @Test
     public void buffersKeptFromOnePictureDoNotLeakIntoTheNext() {
-        Preprocess reused = new Preprocess(8, Preprocess.Resize.STRETCH, 1);
+        Preprocess reused =
+                new Preprocess(8, Preprocess.Resize.STRETCH, null, Preprocess.Interpolation.BILINEAR, 1);
         FloatBuffer first = FloatBuffer.allocate(64);
         FloatBuffer again = FloatBuffer.allocate(64);
         Picture grey = filled(9, 5, 0xff646464);
@@ -92,6 +97,11 @@ public final class PreprocessTest {
         int[] pixels = new int[width * height];
         Arrays.fill(pixels, colour);
         return new Picture(width, height, pixels);
+    }
+
+    @Test(expected = IllegalArgumentException.class)
+    public void whatIsStretchedHasNoShare() {
+        new Preprocess(8, Preprocess.Resize.STRETCH, 0.9, Preprocess.Interpolation.BICUBIC, 1);
     }
 
     @Test(expected = IllegalArgumentException.class)

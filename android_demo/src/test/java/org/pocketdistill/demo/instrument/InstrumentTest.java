@@ -239,7 +239,8 @@ public final class InstrumentTest {
         String packs = "{\"file\":\"pack.zip\",\"sha256\":\"" + WholeFile.sha256(pack) + "\",\"count\":"
                 + greys.length + "}";
         return text.replace("\"time\"", "\"" + task + "\"").replace("\"pictures\":[]", "\"pictures\":[" + packs + "]")
-                .replace("\"pictures\":null", "\"pictures\":{\"size_px\":1,\"resize\":\"crop\",\"channels\":1}");
+                .replace("\"pictures\":null", "\"pictures\":{\"size_px\":1,\"resize\":\"crop\",\"crop_share\":null,"
+                        + "\"interpolation\":\"bilinear\",\"channels\":1}");
     }
 
     @Test

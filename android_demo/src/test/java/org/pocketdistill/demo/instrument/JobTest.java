@@ -61,8 +61,8 @@ public final class JobTest {
     @Test
     public void malformedJobsAreRefused() throws IOException {
         String[][] changes = {
-            {"\"schema_version\": 3", "\"schema_version\": 2"},
-            {"\"schema_version\": 3,", ""},
+            {"\"schema_version\": 4", "\"schema_version\": 3"},
+            {"\"schema_version\": 4,", ""},
             {"\"run_id\": \"0f3c", "\"run_id\": \"../0f3c"},
             {"\"threads\": 1", "\"threads\": 0"},
             {"\"threads\": 1", "\"threads\": 1.5"},
@@ -83,6 +83,8 @@ public final class JobTest {
             {"\"repeats\": 3", "\"repeats\": 0"},
             {"\"count\": 8", "\"count\": 0"},
             {"\"resize\": \"stretch\"", "\"resize\": \"fit\""},
+            {"\"crop_share\": null", "\"crop_share\": 0.9"},
+            {"\"interpolation\": \"bilinear\"", "\"interpolation\": \"nearest\""},
             {"\"size_px\": 96", "\"size_px\": 95"},
         };
         String text = example();

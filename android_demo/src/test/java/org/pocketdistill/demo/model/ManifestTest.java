@@ -2,6 +2,7 @@ package org.pocketdistill.demo.model;
 
 import static org.junit.Assert.assertArrayEquals;
 import static org.junit.Assert.assertEquals;
+import static org.junit.Assert.assertNull;
 import static org.junit.Assert.assertTrue;
 import static org.junit.Assert.fail;
 
@@ -39,16 +40,19 @@ public final class ManifestTest {
     @Test
     public void whatTheAppDoesNotKnowIsRefused() throws IOException {
         String[][] changes = {
-            {"\"schema_version\": 6", "\"schema_version\": 7"},
-            {"\"schema_version\": 6", "\"schema_version\": 3"},
-            {"\"schema_version\": 6", "\"schema_version\": \"6\""},
-            {"\"schema_version\": 6,", ""},
+            {"\"schema_version\": 7", "\"schema_version\": 8"},
+            {"\"schema_version\": 7", "\"schema_version\": 3"},
+            {"\"schema_version\": 7", "\"schema_version\": \"7\""},
+            {"\"schema_version\": 7,", ""},
             {"\"scheme\":", "\"sceme\":"},
             {"\"method\": \"scratch\",", ""},
             {"\"num_parameters\": 1528106", "\"num_parameters\": \"many\""},
             {"\"path\": \"model.onnx\"", "\"path\": \"../model.onnx\""},
             {"\"path\": \"model.onnx\"", "\"path\": \"/model.onnx\""},
             {"\"resize\": \"stretch\"", "\"resize\": \"letterbox\""},
+            {"\"crop_share\": null", "\"crop_share\": 0.9"},
+            {"\"interpolation\": \"bilinear\"", "\"interpolation\": \"nearest\""},
+            {"\"interpolation\": \"bilinear\",", ""},
             {"\"channels\": 1", "\"channels\": 3"},
             {"\"layout\": \"NCHW\"", "\"layout\": \"NHWC\""},
             {"1.0\n    ]", "255.0\n    ]"},
@@ -70,11 +74,16 @@ public final class ManifestTest {
 
     @Test
     public void theVersionBeforeIsReadAsWell() throws IOException, JsonException {
-        String old = golden().replace("\"task\": \"classification\",", "");
-        for (int version = 4; version <= 5; version++) {
-            String text = old.replace("\"schema_version\": 6", "\"schema_version\": " + version);
-            assertEquals("onnx", Manifest.parse(text, "m").format);
-            assertEquals("classification", Manifest.parse(text, "m").task.name);
+        String[] rule = {"\"crop_share\": null,", "\"interpolation\": \"bilinear\","};
+        String old = golden().replace(rule[0], "").replace(rule[1], "");
+        for (int version = 4; version <= 6; version++) {
+            String text = old.replace("\"schema_version\": 7", "\"schema_version\": " + version);
+            text = version == 6 ? text : text.replace("\"task\": \"classification\",", "");
+            Manifest read = Manifest.parse(text, "m");
+            assertEquals("onnx", read.format);
+            assertEquals("classification", read.task.name);
+            assertNull(read.preprocess().cropShare);
+            assertEquals(Preprocess.Interpolation.BILINEAR, read.preprocess().interpolation);
         }
     }
 
@@ -93,6 +102,17 @@ public final class ManifestTest {
     }
 
     @Test
+    public void aNetworkThatIsPublishedWithAShareSeesThatShare() throws IOException, JsonException {
+        String text = golden().replace("\"resize\": \"stretch\"", "\"resize\": \"crop\"")
+                .replace("\"crop_share\": null", "\"crop_share\": 0.875")
+                .replace("\"bilinear\"", "\"bicubic\"");
+        Preprocess preprocess = Manifest.parse(text, "m").preprocess();
+        assertEquals(Preprocess.Resize.CROP, preprocess.resize);
+        assertEquals(0.875, preprocess.cropShare, 0);
+        assertEquals(Preprocess.Interpolation.BICUBIC, preprocess.interpolation);
+    }
+
+    @Test
     public void aTaskThatTheAppDoesNotKnowIsNamed() throws IOException {
         try {
             Manifest.parse(golden().replace("\"classification\"", "\"weather\""), "m");
@@ -105,10 +125,10 @@ public final class ManifestTest {
     @Test
     public void anotherVersionIsNamed() throws IOException {
         try {
-            Manifest.parse(golden().replace("\"schema_version\": 6", "\"schema_version\": 9"), "m");
+            Manifest.parse(golden().replace("\"schema_version\": 7", "\"schema_version\": 9"), "m");
             fail();
         } catch (JsonException error) {
-            assertTrue(error.getMessage(), error.getMessage().contains("schema version 9, this app reads 6"));
+            assertTrue(error.getMessage(), error.getMessage().contains("schema version 9, this app reads 7"));
         }
     }
 }

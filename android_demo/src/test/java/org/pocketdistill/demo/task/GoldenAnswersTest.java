@@ -20,6 +20,8 @@ import org.pocketdistill.demo.json.JsonException;
 
 /** Answers for every pixel, painted by the toolkit; the system property golden.answers names their file. */
 public final class GoldenAnswersTest {
+    private static final Preprocess.Interpolation BILINEAR = Preprocess.Interpolation.BILINEAR;
+
     private final Map<String, Integer> seen = new TreeMap<>();
     private int differentPixels;
 
@@ -58,7 +60,7 @@ public final class GoldenAnswersTest {
         for (int label = 0; label < outputs; label++) {
             names.add("class " + label);
         }
-        Answer answer = task.reader(new Preprocess(size, resize, 3), names, colours).read(output);
+        Answer answer = task.reader(new Preprocess(size, resize, null, BILINEAR, 3), names, colours).read(output);
         if (answer.scale == null) {
             compareAreas(file, outputs, size * size, answer.areas);
         } else {
@@ -133,7 +135,7 @@ public final class GoldenAnswersTest {
         names.add("a");
         names.add("b");
         Task task = Task.named("classification");
-        Answer answer = task.reader(new Preprocess(8, Preprocess.Resize.CROP, 1), names, new int[0])
+        Answer answer = task.reader(new Preprocess(8, Preprocess.Resize.CROP, null, BILINEAR, 1), names, new int[0])
                 .read(new float[] {0f, 3f});
         assertEquals("b", answer.likeliest.get(0).name);
         assertEquals(2, answer.likeliest.size());

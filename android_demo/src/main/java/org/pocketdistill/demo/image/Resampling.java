@@ -1,12 +1,13 @@
 package org.pocketdistill.demo.image;
 
 /**
- * One axis of Pillow's BILINEAR resize for 8-bit values, which widens the triangle when it shrinks (antialiasing).
+ * One axis of Pillow's resize of 8-bit values, which widens the filter when it shrinks (antialiasing).
  *
- * <p>Source of the arithmetic: Pillow's {@code libImaging/Resample.c}: weights are normalised in double precision, then
- * rounded to fixed point with 22 fractional bits; sums are integers, rounded once and clipped to [0, 255].
+ * <p>Source of the arithmetic: Pillow's {@code libImaging/Resample.c}: the ends of what is resized are single precision,
+ * weights are normalised in double precision, then rounded to fixed point with 22 fractional bits; sums are integers,
+ * rounded once and clipped to [0, 255].
  */
-final class Bilinear {
+final class Resampling {
     private static final int FRACTION_BITS = 32 - 8 - 2;
     private static final int HALF = 1 << (FRACTION_BITS - 1);
 
@@ -15,27 +16,31 @@ final class Bilinear {
     /** Weights of each output position, from {@code first} on. */
     private final int[][] weights;
 
-    /** From {@code inputSize} to {@code outputSize} values, both at least 1. */
-    Bilinear(int inputSize, int outputSize) {
+    /**
+     * From the part of {@code inputSize} values between {@code from} and {@code to} to {@code outputSize} values, both
+     * sizes at least 1; the filter also sees what lies around that part.
+     */
+    Resampling(int inputSize, float from, float to, int outputSize, Preprocess.Interpolation filter) {
         first = new int[outputSize];
         weights = new int[outputSize][];
-        double scale = (double) inputSize / outputSize;
-        double support = Math.max(scale, 1.0);
+        double scale = (double) (to - from) / outputSize;
+        double filterScale = Math.max(scale, 1.0);
+        double support = filter.support * filterScale;
         for (int position = 0; position < outputSize; position++) {
-            double centre = (position + 0.5) * scale;
+            double centre = from + (position + 0.5) * scale;
             first[position] = Math.max(0, (int) (centre - support + 0.5));
             int end = Math.min(inputSize, (int) (centre + support + 0.5));
-            weights[position] = fixedPoint(triangle(first[position], end, centre, support));
+            weights[position] = fixedPoint(normalised(filter, first[position], end, centre, filterScale));
         }
     }
 
-    private static double[] triangle(int first, int end, double centre, double support) {
+    private static double[] normalised(
+            Preprocess.Interpolation filter, int first, int end, double centre, double filterScale) {
         double[] values = new double[end - first];
-        double inverseSupport = 1.0 / support;
+        double inverseScale = 1.0 / filterScale;
         double sum = 0;
         for (int i = 0; i < values.length; i++) {
-            double distance = Math.abs((i + first - centre + 0.5) * inverseSupport);
-            values[i] = distance < 1.0 ? 1.0 - distance : 0.0;
+            values[i] = filter.weight(Math.abs((i + first - centre + 0.5) * inverseScale));
             sum += values[i];
         }
         for (int i = 0; i < values.length; i++) {
@@ -47,7 +52,7 @@ final class Bilinear {
     private static int[] fixedPoint(double[] values) {
         int[] rounded = new int[values.length];
         for (int i = 0; i < values.length; i++) {
-            rounded[i] = (int) (0.5 + values[i] * (1 << FRACTION_BITS));
+            rounded[i] = (int) (Math.copySign(0.5, values[i]) + values[i] * (1 << FRACTION_BITS));
         }
         return rounded;
     }
