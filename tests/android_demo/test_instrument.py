@@ -27,7 +27,7 @@ from bench.session.answers.judge import distance
 from bench.timing.loop import Limits
 from distill.contract import sha256_of_file
 from distill.vision.preprocess import Preprocess
-from tests.android_demo.networks import CLASSES, SHAPE, classifier
+from tests.android_demo.networks import CLASSES, SHAPE, classifier, per_pixel
 
 onnxruntime = pytest.importorskip("onnxruntime")
 
@@ -133,6 +133,15 @@ def test_what_the_core_computes_is_what_onnx_runtime_computes(launch: Launch, tm
         assert np.ptp(expected) > 0.1
         np.testing.assert_allclose(model.golden_output, expected, atol=tolerance * np.abs(expected).max())
         assert [seen.calls for seen in model.outputs] == [100]
+
+
+def test_a_model_that_answers_every_pixel_is_measured_as_any_other(launch: Launch, tmp_path: Path) -> None:
+    network = per_pixel(tmp_path / "masks.onnx", 4)
+    (model,) = launch(network, output_shape=(1, 4, *SHAPE[2:])).models
+    assert model.error is None
+    assert len(model.samples_ns) == 5
+    expected = logits_by_onnxruntime(network).ravel()
+    np.testing.assert_allclose(model.golden_output, expected, atol=1e-5 * np.abs(expected).max())
 
 
 def pack(path: Path, kind: str, count: int) -> tuple[PicturePack, list[Image.Image]]:

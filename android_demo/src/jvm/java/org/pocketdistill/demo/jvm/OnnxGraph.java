@@ -18,6 +18,7 @@ final class OnnxGraph {
         final List<String> outputs = new ArrayList<>();
         final Map<String, Float> floats = new HashMap<>();
         final Map<String, int[]> integers = new HashMap<>();
+        final Map<String, String> texts = new HashMap<>();
 
         float number(String name, float otherwise) {
             return floats.getOrDefault(name, otherwise);
@@ -25,6 +26,10 @@ final class OnnxGraph {
 
         int integer(String name, int otherwise) {
             return integers.containsKey(name) ? integers.get(name)[0] : otherwise;
+        }
+
+        String text(String name, String otherwise) {
+            return texts.getOrDefault(name, otherwise);
         }
 
         int[] integers(String name, int... otherwise) {
@@ -170,6 +175,8 @@ final class OnnxGraph {
                 name = message.text();
             } else if (message.field == 2) {
                 node.floats.put(name, message.bytes.getFloat(0));
+            } else if (message.field == 4) {
+                node.texts.put(name, message.text());
             } else if (message.field == 3 || message.field == 8) {
                 message.addTo(integers);
             }

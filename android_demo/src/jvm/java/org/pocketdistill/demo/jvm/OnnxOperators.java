@@ -3,7 +3,7 @@ package org.pocketdistill.demo.jvm;
 import java.util.Arrays;
 import java.util.function.DoubleUnaryOperator;
 
-/** The operators that our exported image classifiers are made of, as the ONNX standard (opset 18) defines them. */
+/** The operators that our exported mobile networks are made of, as the ONNX standard (opset 18) defines them. */
 final class OnnxOperators {
     /** A function of two numbers. */
     interface Binary {
@@ -136,6 +136,34 @@ final class OnnxOperators {
             }
         }
         return largest;
+    }
+
+    /** Height and width of [N, C, H, W] anew, linear between the middles of pixels; the edge's values reach beyond it. */
+    static Tensor resize(Tensor input, int height, int width) {
+        Tensor output = Tensor.zeros(input.shape[0], input.shape[1], height, width);
+        int sourceHeight = input.shape[2];
+        int sourceWidth = input.shape[3];
+        for (int i = 0; i < output.values.length; i++) {
+            float y = place(i / width % height, height, sourceHeight);
+            float x = place(i % width, width, sourceWidth);
+            int plane = i / (height * width) * sourceHeight * sourceWidth;
+            int top = plane + (int) y * sourceWidth;
+            int bottom = plane + Math.min((int) y + 1, sourceHeight - 1) * sourceWidth;
+            int left = (int) x;
+            int right = Math.min(left + 1, sourceWidth - 1);
+            float across = x - left;
+            float upper = (1 - across) * input.values[top + left] + across * input.values[top + right];
+            float lower = (1 - across) * input.values[bottom + left] + across * input.values[bottom + right];
+            float down = y - (int) y;
+            output.values[i] = (1 - down) * upper + down * lower;
+        }
+        return output;
+    }
+
+    /** Where the middle of a pixel lies among the source's, at least 0 and at most its last. */
+    private static float place(int pixel, int side, int sourceSide) {
+        float scale = (float) side / sourceSide;
+        return Math.max(0, Math.min(sourceSide - 1, (pixel + 0.5f) / scale - 0.5f));
     }
 
     /** alpha * A * B + beta * C for matrices, A and B transposed if the node says so. */

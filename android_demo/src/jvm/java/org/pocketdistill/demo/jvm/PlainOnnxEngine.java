@@ -137,6 +137,8 @@ final class PlainOnnxEngine implements Engine {
                 return OnnxOperators.spatialMean(first, node.integer("keepdims", 1) != 0);
             case "GlobalAveragePool":
                 return OnnxOperators.spatialMean(first, true);
+            case "Resize":
+                return resized(first, argument(node, values, 3), node);
             case "Reshape":
                 return OnnxOperators.reshape(first, second.integers());
             case "Flatten":
@@ -162,6 +164,18 @@ final class PlainOnnxEngine implements Engine {
         double least = low == null ? Double.NEGATIVE_INFINITY : low.values[0];
         double most = high == null ? Double.POSITIVE_INFINITY : high.values[0];
         return OnnxOperators.map(input, value -> Math.max(least, Math.min(most, value)));
+    }
+
+    private static Tensor resized(Tensor input, Tensor sizes, OnnxGraph.Node node) throws EngineException {
+        String mode = node.text("mode", "nearest");
+        String places = node.text("coordinate_transformation_mode", "half_pixel");
+        int[] shape = sizes == null ? new int[0] : sizes.integers();
+        boolean isKnown = mode.equals("linear") && places.equals("half_pixel") && input.shape.length == 4
+                && shape.length == 4 && shape[0] == input.shape[0] && shape[1] == input.shape[1];
+        if (!isKnown) {
+            throw new EngineException("this engine resizes height and width to given sizes only, linear, by half pixels");
+        }
+        return OnnxOperators.resize(input, shape[2], shape[3]);
     }
 
     private static void requireSpatial(Tensor axes, int rank) throws EngineException {

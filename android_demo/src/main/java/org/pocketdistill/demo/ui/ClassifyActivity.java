@@ -158,7 +158,7 @@ public final class ClassifyActivity extends Activity implements ModelThread.List
     public void onPicture(Bitmap picture) {
         // Meanwhile the camera may have been chosen again.
         if (chosenPicture != null) {
-            show(picture);
+            show(picture, R.string.picture_label);
         }
     }
 
@@ -167,7 +167,7 @@ public final class ClassifyActivity extends Activity implements ModelThread.List
         panel.show(shown);
         // A painted frame lies over the preview: it is the picture that its answer was given for.
         if (painted != null) {
-            show(painted);
+            show(painted, R.string.painted_label);
         } else if (chosenPicture == null) {
             findViewById(R.id.picture).setVisibility(View.GONE);
         }
@@ -178,9 +178,10 @@ public final class ClassifyActivity extends Activity implements ModelThread.List
         panel.say(sentence);
     }
 
-    private void show(Bitmap picture) {
+    private void show(Bitmap picture, int label) {
         ImageView view = (ImageView) findViewById(R.id.picture);
         view.setImageBitmap(picture);
+        view.setContentDescription(getString(label));
         view.setVisibility(View.VISIBLE);
     }
 
