@@ -4,18 +4,26 @@ Wang et al. 2020, "Intra-class feature variation distillation for semantic segme
 doi:10.1007/978-3-030-58571-6_21.
 """
 
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
+import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from distill.contract import Strict
+from distill.contract import LATER, Strict
+from distill.methods.critic import AdversarialSettings, Adversary, Critic
 from distill.methods.maps import POOLED, pairs_of_maps
-from distill.methods.method import Family, Method, Needs, Outputs, Samples, Setting
+from distill.methods.method import WHOLE, Family, Method, Needs, Outputs, Samples, Setting, Stage, Stepper
 from distill.methods.precision import at_least_float32
 from distill.taps import TapPairs
 from distill.vision.tasks import IGNORED
+
+if TYPE_CHECKING:  # they know every method
+    from distill.training.batches import Batch
+    from distill.training.step import Step
 
 LEAST_PIXELS = 1e-6
 """Added to the number of a class's pixels, which a class that is absent has none of (the authors')."""
@@ -24,12 +32,14 @@ LEAST_PIXELS = 1e-6
 class IntraClassFeatureVariationConfig(Strict):
     """Labels, pixel-wise soft targets, and the variation of features within each class.
 
-    The authors' adversarial part is left out, as DistPro leaves it out.
+    The authors' adversarial part is left out unless it is asked for, as DistPro leaves it out.
 
     Attributes:
         taps: one place or several of both networks; the map that the answer is read from.
         weight: of the variation.
         soft_weight: of pixel-wise distillation at temperature 1 (the authors' criterion PI).
+        adversarial: a critic learns to tell the teacher's answers from the student's, which learns to please it
+            (`method.adversarial={}`); None = no critic.
     """
 
     family: ClassVar[Family] = "features"
@@ -38,15 +48,19 @@ class IntraClassFeatureVariationConfig(Strict):
     taps: TapPairs = POOLED
     weight: Annotated[float, Field(ge=0)] = 50.0
     soft_weight: Annotated[float, Field(ge=0)] = 1.0
+    adversarial: Annotated[AdversarialSettings | None, LATER] = None
 
     @property
     def needs(self) -> Needs:
-        """The teacher's taps."""
-        return Needs(teacher="taps", taps=(self.taps,), tasks=("segmentation",))
+        """The teacher's taps; with a critic one process, since its steps are not averaged over several."""
+        alone = self.adversarial is not None
+        return Needs(teacher="taps", taps=(self.taps,), one_process=alone, tasks=("segmentation",))
 
     def build(self, setting: Setting) -> Method:
         """The module that computes it; raises UsageError where there are no maps."""
-        return IntraClassFeatureVariation(self, setting)
+        if self.adversarial is None:
+            return IntraClassFeatureVariation(self, setting)
+        return AdversarialVariation(self, setting, self.adversarial)
 
 
 class IntraClassFeatureVariation(Method):
@@ -76,6 +90,49 @@ class IntraClassFeatureVariation(Method):
             soft = samples.soft_loss(student.logits, teacher.logits, temperature=1.0)
             losses["soft"] = self.config.soft_weight * soft
         return losses
+
+
+class AdversarialVariation(IntraClassFeatureVariation):
+    """The same, and a critic that the student's answers have to please.
+
+    Attributes:
+        critic: trained by the stepper, by no optimizer of the loop.
+    """
+
+    def __init__(
+        self, config: IntraClassFeatureVariationConfig, setting: Setting, adversarial: AdversarialSettings
+    ) -> None:
+        super().__init__(config, setting)
+        self.adversarial = adversarial
+        self.critic = Critic(setting.num_classes, width=adversarial.width)
+        self._answers: tuple[Tensor, Tensor] | None = None
+
+    def stages(self) -> tuple[Stage, ...]:
+        """One, in which the critic stands still: it has steps of its own."""
+        return (replace(WHOLE, trains=_is_no_critics),)
+
+    def stepper(self, plain: "Step", held_back: "Iterator[Batch] | None") -> Stepper:
+        """The student's step, then the critic's."""
+        return Adversary(self, plain)
+
+    def take_answers(self) -> tuple[Tensor, Tensor]:
+        """Of student and teacher in the step before, detached, once."""
+        answers, self._answers = self._answers, None
+        assert answers is not None, "a step comes before"
+        return answers
+
+    def forward(self, students: tuple[Outputs, ...], teacher: Outputs | None, samples: Samples) -> dict[str, Tensor]:
+        """As without a critic, and `adversarial` (weighted, of any sign): minus the mean score of the answers."""
+        assert teacher is not None
+        (student,) = students
+        self._answers = (student.logits.detach(), teacher.logits.detach())
+        with torch.autocast(student.logits.device.type, enabled=False):
+            score = self.critic(student.logits).mean()
+        return {**super().forward(students, teacher, samples), "adversarial": -self.adversarial.weight * score}
+
+
+def _is_no_critics(name: str) -> bool:
+    return not name.startswith("method.critic.")
 
 
 def variation_loss(student: Tensor, teacher: Tensor, labels: Tensor, *, num_classes: int) -> Tensor:

@@ -100,6 +100,29 @@ def test_a_killed_run_ends_with_the_same_weights(walked: Path, tmp_path: Path) -
     assert train(config, tmp_path / "killed", resume=True).weights_sha256 == whole.weights_sha256
 
 
+def test_a_critic_is_trained_beside_the_student_and_a_killed_run_ends_with_the_same_one(
+    walked: Path, tmp_path: Path
+) -> None:
+    class Killed(Exception):
+        pass
+
+    def kill(state: object) -> None:
+        raise Killed
+
+    (teacher,) = walked.glob("teacher-*")
+    config = segmentation(
+        teacher={"kind": "checkpoint", "path": str(teacher)},
+        method={"kind": "intra_class_feature_variation", "adversarial": {"width": 8, "weight": 1.0}},
+    )
+    whole = train(config, tmp_path / "whole")
+    rows = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
+    assert set(rows[0]["losses"]) == {"variation", "soft", "label", "adversarial", "critic"}
+    assert rows[0]["losses"]["critic"] != rows[1]["losses"]["critic"]
+    with pytest.raises(Killed):
+        train(config, tmp_path / "killed", watch=kill)
+    assert train(config, tmp_path / "killed", resume=True).weights_sha256 == whole.weights_sha256
+
+
 def test_a_teacher_of_another_task_is_refused(walked: Path, tmp_path: Path) -> None:
     views = {"kind": "echo-phantom", "train_patients": 2, "validation_patients": 1, "images_per_patient": 10}
     config = segmentation(
