@@ -2,12 +2,13 @@
 and what `distill.vision.painting` makes of them, for the Java tests to repeat.
 
 The file, as Java's DataInputStream reads it (big-endian): count; then for each case a task (uint8, 1 = segmentation,
-2 = depth), picture width and height, size_px (uint16), crop (uint8, 1 = crop), outputs of the network (uint16), its
-colours (uint16 count, 3 bytes each), width * height * 3 bytes RGB of the picture, outputs * size_px * size_px float32.
-Then what is expected: of a mask the pixels of each class (int32), of depth where its scale ends (float64); and
-width * height * 3 bytes RGB of the painted picture.
+2 = depth), picture width and height, size_px (uint16), crop (uint8, 1 = crop), crop_share (float64, NaN = none),
+outputs of the network (uint16), its colours (uint16 count, 3 bytes each), width * height * 3 bytes RGB of the picture
+and outputs * size_px * size_px float32. Then what is expected: of a mask the pixels of each class (int32), of depth
+where its scale ends (float64); and width * height * 3 bytes RGB of the painted picture.
 """
 
+import math
 import struct
 import sys
 from pathlib import Path
@@ -29,10 +30,11 @@ from distill.vision.painting import (  # noqa: E402  the toolkit is found from i
     paint_depths,
     scale_end_m,
 )
-from distill.vision.preprocess import ResizeRule  # noqa: E402
+from distill.vision.preprocess import Preprocess, ResizeRule  # noqa: E402
 
 COUNT = 200
 SEED = 17
+CUTS: tuple[tuple[ResizeRule, float | None], ...] = (("stretch", None), ("crop", None), ("crop", 0.875), ("crop", 1.0))
 
 
 def main(path: Path) -> None:
@@ -46,37 +48,44 @@ def main(path: Path) -> None:
 
 def mask(rng: np.random.Generator) -> bytes:
     """Logits with ties, of one class to thirty."""
-    picture, size_px, resize = seen(rng)
+    picture, rule = seen(rng)
     classes = int(rng.integers(1, 31))
-    logits = rng.normal(0, 2, (classes, size_px, size_px)).round(rng.integers(0, 4)).astype(np.float32)
+    logits = rng.normal(0, 2, (classes, rule.size_px, rule.size_px)).round(rng.integers(0, 4)).astype(np.float32)
     labels, colours = logits.argmax(axis=0), PALETTES["segmentation"](classes)
-    painted = over(picture, colours[labels], MASK_TWENTIETHS, resize)
+    painted = over(picture, colours[labels], MASK_TWENTIETHS, rule.seen_box(*picture.shape[1::-1]))
     counts = np.bincount(labels.ravel(), minlength=classes)
-    return asked(1, picture, resize, logits, colours) + counts.astype(">i4").tobytes() + painted.tobytes()
+    return asked(1, picture, rule, logits, colours) + counts.astype(">i4").tobytes() + painted.tobytes()
 
 
 def depth(rng: np.random.Generator) -> bytes:
     """Metres of small and large places; some in front of the camera's plane, some not finite."""
-    picture, size_px, resize = seen(rng)
-    metres = (10 ** rng.uniform(-1, 3.3) * rng.uniform(-0.05, 1, (1, size_px, size_px))).astype(np.float32)
+    picture, rule = seen(rng)
+    metres = (10 ** rng.uniform(-1, 3.3) * rng.uniform(-0.05, 1, (1, rule.size_px, rule.size_px))).astype(np.float32)
     unknown = rng.random(metres.shape) < rng.choice((0, 0.1, 1), p=(0.5, 0.45, 0.05))
     metres[unknown] = rng.choice((np.nan, np.inf, -np.inf), unknown.sum())
     end_m, colours = scale_end_m(metres), PALETTES["depth"](1)
-    painted = over(picture, paint_depths(metres[0], end_m, colours), DEPTH_TWENTIETHS, resize)
-    return asked(2, picture, resize, metres, colours) + struct.pack(">d", end_m) + painted.tobytes()
+    painted = over(
+        picture, paint_depths(metres[0], end_m, colours), DEPTH_TWENTIETHS, rule.seen_box(*picture.shape[1::-1])
+    )
+    return asked(2, picture, rule, metres, colours) + struct.pack(">d", end_m) + painted.tobytes()
 
 
-def seen(rng: np.random.Generator) -> tuple[NDArray[np.uint8], int, ResizeRule]:
+def seen(rng: np.random.Generator) -> tuple[NDArray[np.uint8], Preprocess]:
     """A picture of odd or even sides, larger or smaller than what the network sees, and how it sees it."""
     height, width = (int(side) for side in rng.integers(1, 80, 2))
     pixels = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
-    return pixels, int(rng.integers(1, 41)), "crop" if rng.random() < 0.5 else "stretch"
+    resize, share = CUTS[rng.integers(len(CUTS))]
+    size_px = int(rng.integers(8, 41))
+    return pixels, Preprocess(
+        size_px=size_px, resize=resize, crop_share=share, channels=3, mean=(0.0,) * 3, std=(1.0,) * 3
+    )
 
 
-def asked(task: int, picture: NDArray[np.uint8], resize: ResizeRule, output: NDArray[Any], colours: Colours) -> bytes:
+def asked(task: int, picture: NDArray[np.uint8], rule: Preprocess, output: NDArray[Any], colours: Colours) -> bytes:
     """What a case gives to the app."""
     height, width, _ = picture.shape
-    head = struct.pack(">BHHHBH", task, width, height, output.shape[1], resize == "crop", len(output))
+    share = math.nan if rule.crop_share is None else rule.crop_share
+    head = struct.pack(">BHHHBdH", task, width, height, rule.size_px, rule.resize == "crop", share, len(output))
     palette = struct.pack(">H", len(colours)) + colours.tobytes()
     return head + palette + picture.tobytes() + output.astype(">f4").tobytes()
 

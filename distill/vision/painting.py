@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from distill.vision.preprocess import ResizeRule
+from distill.vision.preprocess import Box
 from distill.vision.tasks import TaskName
 
 Colours = NDArray[np.uint8]
@@ -87,21 +87,30 @@ def paint_depths(metres: NDArray[Any], end_m: float, colours: Colours) -> Colour
     return np.where(known[..., None], painted, np.uint8(UNKNOWN_GREY))
 
 
-def over(picture: NDArray[np.uint8], cells: Colours, twentieths: int, resize: ResizeRule = "stretch") -> Colours:
+def over(picture: NDArray[np.uint8], cells: Colours, twentieths: int, box: Box | None = None) -> Colours:
     """A picture uint8 [H, W, 3] with the colours of an answer over what of it the network saw.
 
     Args:
         picture: not changed.
-        cells: uint8 [size, size, 3]; every pixel of the picture takes that of the nearest cell.
+        cells: uint8 [size, size, 3]; a pixel of the picture takes that of the cell which its middle lies in.
         twentieths: how much of a pixel is the colour; the rest is the picture.
-        resize: `crop` leaves all but the centre square as it is.
+        box: what the network saw (`Preprocess.seen_box`), the rest stays as it is; None for the whole picture.
     """
     height, width = picture.shape[:2]
-    across, down = (min(height, width),) * 2 if resize == "crop" else (width, height)
-    left, top = (width - across) // 2, (height - down) // 2
-    rows, columns = (((2 * np.arange(side) + 1) * len(cells)) // (2 * side) for side in (down, across))
+    left, top, right, bottom = box or (0.0, 0.0, float(width), float(height))
+    down, rows = _cells(height, top, bottom, len(cells))
+    across, columns = _cells(width, left, right, len(cells))
     painted = picture.copy()
-    seen = painted[top : top + down, left : left + across]
+    seen = painted[down, across]
     mixed = (20 - twentieths) * seen.astype(np.int64) + twentieths * cells[rows[:, None], columns].astype(np.int64)
     seen[...] = mixed // 20
     return painted
+
+
+def _cells(side: int, first: float, last: float, count: int) -> tuple[slice, NDArray[np.int64]]:
+    """Which pixels of a side have their middles between two ends, and which of `count` cells each lies in."""
+    middles = np.arange(side) + 0.5
+    inside = np.flatnonzero((middles >= first) & (middles < last))
+    if not inside.size:
+        return slice(0, 0), inside
+    return slice(int(inside[0]), int(inside[-1]) + 1), ((middles[inside] - first) * count / (last - first)).astype(int)

@@ -15,6 +15,7 @@ from distill.vision.painting import (
     paint_depths,
     scale_end_m,
 )
+from distill.vision.preprocess import Box
 from distill.vision.tasks import TASKS
 
 
@@ -46,15 +47,19 @@ def test_depth_is_painted_by_its_share_of_the_scale() -> None:
     assert painted[5].tolist() == [UNKNOWN_GREY] * 3
 
 
-@pytest.mark.parametrize(("resize", "first", "last"), [("stretch", 0, 7), ("crop", 2, 5)])
-def test_what_the_network_saw_is_painted_and_nothing_else(resize: str, first: int, last: int) -> None:
+@pytest.mark.parametrize(
+    ("box", "rows", "first", "last"),
+    [(None, slice(0, 4), 0, 7), ((2.0, 0.0, 6.0, 4.0), slice(0, 4), 2, 5), ((2.6, 0.6, 5.4, 3.4), slice(1, 3), 3, 4)],
+)
+def test_what_the_network_saw_is_painted_and_nothing_else(box: Box | None, rows: slice, first: int, last: int) -> None:
     picture = np.full((4, 8, 3), 100, dtype=np.uint8)
     cells = np.zeros((2, 2, 3), dtype=np.uint8)
     cells[:, 1] = 200
-    painted = over(picture, cells, MASK_TWENTIETHS, "crop" if resize == "crop" else "stretch")
+    painted = over(picture, cells, MASK_TWENTIETHS, box)
     middle = (first + last + 1) // 2
     expected = np.full((4, 8), 100)
-    expected[:, first:middle], expected[:, middle : last + 1] = 45, 155
+    expected[rows, first:middle], expected[rows, middle : last + 1] = 45, 155
     np.testing.assert_array_equal(painted, np.repeat(expected[..., None], 3, axis=2))
     assert over(picture, cells, DEPTH_TWENTIETHS)[0, -1].tolist() == [200, 200, 200]
     assert picture.min() == 100
+    assert (over(picture, cells, MASK_TWENTIETHS, (3.6, 0.0, 4.4, 4.0)) == picture).all(), "less than a pixel was seen"

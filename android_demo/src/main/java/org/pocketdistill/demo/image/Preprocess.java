@@ -5,7 +5,8 @@ import java.nio.FloatBuffer;
 /**
  * From a decoded picture to a network's input: the rule of {@code distill.vision.preprocess.Preprocess}, bit for bit.
  *
- * <p>Greyscale conversion comes first, then the centre square if the rule is CROP, then the resize in two passes, rounded to 8 bits in between; then a division by 255. Mean and standard deviation are inside the model.
+ * <p>Greyscale conversion comes first, then the centre square if the rule is CROP, then the resize in two passes,
+ * rounded to 8 bits in between; then a division by 255. Mean and standard deviation are inside the model.
  * Not safe for use by several threads: buffers are kept from picture to picture, so that a camera stream of one
  * resolution allocates nothing.
  */
@@ -108,8 +109,8 @@ public final class Preprocess {
         int height = picture.heightPx;
         if (resize == Resize.CROP && cropShare == null) {
             int side = Math.min(width, height);
-            left = (width - side) / 2;
-            top = (height - side) / 2;
+            left = firstOfSquare(width, height);
+            top = firstOfSquare(height, width);
             width = side;
             height = side;
         }
@@ -125,6 +126,31 @@ public final class Preprocess {
         for (int i = 0; i < pixels.length; i++) {
             input.put(start + i, (pixels[i] & 0xff) / 255f);
         }
+    }
+
+    /**
+     * Ends of what the network sees of a picture's side, in pixels or parts of them.
+     *
+     * @param otherSide how long the picture's other side is.
+     */
+    public double[] seen(int side, int otherSide) {
+        if (resize == Resize.STRETCH) {
+            return new double[] {0, side};
+        }
+        if (cropShare == null) {
+            int first = firstOfSquare(side, otherSide);
+            return new double[] {first, first + Math.min(side, otherSide)};
+        }
+        long shorter = (long) Math.floor(sizePx / cropShare);
+        long scaled = side <= otherSide ? shorter : shorter * side / otherSide;
+        long first = (long) Math.rint((scaled - sizePx) / 2.0);
+        double from = (double) (first * side) / scaled;
+        return new double[] {from, Math.min(side, (double) ((first + sizePx) * side) / scaled)};
+    }
+
+    /** Where the centre square begins; of an odd pixel too many the one at the far end is left out. */
+    private static int firstOfSquare(int side, int otherSide) {
+        return (side - Math.min(side, otherSide)) / 2;
     }
 
     private void prepare(int width, int height) {
@@ -144,12 +170,8 @@ public final class Preprocess {
         if (cropShare == null) {
             return new Resampling(side, 0, side, sizePx, interpolation);
         }
-        long shorter = (long) Math.floor(sizePx / cropShare);
-        long scaled = side <= otherSide ? shorter : shorter * side / otherSide;
-        long first = (long) Math.rint((scaled - sizePx) / 2.0);
-        double from = (double) (first * side) / scaled;
-        double to = Math.min(side, (double) ((first + sizePx) * side) / scaled);
-        return new Resampling(side, (float) from, (float) to, sizePx, interpolation);
+        double[] ends = seen(side, otherSide);
+        return new Resampling(side, (float) ends[0], (float) ends[1], sizePx, interpolation);
     }
 
     private void cutChannel(Picture picture, int left, int top, int channel) {

@@ -19,7 +19,7 @@ final class Classification extends Task {
     }
 
     @Override
-    Reader reader(final List<String> classNames, int[] colours, int sizePx, Preprocess.Resize resize) {
+    Reader reader(final List<String> classNames, int[] colours, Preprocess preprocess) {
         return new Reader() {
             @Override
             public Answer read(float[] output) {

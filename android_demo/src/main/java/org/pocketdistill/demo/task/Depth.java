@@ -20,16 +20,16 @@ final class Depth extends Task {
     }
 
     @Override
-    Reader reader(List<String> classNames, final int[] colours, final int sizePx, final Preprocess.Resize resize) {
+    Reader reader(List<String> classNames, final int[] colours, final Preprocess preprocess) {
         return new Reader() {
             @Override
             public Answer read(float[] output) {
                 DepthScale scale = DepthScale.of(output, colours);
-                int[] cells = new int[sizePx * sizePx];
+                int[] cells = new int[preprocess.sizePx * preprocess.sizePx];
                 for (int i = 0; i < cells.length; i++) {
                     cells[i] = scale.colour(output[i]);
                 }
-                return Answer.ofDepth(scale, new Painting(sizePx, resize, cells, TWENTIETHS));
+                return Answer.ofDepth(scale, new Painting(preprocess, cells, TWENTIETHS));
             }
         };
     }

@@ -7,48 +7,48 @@ import org.pocketdistill.demo.image.Preprocess;
 public final class Painting {
     private static final int WHOLE = 20;
 
-    private final int sizePx;
-    private final Preprocess.Resize resize;
+    private static final int UNSEEN = -1;
+
+    private final Preprocess preprocess;
     /** {@code 0xffRRGGBB} of each pixel that the network saw, row by row. */
     private final int[] cells;
     private final int twentieths;
 
-    Painting(int sizePx, Preprocess.Resize resize, int[] cells, int twentieths) {
-        this.sizePx = sizePx;
-        this.resize = resize;
+    Painting(Preprocess preprocess, int[] cells, int twentieths) {
+        this.preprocess = preprocess;
         this.cells = cells;
         this.twentieths = twentieths;
     }
 
     /**
-     * A new picture: what of it the network saw is painted, each pixel with the colour of the nearest cell; what it did
-     * not see is as it was.
+     * A new picture: what of it the network saw is painted, each pixel with the colour of the cell that its middle lies
+     * in; what it did not see is as it was.
      */
     public Picture over(Picture picture) {
         int width = picture.widthPx;
         int height = picture.heightPx;
-        boolean isCut = resize == Preprocess.Resize.CROP;
-        int across = isCut ? Math.min(width, height) : width;
-        int down = isCut ? Math.min(width, height) : height;
-        int left = (width - across) / 2;
-        int top = (height - down) / 2;
-        int[] columns = nearest(across);
-        int[] rows = nearest(down);
+        int[] columns = cells(width, height);
+        int[] rows = cells(height, width);
         int[] painted = picture.pixels().clone();
-        for (int y = 0; y < down; y++) {
-            int start = (top + y) * width + left;
-            for (int x = 0; x < across; x++) {
-                painted[start + x] = mixed(painted[start + x], cells[rows[y] * sizePx + columns[x]]);
+        for (int y = 0; y < height; y++) {
+            for (int x = 0; x < width; x++) {
+                if (rows[y] != UNSEEN && columns[x] != UNSEEN) {
+                    int colour = cells[rows[y] * preprocess.sizePx + columns[x]];
+                    painted[y * width + x] = mixed(painted[y * width + x], colour);
+                }
             }
         }
         return new Picture(width, height, painted);
     }
 
-    /** The cell that is nearest to each of so many pixels along one side. */
-    private int[] nearest(int pixels) {
-        int[] cell = new int[pixels];
-        for (int i = 0; i < pixels; i++) {
-            cell[i] = (int) ((2L * i + 1) * sizePx / (2L * pixels));
+    /** Of each pixel along one side the cell that its middle lies in. */
+    private int[] cells(int side, int otherSide) {
+        double[] seen = preprocess.seen(side, otherSide);
+        int[] cell = new int[side];
+        for (int i = 0; i < side; i++) {
+            double middle = i + 0.5;
+            boolean isSeen = middle >= seen[0] && middle < seen[1];
+            cell[i] = isSeen ? (int) ((middle - seen[0]) * preprocess.sizePx / (seen[1] - seen[0])) : UNSEEN;
         }
         return cell;
     }

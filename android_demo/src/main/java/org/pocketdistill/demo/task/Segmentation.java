@@ -19,12 +19,11 @@ final class Segmentation extends Task {
     }
 
     @Override
-    Reader reader(
-            final List<String> classNames, final int[] colours, final int sizePx, final Preprocess.Resize resize) {
+    Reader reader(final List<String> classNames, final int[] colours, final Preprocess preprocess) {
         return new Reader() {
             @Override
             public Answer read(float[] output) {
-                int[] cells = new int[sizePx * sizePx];
+                int[] cells = new int[preprocess.sizePx * preprocess.sizePx];
                 long[] pixels = new long[classNames.size()];
                 for (int i = 0; i < cells.length; i++) {
                     int label = likeliest(output, i, cells.length);
@@ -32,7 +31,7 @@ final class Segmentation extends Task {
                     cells[i] = colours[label];
                 }
                 return Answer.ofMask(
-                        new Areas(classNames, colours, pixels), new Painting(sizePx, resize, cells, TWENTIETHS));
+                        new Areas(classNames, colours, pixels), new Painting(preprocess, cells, TWENTIETHS));
             }
         };
     }

@@ -41,21 +41,17 @@ public abstract class Task {
     /** How many colours the bundle must give to paint with, for a model of so many outputs. */
     abstract int leastColours(int classCount);
 
-    abstract Reader reader(List<String> classNames, int[] colours, int sizePx, Preprocess.Resize resize);
+    abstract Reader reader(List<String> classNames, int[] colours, Preprocess preprocess);
 
     /**
      * What makes answers of a model's outputs; a new one for each thread that needs it.
      *
      * @param colours {@code 0xffRRGGBB}, as the bundle has them.
-     * @throws JsonException the bundle gives too few, or only a share of the centre square is seen.
+     * @throws JsonException the bundle gives too few.
      */
     public final Reader reader(Preprocess preprocess, List<String> classNames, int[] colours) throws JsonException {
         requireColours(classNames.size(), colours);
-        if (layout.equals("NCHW") && preprocess.cropShare != null) {
-            throw new JsonException("preprocess.crop_share: this app paints what was seen of a whole picture or of its"
-                    + " centre square, found a share of " + preprocess.cropShare);
-        }
-        return reader(classNames, colours, preprocess.sizePx, preprocess.resize);
+        return reader(classNames, colours, preprocess);
     }
 
     /** Throws unless there are colours enough. */

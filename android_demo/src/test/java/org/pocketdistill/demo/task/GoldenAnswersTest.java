@@ -37,7 +37,7 @@ public final class GoldenAnswersTest {
             assertEquals("the file ends with its last case", -1, file.read());
         }
         System.out.println("golden answers: " + count + " pictures " + seen + ", different pixels " + differentPixels);
-        assertEquals("both tasks under every rule: " + seen, 4, seen.size());
+        assertEquals("both tasks under every rule: " + seen, 6, seen.size());
         assertEquals(0, differentPixels);
     }
 
@@ -47,6 +47,8 @@ public final class GoldenAnswersTest {
         int height = file.readUnsignedShort();
         int size = file.readUnsignedShort();
         Preprocess.Resize resize = file.readUnsignedByte() == 1 ? Preprocess.Resize.CROP : Preprocess.Resize.STRETCH;
+        double share = file.readDouble();
+        Double cropShare = Double.isNaN(share) ? null : share;
         int outputs = file.readUnsignedShort();
         int[] colours = pixels(file, file.readUnsignedShort());
         int[] picture = pixels(file, width * height);
@@ -55,12 +57,13 @@ public final class GoldenAnswersTest {
         for (int i = 0; i < output.length; i++) {
             output[i] = file.readFloat();
         }
-        seen.merge(task.name + " " + resize, 1, Integer::sum);
+        seen.merge(task.name + " " + resize + (cropShare == null ? "" : " share"), 1, Integer::sum);
         List<String> names = new ArrayList<>();
         for (int label = 0; label < outputs; label++) {
             names.add("class " + label);
         }
-        Answer answer = task.reader(new Preprocess(size, resize, null, BILINEAR, 3), names, colours).read(output);
+        Preprocess preprocess = new Preprocess(size, resize, cropShare, BILINEAR, 3);
+        Answer answer = task.reader(preprocess, names, colours).read(output);
         if (answer.scale == null) {
             compareAreas(file, outputs, size * size, answer.areas);
         } else {
