@@ -16,6 +16,7 @@ from distill import checkpoint as checkpoints
 from distill import terminal
 from distill.errors import UsageError, WorkFailed
 from distill.vision.preprocess import Preprocess
+from distill.vision.tasks import TASKS
 from export import formats
 from export.bundle import bundle
 from export.doctor.command import doctor
@@ -78,6 +79,12 @@ def export(
     ] = None,
     recipe: Annotated[Path | None, typer.Option(help="JSON file with settings of the quantizer")] = None,
     seed: Annotated[int, typer.Option(min=0, help="chooses all images")] = 0,
+    low_resolution: Annotated[
+        bool,
+        typer.Option(
+            "--low-resolution", help="of masks and depth: leave out the enlarging to the picture's size at the end"
+        ),
+    ] = False,
     allow_loss: Annotated[bool, typer.Option(help="keep artifacts that fail their limits, marked as such")] = False,
     force: Annotated[bool, typer.Option(help="make also what is unchanged")] = False,
     jobs: Annotated[
@@ -138,6 +145,7 @@ def export(
         seed=seed,
         folder_sha256=pictures.sha256 if pictures else None,
         recipe=read_recipe(recipe) if recipe else None,
+        low_resolution=low_resolution,
     )
     if (checkpoint is None) == (model is None):
         raise UsageError("name either a checkpoint, or a network of your own with --model; see --help.")
@@ -151,6 +159,10 @@ def export(
     else:
         folder = bring(model, weights, labels, as_preprocess(model, described), name)
     card = checkpoints.read_card(folder)
+    if low_resolution and not TASKS[card.task].is_dense:
+        raise UsageError(
+            f"--low-resolution is for networks that answer for every pixel; this one is for {card.task}. Leave it out."
+        )
     if temperature is not None:
         card = card.model_copy(update={"temperature": positive(temperature)})
     if data is not None and card.training is None:

@@ -135,11 +135,11 @@ def find_artifacts(places: Sequence[Path]) -> list[Path]:
     folders: list[Path] = []
     for place in places:
         if (place / MANIFEST_FILE).is_file():
-            _require_engine(place, read_artifact(place))
+            _require_served(place, read_artifact(place))
             folders.append(place)
             continue
         below = sorted(path.parent for path in place.rglob(MANIFEST_FILE))
-        folders += [folder for folder in below if read_artifact(folder).format in APP_FORMATS]
+        folders += [folder for folder in below if why_not_in_the_app(read_artifact(folder)) is None]
     if not folders:
         raise UsageError(
             f"found no artifact for the app in {', '.join(map(str, places))}. It runs {', '.join(APP_FORMATS)}; "
@@ -148,9 +148,19 @@ def find_artifacts(places: Sequence[Path]) -> list[Path]:
     return list(dict.fromkeys(folders))
 
 
-def _require_engine(folder: Path, manifest: Manifest) -> None:
+def why_not_in_the_app(manifest: Manifest) -> str | None:
+    """What of an artifact the app does not serve, in words; None if it serves it."""
     if manifest.format not in APP_FORMATS:
-        raise UsageError(f"{folder} is {manifest.format}; the app runs {', '.join(APP_FORMATS)}.")
+        return f"is {manifest.format}; the app runs {', '.join(APP_FORMATS)}"
+    if manifest.answers_small:
+        size = " x ".join(map(str, manifest.output.shape[2:]))
+        return f"answers in {size}, which the app does not enlarge; export it without --low-resolution"
+    return None
+
+
+def _require_served(folder: Path, manifest: Manifest) -> None:
+    if (reason := why_not_in_the_app(manifest)) is not None:
+        raise UsageError(f"{folder} {reason}.")
 
 
 def write_bundle(folders: Sequence[Path], out: Path, medians: Sequence[BundledMedian]) -> Bundle:

@@ -15,9 +15,11 @@ from distill.contract import sha256_of_file
 from distill.errors import ToolError, UsageError, WorkFailed
 from distill.vision.deployment import Deployment, deployed
 from distill.vision.macs import count_macs
+from distill.vision.models.dense.small_answers import leave_small
+from distill.vision.preprocess import Preprocess
 from distill.vision.tasks import TASKS
 from export.artifact.manifest import ANY_BATCH, MANIFEST_FILE, ArtifactFile, Manifest, TensorSpec
-from export.artifact.runner import RUNNERS, open_runner, run_all
+from export.artifact.runner import RUNNERS, Batch, open_runner, run_all
 from export.artifact.staging import whole_folder
 from export.formats import Target, exporter, why_not
 from export.formats.causes import in_words
@@ -117,6 +119,12 @@ def with_temperature(checkpoint: Checkpoint, temperature: float) -> Checkpoint:
     checkpoint.model.temperature = temperature
     card = checkpoint.card.model_copy(update={"temperature": temperature})
     return replace(checkpoint, card=card)
+
+
+def with_small_answers(checkpoint: Checkpoint) -> Checkpoint:
+    """The same weights, without the enlarging at the end of a network for every pixel; errors as `leave_small`."""
+    leave_small(checkpoint.model, checkpoint.card.preprocess.input_shape)
+    return checkpoint
 
 
 def deployment_of(checkpoint: Checkpoint) -> Deployment:
@@ -250,7 +258,7 @@ def describe(
         ),
         output=TensorSpec(
             name=exported.output_name,
-            shape=(exported.batch, *TASKS[card.task].output_shape(len(card.class_names), card.preprocess.size_px)),
+            shape=(exported.batch, *evidence.held_out.eager_logits.shape[1:]),
             dtype="float32",
             layout="NCHW" if TASKS[card.task].is_dense else "NC",
             value_range=None,
@@ -259,9 +267,20 @@ def describe(
         delegation=exported.delegation,
         parity=parity.not_run("not measured yet", evidence.held_out),
         allowed_loss=False,
-        notes=exported.notes,
+        notes=(*exported.notes, *_size_notes(evidence.held_out.eager_logits, card.preprocess)),
         versions=exported.versions,
         minimum_runtime=exported.minimum_runtime,
+    )
+
+
+def _size_notes(answers: Batch, preprocess: Preprocess) -> tuple[str, ...]:
+    """What a user of answers that are smaller than the picture has to know."""
+    size = answers.shape[2:]
+    if size in ((), (preprocess.size_px,) * 2):
+        return ()
+    return (
+        f"answers are of {size[0]} x {size[1]}: enlarge them to the picture (bilinear, half-pixel centres) before you "
+        "take the likeliest class or read metres; quality was judged so",
     )
 
 

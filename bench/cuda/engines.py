@@ -140,7 +140,7 @@ def open_model(folder: Path, manifest: Manifest, variant: Variant, *, threads: i
     if variant.engine == "torchscript":
         model = torchscript.load(folder, manifest, device=device)
     else:
-        model = eager.load(folder).to(device, DTYPES[variant.precision])
+        model = eager.load(folder, manifest).to(device, DTYPES[variant.precision])
     return TorchModel(model, manifest, variant, device=device, threads=threads)
 
 

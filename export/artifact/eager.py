@@ -8,6 +8,7 @@ import torch
 from distill import checkpoint
 from distill.vision.deployment import deployed
 from distill.vision.models import ImageClassifier
+from distill.vision.models.dense.small_answers import leave_small
 from export.artifact.batch import refuse_other_batch
 from export.artifact.manifest import Manifest
 from export.artifact.runner import Batch, Bound
@@ -39,13 +40,15 @@ class EagerRunner:
 
 def open_model(folder: Path, manifest: Manifest, *, threads: int) -> EagerRunner:
     """As `load`, for this machine's CPU."""
-    return EagerRunner(load(folder), manifest, threads=threads)
+    return EagerRunner(load(folder, manifest), manifest, threads=threads)
 
 
-def load(folder: Path) -> ImageClassifier:
+def load(folder: Path, manifest: Manifest) -> ImageClassifier:
     """Load `card.json` and `weights.safetensors` as `distill.checkpoint` does, in the form that is deployed.
 
     Its errors are UsageErrors.
     """
     loaded = checkpoint.load(folder)
+    if manifest.answers_small:
+        leave_small(loaded.model, loaded.card.preprocess.input_shape)
     return deployed(loaded.model, loaded.card.preprocess.input_shape).model

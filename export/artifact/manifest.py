@@ -60,7 +60,8 @@ class ArtifactFile(Strict):
 class TensorSpec(Strict):
     """One input or output: `shape` includes the batch; -1 stands for any batch.
 
-    `value_range` is what the caller must respect (input) or None where values are free (logits, metres).
+    `value_range` is what the caller must respect (input) or None where values are free (logits, metres). Answers for
+    every pixel may be smaller than the picture, if the enlarging was left out; whoever reads them enlarges them.
     """
 
     name: str
@@ -247,7 +248,11 @@ class Manifest(Contract):
         answer = TASKS[self.task].output_shape(len(self.class_names), self.preprocess.size_px)
         expected = (self.preprocess.input_shape, answer)
         shapes = (self.input.shape[1:], self.output.shape[1:])
-        if shapes != expected:
+        # Answers for pixels may be smaller, never larger.
+        fits = len(shapes[1]) == len(answer) and all(
+            side <= whole for side, whole in zip(shapes[1][1:], answer[1:], strict=True)
+        )
+        if shapes[0] != expected[0] or not fits or shapes[1][0] != answer[0]:
             raise ValueError(
                 f"input and output must be {expected} behind the batch, by preprocess and class_names; found {shapes}"
             )
@@ -273,6 +278,11 @@ class Manifest(Contract):
         Of depth it is the share of the pixels within a factor of 1.25.
         """
         return self.parity.quality if TASKS[self.task].measure.name == "miou" else self.parity.accuracy
+
+    @property
+    def answers_small(self) -> bool:
+        """Whether every pixel is answered, in a map that is smaller than the picture."""
+        return self.output.shape[2:] != TASKS[self.task].output_shape(1, self.preprocess.size_px)[1:]
 
     @property
     def size_bytes(self) -> int:

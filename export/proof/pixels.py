@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from distill.vision.tasks import IGNORED, TASKS, UNKNOWN_DEPTH, TaskName
@@ -85,7 +87,7 @@ def compare(answers: Batch, held_out: HeldOut, *, error: float) -> Found:
     found = Found(of_task.agreement(answers, eager))
     if truth is None:
         return found
-    ours, theirs = of_task.sums(answers, truth), of_task.sums(eager, truth)
+    ours, theirs = (of_task.sums(enlarged(each, truth.shape[1:]), truth) for each in (answers, eager))
     all_ours, all_theirs = ours.sum(axis=0), theirs.sum(axis=0)
     classes, eager_classes = of_task.of_classes(all_ours), of_task.of_classes(all_theirs)
     return replace(
@@ -99,6 +101,14 @@ def compare(answers: Batch, held_out: HeldOut, *, error: float) -> Found:
         class_correct=classes[1] if classes else None,
         eager_class_correct=eager_classes[1] if eager_classes else None,
     )
+
+
+def enlarged(answers: Batch, size: tuple[int, ...]) -> Batch:
+    """Answers [N, outputs, h, w] at the size of the picture: bilinear, with half-pixel centres; as they are if so."""
+    if answers.shape[2:] == size:
+        return answers
+    whole = F.interpolate(torch.from_numpy(answers), size, mode="bilinear", align_corners=False)
+    return whole.numpy()
 
 
 def kept_interval(task: TaskName, ours: Sums, theirs: Sums, *, error: float) -> tuple[float, float] | None:

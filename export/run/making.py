@@ -124,11 +124,12 @@ def gather_visibly(request: Request, tasks: Sequence[Task]) -> "Evidence":
     with terminal.progress(unit="images") as display:
         bar = display.add_task("importing torch, reading images", total=None, note="")
         from distill import checkpoint
-        from export.convert import with_temperature
+        from export.convert import with_small_answers, with_temperature
         from export.proof.evidence import gather
 
         settings = request.settings
         loaded = with_temperature(checkpoint.load(request.checkpoint, request.data), request.card.temperature)
+        loaded = with_small_answers(loaded) if settings.low_resolution else loaded
         calibrates = request.folder is not None or any(task.target.calibrated for task in tasks)
         return gather(
             loaded,
@@ -151,6 +152,7 @@ def order_for(request: Request, evidence: Path, tasks: Sequence[Task], log: Path
         format=tasks[0].target.format,
         batch=tasks[0].target.batch,
         temperature=request.card.temperature,
+        low_resolution=request.settings.low_resolution,
         recipe=request.settings.recipe,
         allow_loss=request.allow_loss,
         log=str(log),

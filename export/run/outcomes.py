@@ -12,9 +12,9 @@ from export.proof.classes import recalls
 from export.proof.limits import FLOAT_MIN_AGREEMENT
 from export.run.making import Result
 
-COLUMNS = ("artifact", "MB", "verdict", "agrees", "accuracy", "kept %", "pieces")
-"""Fits 80 columns. `agrees`: top-1 agreement with eager, of pixels where each is answered; `accuracy`: of masks the
-mIoU, of depth the RMSE; `kept %`: 95 % interval of the share of eager's that is kept; `pieces`: of the graph that the
+COLUMNS = ("artifact", "MB", "verdict", "agrees", "{title}", "kept %", "pieces")
+"""Fits 80 columns. `agrees`: top-1 agreement with eager, of pixels where each is answered; then the task's measure;
+`kept %`: 95 % interval of the share of eager's that is kept; `pieces`: of the graph that the
 accelerated backend took, 1 is best, + the operations left outside."""
 
 HIDDEN = ("artifact", "confidence %", "calibration error %", "worst class", "recall %")
@@ -36,7 +36,9 @@ def all_well(results: Sequence[Result]) -> bool:
 
 def table(title: str, results: Sequence[Result]) -> Table:
     """One row per artifact."""
-    return terminal.table(title, COLUMNS, [row(result) for result in results])
+    task = next((result.manifest.task for result in results if result.manifest), "classification")
+    columns = [column.format_map(TASKS[task].measure.words) for column in COLUMNS]
+    return terminal.table(title, columns, [row(result) for result in results])
 
 
 def row(result: Result) -> list[str]:

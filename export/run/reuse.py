@@ -36,6 +36,7 @@ class Settings:
         seed: chooses both.
         folder_sha256: identity of the user's own pictures; None without.
         recipe: the quantizer's settings; None = the exporters' own.
+        low_resolution: answers for every pixel are not enlarged to the picture's size.
     """
 
     parity_images: int
@@ -43,6 +44,7 @@ class Settings:
     seed: int
     folder_sha256: str | None
     recipe: dict[str, JsonValue] | None
+    low_resolution: bool = False
 
 
 def inputs_sha256(card: Card, target: Target, settings: Settings) -> str:
@@ -67,6 +69,8 @@ def inputs_sha256(card: Card, target: Target, settings: Settings) -> str:
             "packages": {name: version(name) for name in _distributions(target)},
             "code": _code_sha256(target.format),
             "machine": [platform.system(), platform.machine(), sys.version],
+            # Not there otherwise, so that what was made before it could be asked for is still known.
+            **({"low_resolution": True} if settings.low_resolution else {}),
         }
     )
 

@@ -57,21 +57,23 @@ class Order(Contract):
         evidence: file of `export.proof.evidence.Evidence.save`; it is there once the worker is told to begin.
         batch: images per call; -1 = any number.
         temperature: the logits are divided by it.
+        low_resolution: answers for every pixel are not enlarged to the picture's size.
         recipe: settings of the quantizer; None = the exporter's own choice.
         allow_loss: put an artifact in place even if it fails its limits.
         log: file that the worker prints to before its first artifact; every artifact's log begins with it.
         pieces: the artifacts, in the order in which they are made.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 1
+    SCHEMA_VERSION: ClassVar[int] = 2
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     checkpoint: str
     data: str | None
     evidence: str
     format: FormatName
     batch: int
     temperature: float
+    low_resolution: bool
     recipe: dict[str, JsonValue] | None
     allow_loss: bool
     log: str
@@ -101,11 +103,12 @@ def open_checkpoint(order: Order) -> "Checkpoint":
     """Import torch and the toolchain, and read the checkpoint."""
     importlib.import_module(FORMATS[order.format].module)
     from distill import checkpoint
-    from export.convert import with_temperature
+    from export.convert import with_small_answers, with_temperature
 
     data = None if order.data is None else Path(order.data)
     loaded = checkpoint.load(Path(order.checkpoint), data)
-    return with_temperature(loaded, order.temperature)
+    loaded = with_temperature(loaded, order.temperature)
+    return with_small_answers(loaded) if order.low_resolution else loaded
 
 
 def make(order: Order, piece: Piece, loaded: "Checkpoint") -> Ended:

@@ -12,20 +12,25 @@ from torch.nn import functional as F
 from distill import checkpoint as checkpoints
 from distill import terminal
 from distill.checkpoint import Checkpoint, DataIdentity, SegmentationMetrics, Training
+from distill.errors import UsageError
+from distill.vision.datasets import Split
 from distill.vision.datasets.echo_anatomy import STRUCTURES
 from distill.vision.datasets.echo_phantom import EchoPhantomMasks
 from distill.vision.models import build
+from distill.vision.models.dense.small_answers import leave_small
 from distill.vision.preprocess import Preprocess
 from distill.vision.tasks import TASKS
 from export.__main__ import app
 from export.artifact.manifest import Manifest, read_artifact
-from export.convert import convert
+from export.bundle import find_artifacts
+from export.convert import convert, with_small_answers
 from export.doctor.record import DIAGNOSIS_FILE, Diagnosis
 from export.doctor.sensitivity import sqnr_db
 from export.doctor.words import step_line
 from export.formats import Target
 from export.proof.evidence import Evidence, gather
-from export.proof.pixels import agreement_of
+from export.proof.parity import judge
+from export.proof.pixels import agreement_of, enlarged
 from tests.conftest import MakeOnce
 
 NAME = "python:tests.export.test_dense:small"
@@ -50,6 +55,31 @@ def small(num_classes: int) -> nn.Module:
     return Small(num_classes)
 
 
+def trained_on(train: Split, validation: Split) -> Training:
+    """What a card says of a network that has learnt from these."""
+    metrics = SegmentationMetrics(
+        epoch=1, miou=0.3, class_iou=(0.3,) * len(STRUCTURES), dice=0.4, pixel_accuracy=0.8, loss=0.5
+    )
+    identity = DataIdentity(
+        config=DATA,
+        train_sha256=train.sha256(),
+        validation_sha256=validation.sha256(),
+        num_train=len(train),
+        num_validation=len(validation),
+    )
+    return Training(
+        method="scratch",
+        config={},
+        teacher_sha256=None,
+        data=identity,
+        seed=0,
+        epoch=1,
+        best=metrics,
+        last=metrics,
+        finished=True,
+    )
+
+
 def write(run: Path) -> None:
     """A checkpoint that has learnt for a few steps."""
     torch.set_num_threads(1)
@@ -65,27 +95,7 @@ def write(run: Path) -> None:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    metrics = SegmentationMetrics(
-        epoch=1, miou=0.3, class_iou=(0.3,) * len(STRUCTURES), dice=0.4, pixel_accuracy=0.8, loss=0.5
-    )
-    identity = DataIdentity(
-        config=DATA,
-        train_sha256=train.sha256(),
-        validation_sha256=validation.sha256(),
-        num_train=len(train),
-        num_validation=len(validation),
-    )
-    training = Training(
-        method="scratch",
-        config={},
-        teacher_sha256=None,
-        data=identity,
-        seed=0,
-        epoch=1,
-        best=metrics,
-        last=metrics,
-        finished=True,
-    )
+    training = trained_on(train, validation)
     checkpoints.save(
         run / "best",
         model.eval(),
@@ -175,3 +185,83 @@ def test_of_depth_a_layers_noise_is_that_of_its_metres() -> None:
     assert sqnr_db(metres, 1.1 * metres) == pytest.approx(20.0, abs=1e-3)
     assert agreement_of("depth", (1.1 * metres).numpy(), metres.numpy()) == 0.0
     assert agreement_of("depth", (1.001 * metres).numpy(), metres.numpy()) == 1.0
+
+
+MOBILE = "lraspp_mobilenet_v3_small"
+LARGER = PREPROCESS.model_copy(update={"size_px": 64})
+
+
+def untaught(run: Path) -> None:
+    """A mobile network that knows nothing yet, and data to judge it on."""
+    torch.manual_seed(0)
+    model = build(MOBILE, num_classes=len(STRUCTURES), preprocess=LARGER).eval()
+    splits = {name: DATA.load(name, LARGER) for name in ("train", "validation")}
+    training = trained_on(splits["train"], splits["validation"])
+    checkpoints.save(
+        run / "best",
+        model,
+        name=MOBILE,
+        class_names=STRUCTURES,
+        preprocess=LARGER,
+        training=training,
+        task="segmentation",
+    )
+
+
+@pytest.fixture(scope="module")
+def mobile(make_once: MakeOnce) -> Path:
+    return make_once("dense-untaught", untaught)
+
+
+@pytest.mark.parametrize("format", ["eager", "onnx", "torchscript"])
+def test_answers_may_stay_small_and_are_judged_at_the_pictures_size(format: str, mobile: Path, tmp_path: Path) -> None:
+    """The very quality of the whole network: torchvision enlarges as whoever reads the small answers is told to."""
+    whole, small = (checkpoints.load(mobile) for _ in range(2))
+    small = with_small_answers(small)
+    usual = gather(whole, num_parity=6, num_calibration=0, seed=0)
+    evidence = gather(small, num_parity=6, num_calibration=0, seed=0)
+    assert evidence.held_out.eager_logits.shape == (6, len(STRUCTURES), 8, 8)
+    assert np.allclose(enlarged(evidence.held_out.eager_logits, (64, 64)), usual.held_out.eager_logits, atol=1e-5)
+    manifest = convert(small, Target(format, "fp32"), evidence, tmp_path / "artifact")  # type: ignore[arg-type]
+    assert manifest.output.shape[1:] == (len(STRUCTURES), 8, 8)
+    assert manifest.answers_small
+    assert manifest.parity.verdict == "pass"
+    expected = judge(usual.held_out.eager_logits, usual.held_out, "fp32", proven_by="test 1").quality
+    assert manifest.parity.quality == pytest.approx(expected, abs=1e-6)
+    assert any("answers are of 8 x 8: enlarge them to the picture" in note for note in manifest.notes)
+    assert np.load(tmp_path / "artifact" / manifest.file("golden-output")).shape == (1, len(STRUCTURES), 8, 8)
+    with pytest.raises(UsageError, match=r"answers in 8 x 8, which the app does not enlarge|is eager; the app runs"):
+        find_artifacts([tmp_path / "artifact"])
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (NAME, "only networks of distill.vision.models.dense know how to leave out the enlarging"),
+        ("unet_mobilenet_v2", "reads its answers from a map of the picture's size, 64 x 64"),
+    ],
+)
+def test_a_network_without_an_enlarging_to_leave_out_is_refused(name: str, message: str) -> None:
+    model = build(name, num_classes=3, preprocess=LARGER).eval()
+    with pytest.raises(UsageError, match=message):
+        leave_small(model, LARGER.input_shape)
+
+
+def test_the_librarys_networks_leave_their_head_small_with_the_same_weights() -> None:
+    torch.manual_seed(0)
+    model = build("deeplabv3plus_mobilenet_v2", num_classes=3, preprocess=LARGER).eval()
+    names = list(model.state_dict())
+    leave_small(model, LARGER.input_shape)
+    assert list(model.state_dict()) == names
+    with torch.no_grad():
+        assert model(torch.rand(1, *LARGER.input_shape)).shape == (1, 3, 16, 16)
+
+
+def test_small_answers_are_for_networks_of_pixels_alone(
+    checkpoint_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["export", str(checkpoint_folder), "--low-resolution"])
+    with pytest.raises(SystemExit) as ended:
+        terminal.run(app)
+    assert ended.value.code == 2
+    assert "--low-resolution is for networks that answer for every pixel" in " ".join(capsys.readouterr().err.split())

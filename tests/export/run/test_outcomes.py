@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import pytest
+
 from export.artifact.manifest import Manifest
 from export.formats import Target
 from export.run.making import Result
-from export.run.outcomes import works_instead
+from export.run.outcomes import table, works_instead
 from export.run.pool import Outcome, Status, Task
 from tests.export.conftest import MakeArtifact
 
@@ -13,6 +15,15 @@ from tests.export.conftest import MakeArtifact
 def result(format: str, precision: str, status: Status, manifest: Manifest | None = None) -> Result:
     task = Task(Target(format, precision), "", Path(), Path(), Path())  # type: ignore[arg-type]
     return Result(Outcome(task, 0.0, status, ""), manifest)
+
+
+@pytest.mark.parametrize(
+    ("task", "head"), [("classification", "accuracy"), ("segmentation", "mIoU"), ("depth", "RMSE")]
+)
+def test_the_table_names_the_measure_of_the_task(task: str, head: str, artifact: MakeArtifact) -> None:
+    _, proven = artifact("torchscript", "fp32")
+    made = table("", [result("torchscript", "fp32", "made", proven.model_copy(update={"task": task}))])
+    assert [column.header for column in made.columns][4] == head
 
 
 def test_in_place_of_what_failed_the_nearest_that_was_proven_is_named(artifact: MakeArtifact) -> None:

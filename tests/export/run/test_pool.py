@@ -74,6 +74,7 @@ def order(tasks: Sequence[Task], log: Path) -> Order:
         format=tasks[0].target.format,
         batch=1,
         temperature=1.0,
+        low_resolution=False,
         recipe=None,
         allow_loss=False,
         log=str(log),

@@ -1,7 +1,7 @@
 """Networks that answer for every pixel: torchvision's and segmentation_models_pytorch's, `NETWORKS` is the table.
 
 They take normalised images [B, 3, H, W] and answer [B, outputs, H, W]: logits of a mask, or metres. Enlarging to the
-input's size is in the graph.
+input's size is in the graph, unless it is asked to be left out (`small_answers`).
 """
 
 from collections.abc import Callable

@@ -25,6 +25,12 @@ class Library(DenseNetwork):
         """Normalised images [B, 3, H, W] -> [B, outputs, H, W]; both sides must be multiples of its coarsest map's."""
         return self.network(images)
 
+    def leave_small(self) -> None:
+        """As `DenseNetwork.leave_small`: the head is a convolution, then what enlarges."""
+        head = self.get_submodule("network.segmentation_head")
+        assert isinstance(head, nn.Sequential)
+        head[1] = nn.Identity()
+
 
 def network(architecture: str, encoder: str, num_outputs: int, **settings: Any) -> nn.Module:
     """A network without weights, e.g. `unet` on `resnet18`.

@@ -26,6 +26,7 @@ class Torchvision(DenseNetwork):
         self.backbone, self.classifier, self.auxiliary_classifier = backbone, classifier, auxiliary
         self.pooled_path = pooled_path
         self.takes = takes
+        self.enlarges = True
         with_usual_norms(self)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -34,7 +35,12 @@ class Torchvision(DenseNetwork):
         maps = self.backbone(images)
         if self.training and self.auxiliary_classifier is not None:
             self.auxiliary = _enlarged(self.auxiliary_classifier(maps["aux"]), size)
-        return _enlarged(self.classifier(maps if self.takes == "all" else maps[self.takes]), size)
+        answer = self.classifier(maps if self.takes == "all" else maps[self.takes])
+        return _enlarged(answer, size) if self.enlarges else answer
+
+    def leave_small(self) -> None:
+        """As `DenseNetwork.leave_small`."""
+        self.enlarges = False
 
 
 def _enlarged(answer: Tensor, size: tuple[int, ...]) -> Tensor:

@@ -31,6 +31,10 @@ class DenseNetwork(nn.Module):
         """The last map of the encoder at each of its resolutions, from a quarter on."""
         return tuple(f"{self.encoder_path}.{path}" for path in measured(self.get_submodule(self.encoder_path)))
 
+    def leave_small(self) -> None:
+        """From now on answer at the size of the map that the answer is read from; parameters stay as they are."""
+        raise NotImplementedError
+
     def take_auxiliary(self) -> Tensor | None:
         """What the auxiliary head has answered, kept no longer."""
         answer, self.auxiliary = self.auxiliary, None
