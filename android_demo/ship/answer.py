@@ -7,54 +7,55 @@ from android_demo.ship.ground import Ground
 from android_demo.ship.question import Question
 from android_demo.ship.record import App, Candidate, Choice, Data, Kill, OnDevice, Screened, Teacher, Trained
 from distill.checkpoint import find, read_card
+from distill.vision.tasks import Measure
 
 MANY_IMAGES = 1000
 
 
-def answer(question: Question, screened: Sequence[Screened], choice: Choice | None) -> str:
+def answer(question: Question, screened: Sequence[Screened], choice: Choice | None, measure: Measure) -> str:
     """One or two sentences: what goes out, or what stands in the way and what would have to give."""
     if choice is None:
         return f"Nothing fits: no student was worth training. {_nearest_untrained(question, screened)}"
     if choice.winner is not None:
-        return f"{_name(choice.winner)}: {figures(choice.winner)}. {_why(choice)}"
+        return f"{_name(choice.winner)}: {figures(choice.winner, measure)}. {_why(choice, measure)}"
     sure = " for sure" if choice.contenders else ""
     none = f"none of {len(choice.candidates)} candidates is shown to keep every limit"
-    return f"Nothing fits{sure}: {none}. {_what_must_give(choice)}"
+    return f"Nothing fits{sure}: {none}. {_what_must_give(choice, measure)}"
 
 
-def _why(choice: Choice) -> str:
+def _why(choice: Choice, measure: Measure) -> str:
     """Why the winner wins."""
     if len(choice.tied) > 1:
         return (
-            f"{len(choice.tied)} candidates inside the budget are not shown to differ in accuracy from the best of "
-            "them; of those it is the fastest."
+            f"{len(choice.tied)} candidates inside the budget are not shown to differ in {measure.title} from the best "
+            "of them; of those it is the fastest."
         )
-    return "It is the most accurate inside the budget."
+    return f"It is the {measure.words['most']} inside the budget."
 
 
-def figures(candidate: Candidate) -> str:
-    """Latency, accuracy and size of a candidate for people."""
+def figures(candidate: Candidate, measure: Measure) -> str:
+    """Latency, quality by the task's measure and size of a candidate for people."""
     low, high = candidate.median_interval_ms
-    parts = [f"{candidate.median_ms:.3f} ms per call ({low:.3f} to {high:.3f})", _accuracy(candidate)]
+    parts = [f"{candidate.median_ms:.3f} ms per call ({low:.3f} to {high:.3f})", _accuracy(candidate, measure)]
     return ", ".join([*parts, f"{candidate.size_bytes / 1e6:.2f} MB"])
 
 
-def limit_in_words(limit: str, value: float) -> str:
+def limit_in_words(limit: str, value: float, measure: Measure) -> str:
     """E.g. "at most 5 ms per call"."""
     return {
         "--max-latency-ms": f"at most {value:g} ms per call",
         "--max-size-mb": f"at most {value:g} MB",
-        "--min-relative-accuracy": f"at least {100 * value:g} % of the teacher's accuracy",
+        "--min-relative-accuracy": f"at least {100 * value:g} % of the teacher's {measure.title}",
         "--max-memory-mb": f"at most {value:g} MB of memory",
     }.get(limit, f"{limit} {value:g}")
 
 
-def kill_in_words(kill: Kill, count: int) -> str:
+def kill_in_words(kill: Kill, count: int, measure: Measure) -> str:
     """How many candidates a limit costs, and whether it alone could give."""
     broken = f"{kill.breaking} of {count} candidates break it"
     if kill.alone is None:
         return f"{broken}; loosening it alone does not help"
-    return f"{broken}; alone it would have to be: {limit_in_words(kill.limit, round_loose(kill))}"
+    return f"{broken}; alone it would have to be: {limit_in_words(kill.limit, round_loose(kill), measure)}"
 
 
 def round_loose(kill: Kill) -> float:
@@ -94,7 +95,7 @@ def teacher_of(folder: Path | None, *, trained_here: bool) -> Teacher | None:
         model=card.model,
         weights_sha256=card.weights_sha256,
         num_parameters=card.num_parameters,
-        accuracy=None if card.training is None else card.training.best.quality,
+        accuracy=None if card.training is None else card.training.best.share,
         trained_here=trained_here,
     )
 
@@ -106,6 +107,7 @@ def unproven(
     choice: Choice | None,
     answered: Sequence[OnDevice],
     app: App | None,
+    measure: Measure,
 ) -> tuple[str, ...]:
     """What the record does not show, one sentence each."""
     sentences: list[str] = []
@@ -114,13 +116,13 @@ def unproven(
     else:
         if choice is None or not choice.sustained:
             sentences.append("The latency is that of a phone at rest; --sustained 10m counts what remains when warm.")
-        sentences += _of_the_phone(choice, answered, app)
+        sentences += _of_the_phone(choice, answered, app, measure)
     if ground.emulated:
         sentences.append("The phone is emulated: its outputs are true, its times mean nothing.")
     if sum(each.finalist for each in trained) and any(not each.finalist for each in trained):
         sentences.append(
-            "Who was trained to the end was decided by the validation images that accuracy is reported on, after a "
-            "part of the training and with one seed; another seed may have kept another student."
+            f"Who was trained to the end was decided by the validation images that {measure.title} is reported on, "
+            "after a part of the training and with one seed; another seed may have kept another student."
         )
     short = {each.full_length for each in trained if each.full_length < question.epochs}
     if short:
@@ -131,13 +133,13 @@ def unproven(
         winner = choice.winner
         sentences += [f"{name} may win; to tell, {remedy}." for name, remedy in choice.contenders]
         if winner is not None and winner.accuracy_images < MANY_IMAGES:
-            sentences.append(f"Accuracy stands on {winner.accuracy_images} images.")
+            sentences.append(f"{measure.words['heading']} stands on {winner.accuracy_images} images.")
         if winner is not None and winner.validity != "valid":
             sentences.append(f"The winner's row is {winner.validity}: its interval is wide.")
     return tuple(sentences)
 
 
-def _of_the_phone(choice: Choice | None, answered: Sequence[OnDevice], app: App | None) -> list[str]:
+def _of_the_phone(choice: Choice | None, answered: Sequence[OnDevice], app: App | None, measure: Measure) -> list[str]:
     """What is not known of the winner on the phone, and of the app."""
     winner = choice.winner if choice else None
     if winner is None:
@@ -145,11 +147,11 @@ def _of_the_phone(choice: Choice | None, answered: Sequence[OnDevice], app: App 
     sentences: list[str] = []
     own = next((each for each in answered if each.manifest_sha256 == winner.manifest_sha256), None)
     if own is None:
-        sentences.append("The phone answered no pictures: accuracy is the host's.")
+        sentences.append(f"The phone answered no pictures: {measure.title} is the host's.")
     else:
         low, high = own.accuracy_interval
         sentences.append(
-            f"The choice counts the host's accuracy; the phone's own stands on {own.pictures} pictures "
+            f"The choice counts the host's {measure.title}; the phone's own stands on {own.pictures} pictures "
             f"({100 * low:.1f} to {100 * high:.1f} %)."
         )
         sentences += [f"The phone's answers are in doubt: {own.fault}."] * bool(own.fault)
@@ -171,24 +173,25 @@ def _name(candidate: Candidate) -> str:
     )
 
 
-def _accuracy(candidate: Candidate) -> str:
-    share = f"{100 * candidate.accuracy:.1f} % of {candidate.accuracy_images} images right"
+def _accuracy(candidate: Candidate, measure: Measure) -> str:
+    share = measure.on_images(candidate.accuracy, f"{candidate.accuracy_images} images")
     if candidate.is_teacher:
         return share
     interval = candidate.relative_accuracy_interval
     known = f" ({100 * interval[0]:.1f} to {100 * interval[1]:.1f})" if interval else ""
-    return f"{share}, {100 * candidate.relative_accuracy:.1f} %{known} of the teacher's accuracy"
+    return f"{share}, {100 * candidate.relative_accuracy:.1f} %{known} of the teacher's {measure.title}"
 
 
-def _what_must_give(choice: Choice) -> str:
+def _what_must_give(choice: Choice, measure: Measure) -> str:
     most = choice.kills[0] if choice.kills else None
     first = (
-        f"Most in the way is {limit_in_words(most.limit, most.value)}: {kill_in_words(most, len(choice.candidates))}. "
+        f"Most in the way is {limit_in_words(most.limit, most.value, measure)}: "
+        f"{kill_in_words(most, len(choice.candidates), measure)}. "
         if most
         else ""
     )
     nearest = choice.nearest_miss
-    return f"{first}Nearest miss: {_name(nearest)}, {figures(nearest)}." if nearest else first
+    return f"{first}Nearest miss: {_name(nearest)}, {figures(nearest, measure)}." if nearest else first
 
 
 def _nearest_untrained(question: Question, screened: Sequence[Screened]) -> str:

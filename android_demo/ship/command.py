@@ -24,6 +24,7 @@ from distill.contract import write_whole
 from distill.errors import UsageError
 from distill.terminal import answer, console, product, say, table
 from distill.version import toolkit_version
+from distill.vision.tasks import TASKS
 
 OUT = Path("out/ship")
 STUDENTS = "mobilenet_v3_small,mobilenet_v3_large,shufflenet_v2_x1_0,ghostnet_100"
@@ -170,10 +171,11 @@ def loop(question: Question, ground: Ground, steps: Steps) -> Ship:
         toolkit_version=toolkit_version(),
         utc_time=datetime.now(UTC).isoformat(timespec="seconds"),
         question=question,
+        task=ground.task,
         device=_place(ground, choice),
         rehearsal=ground.emulated,
         outcome="shipped" if packed else "nothing-fits",
-        answer=words.answer(question, screened, choice),
+        answer=words.answer(question, screened, choice, TASKS[ground.task].share),
         data=words.data_of(trained),
         teacher=words.teacher_of(teacher, trained_here=ground.teacher is None),
         screened=tuple(screened),
@@ -185,7 +187,7 @@ def loop(question: Question, ground: Ground, steps: Steps) -> Ship:
         app=app,
         steps=tuple(_done(step.name, step.command, step.exit_code, step.seconds, step.utc_time) for step in steps.used),
         seconds=round(steps.seconds, 1),
-        unproven=words.unproven(question, ground, trained, choice, answered, app),
+        unproven=words.unproven(question, ground, trained, choice, answered, app, TASKS[ground.task].share),
     )
 
 
@@ -205,7 +207,7 @@ def show_plan(question: Question, ground: Ground, steps: Steps) -> None:
     plan_rows = [
         [f"{number} {part.what}", part.in_words(question, reserved_s)] for number, part in enumerate(planned, start=1)
     ]
-    asked = f"{question.budget.in_words()} on {ground.place}"
+    asked = f"{question.budget.in_words(TASKS[ground.task].share)} on {ground.place}"
     console.print(table(escape(f"{asked}, in {in_words(question.time_s)}"), ["step", "time"], plan_rows))
 
 

@@ -13,6 +13,7 @@ from android_demo.ship.steps import Steps, free_bytes
 from distill.checkpoint import Card, Metrics, find, read_card
 from distill.contract import sha256_of_json
 from distill.errors import ToolError, UsageError, WorkFailed
+from distill.vision.tasks import TASKS, TaskName
 
 Grade = Literal["good", "fair"]
 
@@ -48,6 +49,7 @@ class Ground:
         teacher_card: of that one.
         settings: of every student's run.
         teacher_settings: of the teacher's run.
+        task: what the network answers.
         size_px, channels, num_classes: of the network's input and output.
         identity: of data and settings; what is kept of an earlier session belongs to one of these.
         formats: of those asked for, what can be made and run.
@@ -62,6 +64,7 @@ class Ground:
     teacher_card: Card | None
     settings: tuple[str, ...]
     teacher_settings: tuple[str, ...]
+    task: TaskName
     size_px: int
     channels: int
     num_classes: int
@@ -151,6 +154,7 @@ def examine(question: Question, steps: Steps, out: Path) -> Ground:
         teacher_card=card,
         settings=settings,
         teacher_settings=tuple(each for each in settings if each.startswith(TEACHER_SETTINGS)),
+        task=card.task if card else "classification",
         size_px=preprocess["size_px"],
         channels=preprocess["channels"],
         num_classes=len(data["classes"]) if data else len(card.class_names) if card else PHANTOM_CLASSES,
@@ -290,10 +294,10 @@ def _about_teacher(teacher: Path | None, card: Card | None, recipe: str) -> Find
         return Finding("teacher", f"is trained first (python -m distill run {_teacher_recipe(recipe)})")
     if card.training is None:
         return Finding("teacher", f"{teacher}: {card.model}, brought from elsewhere")
-    accuracy = f"{100 * card.training.best.quality:.1f} % of its validation images right"
+    quality = TASKS[card.task].share.on_images(card.training.best.share, "its validation images")
     if not card.training.finished:
-        return Finding("teacher", f"{teacher}: {card.model}, {accuracy}; its run is not finished", "fair")
-    return Finding("teacher", f"{teacher}: {card.model}, {accuracy}")
+        return Finding("teacher", f"{teacher}: {card.model}, {quality}; its run is not finished", "fair")
+    return Finding("teacher", f"{teacher}: {card.model}, {quality}")
 
 
 def _formats(question: Question, findings: list[Finding]) -> tuple[str, ...]:

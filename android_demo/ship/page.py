@@ -10,6 +10,7 @@ from android_demo.ship.question import in_words
 from android_demo.ship.record import Candidate, Ship
 from distill.contract import write_whole
 from distill.errors import UsageError
+from distill.vision.tasks import Measure
 
 PAGE_FILE = "ship.html"
 TEMPLATES = Path(__file__).parent / "page"
@@ -74,7 +75,8 @@ def render(record: Ship) -> str:
         names=names(record),
         rejected=rejected(record),
         kills=limits(record),
-        figures=figures,
+        figures=lambda candidate: figures(candidate, record.measure),
+        told=record.measure.words,
         files=files(record),
     )
 
@@ -84,8 +86,12 @@ def headline(record: Ship) -> str:
     winner = record.choice.winner if record.choice else None
     if winner is None:
         sure = " for sure" if record.choice and record.choice.contenders else ""
-        return f"Nothing fits{sure}: {record.question.budget.in_words()}"
-    kept = "" if winner.is_teacher else f", {100 * winner.relative_accuracy:.1f}\u00a0% of the teacher’s accuracy"
+        return f"Nothing fits{sure}: {record.question.budget.in_words(record.measure)}"
+    kept = (
+        ""
+        if winner.is_teacher
+        else f", {100 * winner.relative_accuracy:.1f}\u00a0% of the teacher’s {record.measure.title}"
+    )
     return f"{winner.name} as {winner.format} {winner.precision}: {winner.median_ms:.3g}\u00a0ms{kept}"
 
 
@@ -104,8 +110,8 @@ def rows(record: Ship) -> list[Row]:
         Row(
             candidate=each,
             role="winner" if each == winner else "runner-up" if each == runner_up else "teacher" * each.is_teacher,
-            breaks=", ".join(_limit(each_limit) for each_limit in each.breaks),
-            against="" if winner is None or each == winner else _against(each, winner),
+            breaks=", ".join(_limit(each_limit, record.measure) for each_limit in each.breaks),
+            against="" if winner is None or each == winner else _against(each, winner, record.measure),
             width=100 * each.median_ms / slowest_ms,
         )
         for each in ranked
@@ -136,8 +142,11 @@ def limits(record: Ship) -> list[tuple[str, str]]:
     """(limit, who breaks it) in words, the one that stands most in the way first."""
     if record.choice is None:
         return []
-    count = len(record.choice.candidates)
-    return [(limit_in_words(kill.limit, kill.value), kill_in_words(kill, count)) for kill in record.choice.kills]
+    count, measure = len(record.choice.candidates), record.measure
+    return [
+        (limit_in_words(kill.limit, kill.value, measure), kill_in_words(kill, count, measure))
+        for kill in record.choice.kills
+    ]
 
 
 def files(record: Ship) -> list[tuple[str, str, str]]:
@@ -165,21 +174,21 @@ def files(record: Ship) -> list[tuple[str, str, str]]:
     return found
 
 
-def _limit(option: str) -> str:
+def _limit(option: str, measure: Measure) -> str:
     return {
         "--max-latency-ms": "latency",
         "--max-size-mb": "size",
-        "--min-relative-accuracy": "accuracy",
+        "--min-relative-accuracy": measure.title,
         "--max-memory-mb": "memory",
     }.get(option, option)
 
 
-def _against(candidate: Candidate, winner: Candidate) -> str:
+def _against(candidate: Candidate, winner: Candidate, measure: Measure) -> str:
     """E.g. "1.40 × the time, 3.5 × the bytes, +0.3 points"."""
     points = 100 * (candidate.accuracy - winner.accuracy)
     parts: Sequence[str] = (
         f"{candidate.median_ms / winner.median_ms:.2f} × the time",
         f"{candidate.size_bytes / winner.size_bytes:.2f} × the bytes",
-        f"{points:+.1f} points of accuracy".replace("-", "−"),
+        f"{points:+.1f} points of {measure.title}".replace("-", "−"),
     )
     return ", ".join(parts)

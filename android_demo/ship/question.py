@@ -7,6 +7,7 @@ from pydantic import Field
 
 from distill.contract import Strict
 from distill.errors import UsageError
+from distill.vision.tasks import ACCURACY, Measure
 
 DeviceName = Literal["cpu", "android"]
 LatencyName = Literal["model", "pipeline"]
@@ -35,11 +36,11 @@ class Budget(Strict):
         given = {name: value for name, value in self.model_dump().items() if value is not None}
         return [f"--{name.replace('_', '-')}={value:g}" for name, value in given.items()]
 
-    def in_words(self) -> str:
-        """E.g. "at most 5 ms per call, at least 98 % of the teacher's accuracy"."""
+    def in_words(self, measure: Measure = ACCURACY) -> str:
+        """E.g. "at most 5 ms per call, at least 98 % of the teacher's accuracy", or of the task's measure."""
         parts = [f"at most {self.max_latency_ms:g} ms per call"]
         if self.min_relative_accuracy is not None:
-            parts.append(f"at least {100 * self.min_relative_accuracy:g} % of the teacher's accuracy")
+            parts.append(f"at least {100 * self.min_relative_accuracy:g} % of the teacher's {measure.title}")
         if self.max_size_mb is not None:
             parts.append(f"at most {self.max_size_mb:g} MB")
         if self.max_memory_mb is not None:

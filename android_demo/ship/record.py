@@ -6,6 +6,7 @@ from pydantic import Field, JsonValue
 
 from android_demo.ship.question import LatencyName, Question
 from distill.contract import Contract, Strict
+from distill.vision.tasks import TASKS, Measure, TaskName
 
 SHIP_FILE = "ship.json"
 
@@ -57,7 +58,8 @@ class Teacher(Strict):
     """What the students learnt from.
 
     Attributes:
-        accuracy: on its own validation images, in [0, 1]; None for one that was brought from elsewhere.
+        accuracy: on its own validation images, in [0, 1]; None for one that was brought from elsewhere. Here and below
+            of other tasks what networks are compared by (`Ship.measure`).
     """
 
     folder: str
@@ -265,6 +267,7 @@ class Ship(Contract):
 
     Attributes:
         toolkit_version: of this toolkit.
+        task: what the models answer; `classification` in records before version 5.
         device: what it ships for, in words.
         rehearsal: an emulated phone took part, so that times and choice say nothing of any product.
         outcome: `nothing-fits`: no candidate is shown to keep every limit.
@@ -277,11 +280,12 @@ class Ship(Contract):
         unproven: what this record does not show, one sentence each.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 4
+    SCHEMA_VERSION: ClassVar[int] = 5
 
-    schema_version: Literal[4] = 4
+    schema_version: Literal[5] = 5
     toolkit_version: str
     utc_time: str
+    task: TaskName
     question: Question
     device: str
     rehearsal: bool
@@ -304,12 +308,17 @@ class Ship(Contract):
     def upgraded(cls, raw: dict[str, Any]) -> dict[str, Any]:
         """As of this version; those before knew nothing of what `SINCE` names."""
         version = raw.get("schema_version")
-        if version not in (1, 2, 3) or not isinstance(raw.get("question"), dict):
+        if version not in (1, 2, 3, 4) or not isinstance(raw.get("question"), dict):
             return raw
         for since, added in SINCE.items():
             raw = _with(raw, added) if version < since else raw
-        answered = [cast("dict[str, Any]", each) | {"phone": ""} for each in raw["on_device"]]
-        return raw | {"on_device": answered, "schema_version": 4}
+        answered = [{"phone": ""} | cast("dict[str, Any]", each) for each in raw["on_device"]]
+        return raw | {"on_device": answered, "schema_version": 5}
+
+    @property
+    def measure(self) -> Measure:
+        """What the candidates are compared by: the accuracy, or what the task has in its place."""
+        return TASKS[self.task].share
 
 
 SINCE: dict[int, dict[str, dict[str, Any]]] = {
@@ -322,6 +331,7 @@ SINCE: dict[int, dict[str, dict[str, Any]]] = {
         "choice": {"latency": "model", "sustained": False, "tied": []},
     },
     4: {"question": {"serials": []}},
+    5: {"": {"task": "classification"}},
 }
 """Keys that came with a version, by the part of the record ("" is its top), with what older records mean."""
 

@@ -25,6 +25,7 @@ from distill.checkpoint import CARD_FILE, Card, find, read_card
 from distill.contract import sha256_of_file
 from distill.errors import WorkFailed
 from distill.terminal import say
+from distill.vision.tasks import TASKS, Measure
 
 FINALISTS = 2
 METRICS_FILE = "metrics.jsonl"
@@ -124,7 +125,7 @@ def train(
     if length != question.epochs:
         runners = [each if each.reason else _runner(each.student, length, steps) for each in runners]
     for target, many in rungs(length, len(costs)):
-        for runner in _best(runners, many):
+        for runner in _best(runners, many, TASKS[ground.task].share):
             _go_to(runner, target, ground, teacher, steps)
         _raise_if_none(runners)
     return [_trained(each) for each in runners]
@@ -134,7 +135,7 @@ def _runner(student: str, full_length: int, steps: Steps) -> Runner:
     return Runner(student, steps.folder / "runs" / f"{file_name(student)}-{full_length}-epochs", full_length)
 
 
-def _best(runners: Sequence[Runner], many: int) -> list[Runner]:
+def _best(runners: Sequence[Runner], many: int, measure: Measure) -> list[Runner]:
     """Those that go on; the others are told why they do not."""
     going = [each for each in runners if not each.reason]
     if not all(each.rungs for each in going):
@@ -143,7 +144,7 @@ def _best(runners: Sequence[Runner], many: int) -> list[Runner]:
     for loser in ranked[many:]:
         worst, own = ranked[many - 1], loser.rungs[-1]
         loser.reason = (
-            f"{100 * own.accuracy:.1f} % of the validation images right after {own.epochs} epochs; the last that went "
+            f"{measure.on_images(own.accuracy, 'the validation images')} after {own.epochs} epochs; the last that went "
             f"on, {worst.student}, had {100 * worst.rungs[-1].accuracy:.1f} %"
         )
         say(f"[dim]goes no further:[/] {escape(loser.student)}: {escape(loser.reason)}")
@@ -161,7 +162,7 @@ def _go_to(runner: Runner, epochs: int, ground: Ground, teacher: Path, steps: St
         assert card.training is not None, "distill run has trained it"
         rows = [json.loads(line) for line in (runner.run / METRICS_FILE).read_text().splitlines()]
         return {
-            "accuracy": card.training.best.quality,
+            "accuracy": card.training.best.share,
             "finished": card.training.finished,
             "trained_s": sum(row["seconds"] for row in rows[-max(1, epochs - _epochs(runner)) :]),
         }

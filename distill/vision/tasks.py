@@ -59,6 +59,8 @@ class Measure:
             "less": f"less {word}" if word else f"less {title}",
             "more": f"more {word}" if word else f"more {title}",
             "alike": f"as {word}" if word else f"equal in {title}",
+            "answers": "Right answers" if self.of_pictures else title,
+            "mark": "right" if self.of_pictures else title,
             "behind": "of" if self.of_pictures else "on",
             "several": self.several or f"values of {title}",
         }

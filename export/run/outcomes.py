@@ -6,7 +6,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from distill import terminal
-from distill.vision.tasks import TASKS
+from distill.vision.tasks import TASKS, TaskName
 from export.artifact.manifest import Delegation, Manifest
 from export.proof.classes import recalls
 from export.proof.limits import FLOAT_MIN_AGREEMENT
@@ -36,7 +36,7 @@ def all_well(results: Sequence[Result]) -> bool:
 
 def table(title: str, results: Sequence[Result]) -> Table:
     """One row per artifact."""
-    task = next((result.manifest.task for result in results if result.manifest), "classification")
+    task: TaskName = next((result.manifest.task for result in results if result.manifest), "classification")
     columns = [column.format_map(TASKS[task].measure.words) for column in COLUMNS]
     return terminal.table(title, columns, [row(result) for result in results])
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from android_demo.ship.page import render
+from android_demo.ship.answer import figures
+from android_demo.ship.page import headline, render
 from android_demo.ship.record import Ship
 from distill.errors import UsageError
 
@@ -19,7 +20,7 @@ def test_the_golden_record_is_read_and_written_as_it_is() -> None:
 
 def test_a_record_of_version_1_is_read_as_one_without_a_phones_answers_and_an_app() -> None:
     record = Ship.read(GOLDEN.with_name("ship-1.json"))
-    assert (record.schema_version, record.app, record.on_device, record.question.install) == (4, None, (), False)
+    assert (record.schema_version, record.app, record.on_device, record.question.install) == (5, None, (), False)
     assert "What is unproven" in render(record)
 
 
@@ -35,6 +36,25 @@ def test_a_record_of_version_3_is_read_as_one_of_the_only_phone() -> None:
     record = Ship.read(GOLDEN.with_name("ship-3.json"))
     assert (record.question.serials, [each.phone for each in record.on_device]) == ((), [""])
     assert record.question.sustained == "10m"
+
+
+def test_a_record_of_version_4_is_one_of_classifiers_and_keeps_its_phones() -> None:
+    record = Ship.read(GOLDEN.with_name("ship-4.json"))
+    assert record == Ship.read(GOLDEN)
+    assert [each.phone for each in record.on_device] != [""]
+
+
+def test_a_record_of_another_task_speaks_of_its_measure() -> None:
+    record = Ship.read(GOLDEN)
+    assert record.choice
+    assert record.choice.winner
+    assert "of the teacher’s accuracy" in headline(record)
+    depth = record.model_copy(update={"task": "depth"})
+    assert headline(depth).endswith("of the teacher’s δ < 1.25")
+    assert "<dt>δ &lt; 1.25</dt>" in render(depth)
+    share, images = 100 * record.choice.winner.accuracy, record.choice.winner.accuracy_images
+    assert f"{share:.1f} % of {images} images right" in figures(record.choice.winner, record.measure)
+    assert f"δ < 1.25 {share:.1f} % on {images} images" in figures(record.choice.winner, depth.measure)
 
 
 @pytest.mark.parametrize("change", [{"schema_version": 99}, {"mood": "good"}, {"outcome": "perhaps"}])

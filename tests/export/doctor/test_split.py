@@ -83,7 +83,7 @@ def test_jitter_moves_and_brightens_within_its_bounds() -> None:
     assert 105 < moved[:, 0, 0].max() <= 110
     rows, columns = np.divmod(moved[..., 0].reshape(200, -1).argmax(1), 64)
     assert set(rows) == set(columns) == {30, 31, 32, 33, 34}
-    assert np.array_equal(moved, jitter(split, seed=0).images)
+    assert np.array_equal(moved, np.asarray(jitter(split, seed=0).images))
 
 
 def test_what_is_true_of_every_pixel_moves_with_the_picture() -> None:
