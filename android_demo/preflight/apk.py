@@ -95,7 +95,7 @@ def bytes_by_part(apk: Apk) -> dict[str, int]:
     libraries = {file.name: abi for abi, file in apk.libraries()}
     for file in apk.files:
         if file.name in libraries:
-            part = f"{_runtime(file.name)}, {libraries[file.name]}"
+            part = f"{runtime_of(file.name) or 'other libraries'}, {libraries[file.name]}"
         elif file.name.endswith(".dex"):
             part = "code"
         elif file.name.startswith("assets/bundle/"):
@@ -106,9 +106,10 @@ def bytes_by_part(apk: Apk) -> dict[str, int]:
     return parts
 
 
-def _runtime(name: str) -> str:
-    file = name.rsplit("/", 1)[-1]
-    return next((each for each, starts in RUNTIMES.items() if file.startswith(starts)), "other libraries")
+def runtime_of(library: str) -> str | None:
+    """The runtime that a native library belongs to by its name; None for what no runtime has to itself."""
+    file = library.rsplit("/", 1)[-1]
+    return next((each for each, starts in RUNTIMES.items() if file.startswith(starts)), None)
 
 
 def _packed(raw: BinaryIO, entry: zipfile.ZipInfo) -> Packed:

@@ -2,14 +2,16 @@
 
 import json
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from android_demo.preflight.weigh import weigh
 from android_demo.ship.commands import Ended, python_module, run
 from android_demo.ship.question import DeviceName, Question
 from android_demo.ship.steps import Steps, free_bytes
+from bench.record.carried import RUNTIME_BYTES, RuntimeBytes
 from distill.checkpoint import Card, Metrics, find, read_card
 from distill.contract import sha256_of_json
 from distill.errors import ToolError, UsageError, WorkFailed
@@ -55,6 +57,7 @@ class Ground:
         formats: of those asked for, what can be made and run.
         phones: what it ships for; empty for this machine.
         adb: the program that reaches it; None for this machine.
+        carried: what each runtime adds to the app; None for this machine, and where none could be weighed.
         findings: what people are shown.
     """
 
@@ -72,6 +75,7 @@ class Ground:
     formats: tuple[str, ...]
     phones: tuple["Phone", ...]
     adb: str | None
+    carried: RuntimeBytes | None
     findings: tuple[Finding, ...]
 
     @property
@@ -83,6 +87,14 @@ class Ground:
     def serials(self) -> list[str]:
         """Of the phones, sorted."""
         return sorted(phone.serial for phone in self.phones)
+
+    def carried_words(self, folder: Path) -> list[object]:
+        """Options that let `bench` count the runtimes' bytes, which lie in a folder; none where they are not known."""
+        if self.carried is None:
+            return []
+        path = folder / RUNTIME_BYTES.name
+        self.carried.write(path)
+        return ["--runtime-bytes", path]
 
     @property
     def emulated(self) -> bool:
@@ -145,6 +157,7 @@ def examine(question: Question, steps: Steps, out: Path) -> Ground:
     for serial in (question.serials or (None,)) if question.device == "android" else ():
         phone, adb = _phone(serial, findings)
         phones.append(phone)
+    carried = _carried(formats, findings) if phones else None
     if not phones:
         findings.append(Finding("device", f"this machine: {platform.machine()}, batch 1, {question.threads} thread(s)"))
     return Ground(
@@ -169,6 +182,7 @@ def examine(question: Question, steps: Steps, out: Path) -> Ground:
         formats=formats,
         phones=tuple(phones),
         adb=adb,
+        carried=carried,
         findings=tuple(findings),
     )
 
@@ -332,6 +346,24 @@ def _room(question: Question, out: Path, findings: list[Finding]) -> None:
             "and the runs. Free some space, choose another disk with --out, or ask for fewer students or formats."
         )
     findings.append(Finding("disk", f"{free / 1e9:.0f} GB left, {needed / 1e9:.1f} GB needed at most"))
+
+
+def _carried(formats: Sequence[str], findings: list[Finding]) -> RuntimeBytes | None:
+    """What the formats' runtimes add to the app, from one that was built before or from their packages."""
+    weighed, _ = weigh()
+    known = {name: weighed.of(name) for name in formats}
+    told = [f"{name} {size / 1e6:.1f} MB" for name, size in known.items() if size is not None]
+    unknown = [name for name, size in known.items() if size is None]
+    if not told:
+        findings.append(
+            Finding("bytes", "the models' alone: no built app and no runtime's package is here to weigh", "fair")
+        )
+        return None
+    lacking = f"; not weighed: {', '.join(unknown)}" if unknown else ""
+    findings.append(
+        Finding("bytes", f"with each model its runtime's: {', '.join(told)}{lacking}", "fair" if unknown else "good")
+    )
+    return weighed
 
 
 def _phone(serial: str | None, findings: list[Finding]) -> tuple[Phone, str | None]:

@@ -109,6 +109,9 @@ def choose(question: Question, ground: Ground, exported: Sequence[Exported], jou
         words += ["--artifacts", folder]
     sha256 = sha256_of_file(journal)
     deciding: JsonValue = {"journal": sha256, "manifests": [*sorted(folders)]}
+    if ground.carried is not None:
+        words += ground.carried_words(steps.folder)
+        deciding["runtime_bytes"] = sha256_of_json(ground.carried.model_dump(mode="json"))
     step = steps.do(
         "choose",
         "bench",

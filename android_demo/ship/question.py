@@ -21,7 +21,7 @@ class Budget(Strict):
 
     Attributes:
         max_latency_ms: per call; the upper end of the median's 95 % interval has to keep it.
-        max_size_mb: of the model on disk, 10^6 bytes.
+        max_size_mb: of the model on disk, 10^6 bytes; on phones with what its runtime adds to the app.
         min_relative_accuracy: share of the teacher's accuracy; the lower end of its 95 % interval has to keep it.
         max_memory_mb: peak of the process, runtime included, 10^6 bytes.
     """

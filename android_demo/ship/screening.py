@@ -10,6 +10,7 @@ from android_demo.ship.ground import Ground, Phone, require_phone
 from android_demo.ship.question import Budget, Question
 from android_demo.ship.record import FileIdentity, Fit, Screened, Timed
 from android_demo.ship.steps import Steps
+from bench.record.carried import RuntimeBytes
 from distill.contract import sha256_of_file
 from distill.errors import WorkFailed
 from distill.terminal import say
@@ -31,7 +32,7 @@ def screen(question: Question, ground: Ground, steps: Steps) -> list[Screened]:
             say(f"[yellow]left out:[/] {escape(student)}: {escape(str(error))}")
             screened.append(Screened(student=student, kept=False, reason=str(error), timed=(), journal=None))
             continue
-        timed = [_judged(each, question.budget) for each in answers]
+        timed = [_judged(each, question.budget, ground.carried) for each in answers]
         screened.append(_verdict(student, timed, question.budget, journal))
         if not screened[-1].kept:
             say(f"[yellow]not trained:[/] {escape(student)}: {escape(screened[-1].reason)}")
@@ -97,29 +98,36 @@ def _time(
         products=lambda _: [folder / JOURNAL_FILE],
         fine=(0, 1),
         serial=phone and phone.serial,
-        more=budget,  # the times are the same whatever they are held against
+        more=[
+            *budget,
+            *ground.carried_words(steps.folder),
+        ],  # the times are the same whatever they are held against
     )
     answer: Any = step.answer
     return answer
 
 
-def _judged(told: dict[str, Any], budget: Budget) -> Timed:
+def _judged(told: dict[str, Any], budget: Budget, carried: RuntimeBytes | None) -> Timed:
     interval = told["median_interval_ms"]
+    # What is kept of an earlier session may count a runtime as it was weighed then.
+    of_model = told["size_bytes"] - (told.get("runtime_bytes") or 0)
+    of_runtime = carried.of(told["format"]) if carried else 0
     return Timed(
         format=told["format"],
         precision=told["precision"],
         median_ms=told["median_ms"],
         median_interval_ms=None if interval is None else (interval[0], interval[1]),
-        size_bytes=told["size_bytes"],
+        size_bytes=of_model + (of_runtime or 0),
         validity=told["validity"],
-        fit=_fit(interval, told["size_bytes"], budget),
+        fit=_fit(interval, None if of_runtime is None else of_model + of_runtime, budget),
     )
 
 
-def _fit(interval_ms: list[float] | None, size_bytes: int, budget: Budget) -> Fit:
+def _fit(interval_ms: list[float] | None, size_bytes: int | None, budget: Budget) -> Fit:
     if interval_ms is None:
         return "not-measured"
-    too_large = budget.max_size_mb is not None and size_bytes > budget.max_size_mb * 1e6
+    # Bytes that nobody knows keep no limit.
+    too_large = budget.max_size_mb is not None and (size_bytes is None or size_bytes > budget.max_size_mb * 1e6)
     if too_large or interval_ms[0] > budget.max_latency_ms:
         return "outside"
     return "inside" if interval_ms[1] <= budget.max_latency_ms else "open"

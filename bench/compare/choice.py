@@ -21,6 +21,7 @@ from statistics import median
 from bench.compare.conditions import conditions_asked, in_order_of_time
 from bench.compare.speed_up import teachers_of
 from bench.record import WIDE, Measurement
+from bench.record.carried import RuntimeBytes
 from bench.timing.intervals import Interval, Z, median_interval
 from bench.timing.ratio import ratio_of, ratios_by_turn
 from distill.vision.tasks import Measure, share_among
@@ -99,6 +100,8 @@ class Candidate:
         accuracy: measured where it was timed, unless the export measured it on more images.
         relative_accuracy: to the reference's accuracy.
         memory_bytes: peak of a measuring process, runtime included; None if that was not measured.
+        runtime_bytes: what its runtime adds to an app that carries it; 0 where no app does, or none was weighed; None
+            if other runtimes were weighed and its was not.
     """
 
     row: Measurement
@@ -107,6 +110,7 @@ class Candidate:
     relative_accuracy: Relative
     memory_bytes: int | None
     is_teacher: bool
+    runtime_bytes: int | None
 
     @property
     def name(self) -> str:
@@ -120,8 +124,8 @@ class Candidate:
 
     @property
     def size_bytes(self) -> int:
-        """Of the model on disk."""
-        return self.row.subject.size_bytes
+        """Of the model on disk, and of the runtime that it brings into an app as far as that is known."""
+        return self.row.subject.size_bytes + (self.runtime_bytes or 0)
 
 
 @dataclass(frozen=True)
@@ -175,7 +179,7 @@ class Budget:
 
     Attributes:
         max_latency_ms: holds for the upper end of the median's 95 % interval, so that the median is inside for sure.
-        max_size_mb: of the model on disk, in 10^6 bytes.
+        max_size_mb: of the model on disk, with its runtime in an app, in 10^6 bytes.
         min_relative_accuracy: of the reference's accuracy, above 0. Holds for the lower end of the interval, so that it
             is kept for sure.
         max_memory_mb: peak of the process, runtime included, in 10^6 bytes.
@@ -314,6 +318,7 @@ def choose(
     *,
     journal: Sequence[Measurement] = (),
     left_out: Sequence[Excluded] = (),
+    carried: RuntimeBytes | None = None,
 ) -> Choice:
     """Choose among rows of one device, batch and thread count.
 
@@ -323,9 +328,12 @@ def choose(
         budget: the limits.
         journal: where the teacher's accuracy is looked for beside `rows`; accuracy knows no device.
         left_out: rows that are no candidates for a reason of their own.
+        carried: what runtimes add to an app; None where models alone count.
     """
     rows = in_order_of_time(rows)
-    candidates, excluded, reference = candidates_among(rows, teachers_among(in_order_of_time([*journal, *rows])))
+    candidates, excluded, reference = candidates_among(
+        rows, teachers_among(in_order_of_time([*journal, *rows])), carried
+    )
     limits = budget.limits()
     fitting = [candidate for candidate in candidates if all(limit.keeps(candidate) for limit in limits)]
     ranked = _ranked(fitting)
@@ -451,7 +459,9 @@ def relative(accuracy: Accuracy, reference: Accuracy) -> Relative:
     return Relative(value, low, high, is_paired=interval is not None)
 
 
-def candidates_among(rows: Sequence[Measurement], teachers: Teachers) -> tuple[list[Candidate], list[Excluded], str]:
+def candidates_among(
+    rows: Sequence[Measurement], teachers: Teachers, carried: RuntimeBytes | None = None
+) -> tuple[list[Candidate], list[Excluded], str]:
     """(candidates, the fastest first; what is left out; name of the reference of their relative accuracy)."""
     excluded: list[Excluded] = []
     eligible: list[tuple[Measurement, Accuracy]] = []
@@ -471,6 +481,7 @@ def candidates_among(rows: Sequence[Measurement], teachers: Teachers) -> tuple[l
             relative_accuracy=relative(accuracy, reference.accuracy),
             memory_bytes=row.peak_memory_bytes,
             is_teacher=row.subject.checkpoint_sha256 in teachers,
+            runtime_bytes=carried.of(row.subject.format) if carried else 0,
         )
         for (row, accuracy), reference in zip(eligible, references, strict=True)
     ]
@@ -670,8 +681,8 @@ def _soonest_ms(candidate: Candidate) -> float:
     return candidate.latency_ms.low
 
 
-def _size_mb(candidate: Candidate) -> float:
-    return candidate.size_bytes / 1e6
+def _size_mb(candidate: Candidate) -> float | None:
+    return None if candidate.runtime_bytes is None else candidate.size_bytes / 1e6
 
 
 def _least_relative(candidate: Candidate) -> float:

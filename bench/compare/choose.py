@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
+from bench.compare.app_bytes import RuntimeBytesOption, in_words, runtime_bytes
 from bench.compare.choice import (
     Budget,
     Candidate,
@@ -29,6 +30,7 @@ from bench.compare.fleet import NOT_MEASURED_ON, phones_of, worst_of
 from bench.compare.rehearsal import RehearseOption, counted
 from bench.compare.tables import MISSING, show_compactly
 from bench.record import Device, Latency, Measurement
+from bench.record.carried import RuntimeBytes
 from bench.session.cells import ARTIFACTS, find_artifacts
 from bench.session.journal import JOURNAL, open_journal
 from distill.contract import sha256_of_file
@@ -52,7 +54,9 @@ def choose_command(
     max_latency_ms: Annotated[
         float | None, typer.Option(min=0, help="Per call; the upper end of the median's 95 % interval.")
     ] = None,
-    max_size_mb: Annotated[float | None, typer.Option(min=0, help="Of the model on disk, 10^6 bytes.")] = None,
+    max_size_mb: Annotated[
+        float | None, typer.Option(min=0, help="Of the model on disk, 10^6 bytes; on phones with its runtime.")
+    ] = None,
     min_relative_accuracy: Annotated[
         float | None,
         typer.Option(
@@ -83,6 +87,7 @@ def choose_command(
         list[Path] | None,
         typer.Option(help="Choose only among artifacts in this folder; may be repeated.", show_default="all measured"),
     ] = None,
+    runtime_bytes_file: RuntimeBytesOption = None,
     rehearse: RehearseOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> int:
@@ -96,7 +101,8 @@ def choose_command(
     ones are left out and counted, and so are those whose answers are wrong. Who might win if latencies were known
     better is named, with what would tell.
 
-    On phones the whole path counts, from picture to answer, where any row has it. Several phones in the journal get one
+    On phones the bytes are the model's and those that its runtime adds to the app, as `android_demo weigh` found them.
+    The whole path counts there, from picture to answer, where any row has it. Several phones in the journal get one
     model, the one whose worst phone is best, or with --per-phone one each.
 
     Exit code 1 if nothing is shown to fit; then the limit that stands most in the way and the nearest miss are named.
@@ -118,16 +124,18 @@ def choose_command(
     _require_one_task(rows, measurements)
     counts = latency_that_counts(rows, latency)
     rows, left_out = with_samples_that_count(rows, counts, sustained=sustained)
+    carried = runtime_bytes(device, runtime_bytes_file)
     how = f"batch {batch}, threads {threads}, {LATENCY_IN_WORDS[counts]}{', warm' if sustained else ''}"
+    how += f", {in_words(carried)}" if device == "android" else ""
     if per_phone:
-        return _choose_per_phone(rows, left_out, budget, journal, folders, how, as_json=as_json)
+        return _choose_per_phone(rows, left_out, budget, journal, folders, how, carried, as_json=as_json)
     where = rows[0].device.name if rows else ""
     if phones:
         by_phone = phones_of([row for row in rows if not row.device.emulated])
         where = f"the worst of {len(phones)} phones"
         rows, lacking = worst_of({phone: by_phone.get(phone, []) for phone in phones})
         left_out = [*left_out, *lacking]
-    choice = choose(rows, budget, journal=journal, left_out=left_out)
+    choice = choose(rows, budget, journal=journal, left_out=left_out, carried=carried)
     if not choice.candidates:
         raise UsageError(f"there is nothing to choose from. {_counted(choice)}")
     winner = choice.winner
@@ -166,6 +174,7 @@ def _choose_per_phone(
     journal: Sequence[Measurement],
     folders: dict[str, Path],
     how: str,
+    carried: RuntimeBytes | None,
     *,
     as_json: bool,
 ) -> int:
@@ -174,7 +183,7 @@ def _choose_per_phone(
     winners: dict[str, Candidate | None] = {}
     for phone, group in phones_of([row for row in rows if not row.device.emulated]).items():
         here = [excluded for excluded in left_out if place_of(excluded.row) == phone]
-        choice = choose(group, budget, journal=journal, left_out=here)
+        choice = choose(group, budget, journal=journal, left_out=here, carried=carried)
         winners[phone] = choice.winner
         folder = _folder_of(choice.winner, folders) if choice.winner else None
         if as_json:
@@ -448,6 +457,7 @@ def _record(candidate: Candidate, choice: Choice) -> dict[str, Any]:
         "median_ms": candidate.latency_ms.value,
         "median_interval_ms": [candidate.latency_ms.low, candidate.latency_ms.high],
         "size_bytes": candidate.size_bytes,
+        "runtime_bytes": candidate.runtime_bytes,
         "validity": candidate.row.validity,
         "accuracy": candidate.accuracy.share,
         "accuracy_images": candidate.accuracy.images,

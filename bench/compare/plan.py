@@ -13,6 +13,7 @@ import numpy as np
 import typer
 from rich.markup import escape
 
+from bench.compare.app_bytes import RuntimeBytesOption, in_words, runtime_bytes
 from bench.compare.choice import latency_of
 from bench.compare.choose import LATENCY_IN_WORDS, LatencyOption
 from bench.compare.counted import NO_PATH, latency_that_counts
@@ -20,6 +21,7 @@ from bench.compare.rehearsal import RehearseOption, counted
 from bench.compare.tables import MISSING, STYLE, show_compactly
 from bench.devices import find_device
 from bench.record import Measurement, read_journal
+from bench.record.carried import RuntimeBytes
 from bench.session.cells import whole_numbers
 from bench.timing.intervals import Interval
 from distill.errors import UsageError, WorkFailed
@@ -42,6 +44,8 @@ class Timed:
     Attributes:
         student: as asked for.
         latency_ms: median per call with its 95 % interval; None if the row is wrong.
+        size_bytes: of the model, and of its runtime in an app as far as that was weighed.
+        runtime_bytes: of the runtime, as `Candidate` has it.
         is_inside: whether it keeps the budget: the upper end of the interval counts, as in `bench.compare.choice`.
         is_open: whether only the interval leaves open that it keeps the budget.
     """
@@ -49,13 +53,17 @@ class Timed:
     student: str
     row: Measurement
     latency_ms: Interval | None
+    size_bytes: int
+    runtime_bytes: int | None
     is_inside: bool
     is_open: bool = False
 
 
 def plan(
     max_latency_ms: Annotated[float, typer.Option(min=0, help="Per call; the upper end of the median's interval.")],
-    max_size_mb: Annotated[float | None, typer.Option(min=0, help="Of the model on disk, 10^6 bytes.")] = None,
+    max_size_mb: Annotated[
+        float | None, typer.Option(min=0, help="Of the model on disk, 10^6 bytes; on phones with its runtime.")
+    ] = None,
     students: Annotated[str, typer.Option(help="Networks, as python -m distill list names them.")] = STUDENTS,
     device: Annotated[str, typer.Option(help="What to measure on.")] = "cpu",
     size: Annotated[int, typer.Option(min=8, help="Side of the input in pixels.")] = 64,
@@ -67,6 +75,7 @@ def plan(
     latency: LatencyOption = None,
     study: Annotated[str, typer.Option(help="Study that will train those inside.")] = "demo-study",
     out: Annotated[Path, typer.Option(help="Folder for their artifacts and a journal of their own.")] = OUT,
+    runtime_bytes_file: RuntimeBytesOption = None,
     rehearse: RehearseOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> int:
@@ -81,6 +90,7 @@ def plan(
     names = _students(students)
     whole_numbers(threads, "--threads")
     find_device(device)
+    carried = runtime_bytes(device, runtime_bytes_file)
     journal = out / "measurements.jsonl"
     seen = len(read_journal(journal).measurements) if journal.is_file() else 0
     described = [f"--untrained={classes}", f"--size={size}", f"--channels={channels}"]
@@ -101,7 +111,7 @@ def plan(
     measured = counted(read_journal(journal).measurements[seen:], rehearse=rehearse)
     counts = latency_that_counts(measured, latency)
     rows = [row.timed_by(counts) or row.model_copy(update=UNTIMED) for row in measured]
-    timed = [judge(row, max_latency_ms=max_latency_ms, max_size_mb=max_size_mb) for row in rows]
+    timed = [judge(row, max_latency_ms=max_latency_ms, max_size_mb=max_size_mb, carried=carried) for row in rows]
     inside = list(dict.fromkeys(candidate.student for candidate in timed if candidate.is_inside))
     limits = f"{max_latency_ms:g} ms" + (f" and {max_size_mb:g} MB" if max_size_mb is not None else "")
     if as_json:
@@ -111,7 +121,9 @@ def plan(
             )
         )
     else:
-        _show(timed, f"Untrained students on {device}, {size} px, {LATENCY_IN_WORDS[counts]} within {limits}")
+        bytes_too = f", {in_words(carried)}" if device == "android" else ""
+        how = f"{size} px, {LATENCY_IN_WORDS[counts]}{bytes_too}"
+        _show(timed, f"Untrained students on {device}, {how} within {limits}")
         left_open = list(
             dict.fromkeys(
                 candidate.student for candidate in timed if candidate.is_open and candidate.student not in inside
@@ -130,16 +142,27 @@ def plan(
     return 0 if inside else 1
 
 
-def judge(row: Measurement, *, max_latency_ms: float, max_size_mb: float | None) -> Timed:
-    """Hold one row against the budget; a wrong row and the base format are never inside."""
+def judge(
+    row: Measurement, *, max_latency_ms: float, max_size_mb: float | None, carried: RuntimeBytes | None = None
+) -> Timed:
+    """Hold one row against the budget; a wrong row and the base format are never inside.
+
+    Args:
+        row: measured.
+        max_latency_ms: of the budget.
+        max_size_mb: of the budget.
+        carried: what runtimes add to an app; None where models alone count.
+    """
+    of_runtime = carried.of(row.subject.format) if carried else 0
+    size_bytes = row.subject.size_bytes + (of_runtime or 0)
     if row.wrong:
-        return Timed(row.subject.model, row, None, is_inside=False)
+        return Timed(row.subject.model, row, None, size_bytes, of_runtime, is_inside=False)
     latency_ms = latency_of(row)
-    is_small = max_size_mb is None or row.subject.size_bytes <= max_size_mb * 1e6
+    is_small = max_size_mb is None or (of_runtime is not None and size_bytes <= max_size_mb * 1e6)
     may_fit = is_small and row.subject.format != NO_PRODUCT
     is_inside = may_fit and latency_ms.high <= max_latency_ms
     is_open = may_fit and latency_ms.low <= max_latency_ms < latency_ms.high
-    return Timed(row.subject.model, row, latency_ms, is_inside=is_inside, is_open=is_open)
+    return Timed(row.subject.model, row, latency_ms, size_bytes, of_runtime, is_inside=is_inside, is_open=is_open)
 
 
 def write_noise(folder: Path, size_px: int, channels: int) -> None:
@@ -192,7 +215,7 @@ def _cells(candidate: Timed) -> list[str]:
         row.subject.precision,
         str(row.threads),
         escape(known),
-        f"{row.subject.size_bytes / 1e6:.2f}",
+        f"{candidate.size_bytes / 1e6:.2f}",
         f"[{STYLE[row.validity]}]{row.validity}[/]",
         "[green]inside[/]" if candidate.is_inside else "[yellow]open[/]" if candidate.is_open else "[dim]outside[/]",
     ]
@@ -207,7 +230,8 @@ def _as_record(candidate: Timed) -> dict[str, Any]:
         "threads": candidate.row.threads,
         "median_ms": latency and latency.value,
         "median_interval_ms": latency and [latency.low, latency.high],
-        "size_bytes": subject.size_bytes,
+        "size_bytes": candidate.size_bytes,
+        "runtime_bytes": candidate.runtime_bytes,
         "validity": candidate.row.validity,
         "is_inside": candidate.is_inside,
         "is_open": candidate.is_open,

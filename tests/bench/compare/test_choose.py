@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from bench.__main__ import app
-from bench.record import append
+from bench.record import Device, append
+from bench.record.carried import CarriedRuntime, RuntimeBytes
 from distill import terminal
 from distill.contract import sha256_of_file
 from distill.terminal import run
@@ -313,3 +314,51 @@ def test_two_phones_get_one_model_or_one_each_and_a_missing_row_is_named(bench, 
     _, _, told = bench(*words, "--sustained")
     assert "cold: it was never measured with --sustained" in told
     assert bench("choose", "--max-latency-ms", 1, "--per-phone")[0] == 2
+
+
+PHONE = Device(
+    kind="android",
+    name="Test phone",
+    os="Android 16",
+    cores=8,
+    memory_bytes=2**33,
+    instrument="app",
+    serial="0123",
+    emulated=False,
+)
+
+
+def test_on_phones_the_bytes_are_those_of_model_and_runtime(bench, write, tmp_path):
+    write("j.jsonl", "small", 2.0, format="onnx", size_bytes=1_000_000, device=PHONE)
+    write("j.jsonl", "large", 2.0, format="executorch", size_bytes=3_000_000, device=PHONE)
+    write("j.jsonl", "other", 2.0, format="litert", size_bytes=1_000_000, device=PHONE)
+    sizes = {"onnx": 6_000_000, "executorch": 2_000_000}
+    carried = RuntimeBytes(
+        abi="arm64-v8a",
+        runtimes={
+            name: CarriedRuntime(archive=f"a:{name}:1", size_bytes=size, weighed_in="app.apk")
+            for name, size in sizes.items()
+        },
+    )
+    carried.write(tmp_path / "bytes.json")
+    words = ("choose", "--device", "android", "--max-size-mb", "5.5", "--measurements", "j.jsonl", "--json")
+    code, out, _ = bench(*words, "--runtime-bytes", "bytes.json")
+    told = json.loads(out)
+    assert (code, told["winner"]["name"]) == (0, "large")
+    known = {each["name"]: (each["size_bytes"], each["runtime_bytes"]) for each in told["candidates"]}
+    assert known == {"small": (7_000_000, 6_000_000), "large": (5_000_000, 2_000_000), "other": (1_000_000, None)}
+    assert {each["name"]: each["breaks"] for each in told["candidates"]} == {
+        "small": ["--max-size-mb"],
+        "large": [],
+        "other": ["--max-size-mb"],
+    }
+
+
+def test_without_weights_of_runtimes_models_alone_count_and_that_is_said(bench, write):
+    write("j.jsonl", "small", 2.0, size_bytes=1_000_000, device=PHONE)
+    code, out, told = bench("choose", "--device", "android", "--max-size-mb", "2", "--measurements", "j.jsonl")
+    assert (code, out) == (0, "small onnx fp32\n")
+    assert "bytes are the models' alone: weigh the runtimes" in told
+    write("c.jsonl", "small", 2.0)
+    code, _, told = bench("choose", "--max-size-mb", "9", "--measurements", "c.jsonl", "--runtime-bytes", "x.json")
+    assert (code, "--runtime-bytes is for phones and has no effect on cpu" in told) == (2, True)

@@ -11,6 +11,7 @@ import pytest
 from bench.__main__ import app
 from bench.compare.plan import judge, write_noise
 from bench.record import read_journal
+from bench.record.carried import CarriedRuntime, RuntimeBytes
 from distill.terminal import run
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -36,6 +37,33 @@ def plan(*words: object, folder: Path) -> subprocess.CompletedProcess[str]:
 def test_a_row_is_inside_if_it_keeps_every_limit_and_is_a_product(make_measurement, fields, is_inside):
     row = make_measurement(**{"samples_ms": (2.0,) * 30, **fields})
     assert judge(row, max_latency_ms=4, max_size_mb=4).is_inside is is_inside
+
+
+CARRIED = RuntimeBytes(
+    abi="arm64-v8a",
+    runtimes={
+        "onnx": CarriedRuntime(archive="a:onnx:1", size_bytes=2_000_000, weighed_in="app.apk"),
+        "executorch": CarriedRuntime(archive="a:et:1", size_bytes=500_000, weighed_in="app.apk"),
+    },
+)
+
+
+@pytest.mark.parametrize(
+    ("format_name", "is_inside", "size_bytes"),
+    [
+        ("onnx", False, 5_000_000),
+        ("executorch", True, 3_500_000),
+        ("executorch-vulkan", True, 3_500_000),
+        ("litert", False, 3_000_000),
+    ],
+)
+def test_a_runtime_counts_with_its_model_and_one_that_was_not_weighed_keeps_no_limit(
+    make_measurement, format_name: str, is_inside: bool, size_bytes: int
+):
+    row = make_measurement(format=format_name, samples_ms=(2.0,) * 30, size_bytes=3_000_000)
+    judged = judge(row, max_latency_ms=4, max_size_mb=4, carried=CARRIED)
+    assert (judged.is_inside, judged.size_bytes) == (is_inside, size_bytes)
+    assert judge(row, max_latency_ms=4, max_size_mb=4).is_inside
 
 
 def test_the_upper_end_of_the_interval_counts(make_measurement):
