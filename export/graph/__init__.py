@@ -1,1 +1,1 @@
-"""Graphs as torch.export gives them: read, counted and rewritten without changing a number."""
+"""Graphs as torch.export gives them: read, counted and rewritten without changing a number, or but its rounding."""

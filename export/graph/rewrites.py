@@ -1,9 +1,10 @@
-"""Rewrites of an exported graph that change no number and let a delegate take it in one piece.
+"""Rewrites of an exported graph that let a delegate take it in one piece and change no number, or but its rounding.
 
 XNNPACK, through ExecuTorch, leaves out operations for how they are written, not for what they compute: a `chunk`, a
 mean that drops its dimensions, a copy that selects everything. One such operation cuts the graph in two, and every cut
-costs copies and thread wake-ups. Each rewrite below replaces one pattern by operations that compute the same bits; a
-graph without the pattern is left as it is, so they are safe for any network.
+costs copies and thread wake-ups. Each rewrite below replaces one pattern by operations that compute the same bits (one
+that says `rounds`: the same numbers, rounded at other places); a graph without the pattern is left as it is, so they
+are safe for any network.
 """
 
 import operator
@@ -14,30 +15,57 @@ import torch
 from torch.fx import Graph, Node
 
 aten = torch.ops.aten
-PART_OF_HARD_SIGMOID = "part_of_hard_sigmoid"
+PART_OF_ONE = "part_of_one_operation"
+"""Marks operations that are one in the network: a quantizer should not take them for ones of the network's own."""
+
 _FLOATS = (torch.float32, torch.float16)
 
 
 @dataclass(frozen=True)
 class Rewrite:
-    """One replacement; `apply` changes the graph in place and returns how many places it changed."""
+    """One replacement.
+
+    Attributes:
+        apply: changes the graph in place and returns how many places it changed.
+        rounds: its numbers are those of before but for the rounding.
+    """
 
     name: str
     apply: Callable[[Graph], int]
+    rounds: bool = False
 
 
-def rewrite(program: torch.export.ExportedProgram) -> tuple[str, ...]:
+@dataclass(frozen=True)
+class Rewritten:
+    """What was done, e.g. ("13 × split as slices", "1 × mean that keeps its dimensions"); empty if nothing was."""
+
+    exactly: tuple[str, ...]
+    but_for_rounding: tuple[str, ...]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """For people, one sentence each."""
+        told = (("without changing a number", self.exactly), ("but for the rounding alike", self.but_for_rounding))
+        return tuple(f"rewritten {how}: {', '.join(done)}" for how, done in told if done)
+
+
+def rewrite(program: torch.export.ExportedProgram, *, whole_attention: bool = False) -> Rewritten:
     """Apply every rewrite to a program as `torch.export.export` made it, in place.
 
-    Returns:
-        What was done, e.g. ("13 × split as slices", "1 × mean that keeps its dimensions"); empty if nothing was.
+    Args:
+        program: changed in place.
+        whole_attention: leave attention in one piece, for a backend that takes it so.
     """
     graph = program.graph_module.graph
-    done = tuple(f"{count} × {each.name}" for each in REWRITES if (count := each.apply(graph)))
+    chosen = [each for each in REWRITES if not (whole_attention and each.apply is attention_in_parts)]
+    done = [(each, count) for each in chosen if (count := each.apply(graph))]
     graph.eliminate_dead_code()
     graph.lint()
     program.graph_module.recompile()
-    return done
+    return Rewritten(
+        exactly=tuple(f"{count} × {each.name}" for each, count in done if not each.rounds),
+        but_for_rounding=tuple(f"{count} × {each.name}" for each, count in done if each.rounds),
+    )
 
 
 def split_as_slices(graph: Graph) -> int:
@@ -83,6 +111,22 @@ def unbind_as_slices(graph: Graph) -> int:
     return changed
 
 
+def select_as_slice(graph: Graph) -> int:
+    """`select` of one place by number -> a slice, without the dimension that has one."""
+    changed = 0
+    for node in _calls(graph, aten.select.int):
+        source, dimension, index = node.args[0], _dimension(node, node.args[1]), node.args[2]
+        if not isinstance(source, Node) or not isinstance(index, int) or _is_output(node):
+            continue
+        start = index % source.meta["val"].shape[dimension]
+        with graph.inserting_before(node):
+            part = graph.call_function(aten.slice.Tensor, (source, dimension, start, start + 1))
+        part.meta = dict(node.meta, val=source.meta["val"].narrow(dimension, start, 1))
+        _replace(graph, node, aten.reshape.default, (part, list(node.meta["val"].shape)))
+        changed += 1
+    return changed
+
+
 def mean_keeping_dimensions(graph: Graph) -> int:
     """Mean of [B, C, H, W] over height and width to [B, C] -> mean to [B, C, 1, 1], then flattened."""
     changed = 0
@@ -103,9 +147,9 @@ def mean_keeping_dimensions(graph: Graph) -> int:
 
 
 def drop_whole_selections(graph: Graph) -> int:
-    """`alias`, and a slice that selects everything -> their input."""
+    """`alias`, and a slice or an expansion that selects everything -> their input."""
     changed = 0
-    for node in _calls(graph, aten.alias.default, aten.slice.Tensor):
+    for node in _calls(graph, aten.alias.default, aten.slice.Tensor, aten.expand.default):
         source = node.args[0]
         if not isinstance(source, Node) or _is_output(node) or node.meta["val"].shape != source.meta["val"].shape:
             continue
@@ -121,15 +165,14 @@ def hard_sigmoid_in_parts(graph: Graph) -> int:
     """Hard sigmoid -> clamp(x + 3, 0, 6) / 6 with float constants.
 
     ExecuTorch would decompose it by itself, with integer constants that are cast to float outside of the delegate at
-    every inference. The parts carry `PART_OF_HARD_SIGMOID` in their metadata: a quantizer should not take them for
-    an addition and a division of the network's own.
+    every inference. The parts carry `PART_OF_ONE` in their metadata.
     """
     changed = 0
     for node in _calls(graph, aten.hardsigmoid.default):
         source = node.args[0]
         if not isinstance(source, Node) or _is_output(node) or node.meta["val"].dtype not in _FLOATS:
             continue
-        meta = {**node.meta, PART_OF_HARD_SIGMOID: True}
+        meta = {**node.meta, PART_OF_ONE: True}
         with graph.inserting_before(node):
             added = graph.call_function(aten.add.Tensor, (source, 3.0))
             clamped = graph.call_function(aten.hardtanh.default, (added, 0.0, 6.0))
@@ -229,6 +272,51 @@ def products_without_expansion(graph: Graph) -> int:
     return changed
 
 
+def attention_in_parts(graph: Graph) -> int:
+    """Scaled dot-product attention -> scaled queries, a product, softmax, a product, of three dimensions each.
+
+    ExecuTorch would decompose it into parts that XNNPACK does not take: a scale on both sides, expansions of what is
+    whole, and a softmax that looks for rows without any finite value, which only a mask can make. The parts carry
+    `PART_OF_ONE`. Left as it is where it drops values, looks at the past only, shares keys among heads or has a mask of
+    yes and no.
+    """
+    changed = 0
+    for node in _calls(graph, aten.scaled_dot_product_attention.default):
+        query, key, value, mask, drops, causal = (*node.args, *(None, 0.0, False)[len(node.args) - 3 :])
+        scale = node.kwargs.get("scale")
+        shapes = [each.meta["val"].shape for each in (query, key, value) if isinstance(each, Node)]
+        if len(shapes) < 3 or len({shape[:-2] for shape in shapes}) > 1 or drops or causal or _is_output(node):
+            continue
+        if node.kwargs.get("enable_gqa") or not (mask is None or _is_float(mask)):
+            continue
+        lead, (rows, width), columns = list(shapes[0][:-2]), shapes[0][-2:], shapes[1][-2]
+
+        def add(target: Callable[..., object], *arguments: object, at: Node = node) -> Node:
+            with graph.inserting_before(at):
+                made = graph.call_function(target, arguments)  # pyright: ignore[reportArgumentType]
+            values = [each.meta["val"] if isinstance(each, Node) else each for each in arguments]
+            made.meta = {**at.meta, "val": target(*values), PART_OF_ONE: True}
+            return made
+
+        count = shapes[0][:-2].numel()
+        scaled = add(aten.mul.Tensor, query, width**-0.5 if scale is None else scale)
+        ours = add(aten.reshape.default, scaled, [count, rows, width])
+        theirs = add(aten.reshape.default, key, [count, columns, width])
+        scores = add(aten.bmm.default, ours, add(aten.transpose.int, theirs, 1, 2))
+        if mask is not None:
+            masked = add(aten.add.Tensor, add(aten.reshape.default, scores, [*lead, rows, columns]), mask)
+            scores = add(aten.reshape.default, masked, [count, rows, columns])
+        shares = add(aten.softmax.int, scores, -1)
+        answers = add(aten.bmm.default, shares, add(aten.reshape.default, value, [count, columns, shapes[2][-1]]))
+        _replace(graph, node, aten.reshape.default, (answers, [*lead, rows, shapes[2][-1]]))
+        changed += 1
+    return changed
+
+
+def _is_float(node: object) -> bool:
+    return isinstance(node, Node) and node.meta["val"].dtype in _FLOATS
+
+
 def _of_three_dimensions(graph: Graph, node: Node) -> Node:
     value = node.meta["val"]
     flat = graph.call_function(aten.reshape.default, (node, [value.shape[:-2].numel(), *value.shape[-2:]]))
@@ -239,11 +327,13 @@ def _of_three_dimensions(graph: Graph, node: Node) -> Node:
 REWRITES = (
     Rewrite("split as slices", split_as_slices),
     Rewrite("unbind as slices", unbind_as_slices),
+    Rewrite("selection of one as slice", select_as_slice),
     Rewrite("mean that keeps its dimensions", mean_keeping_dimensions),
     Rewrite("selection of everything left out", drop_whole_selections),
     Rewrite("hard sigmoid in parts", hard_sigmoid_in_parts),
     Rewrite("softmax over rows", softmax_of_rows),
     Rewrite("matrix product of three dimensions", products_without_expansion),
+    Rewrite("attention in parts", attention_in_parts, rounds=True),
 )
 
 

@@ -21,7 +21,7 @@ from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
 
 from export.artifact.runner import Batch
 from export.graph.layers import is_inside
-from export.graph.rewrites import PART_OF_HARD_SIGMOID, module_of
+from export.graph.rewrites import PART_OF_ONE, module_of
 from export.quantize.divisors import Kind, Step, stay_float
 from export.quantize.ranges import CalibratorName, Histogram
 from export.quantize.recipe import OperationName, QuantizationRecipe
@@ -145,7 +145,7 @@ def stays_integer(recipe: QuantizationRecipe) -> Callable[[Node], bool]:
     excluded = {target for name in recipe.float_operations for target in _OPERATIONS[name]}
 
     def decide(node: Node) -> bool:
-        if node.target in excluded or PART_OF_HARD_SIGMOID in node.meta:
+        if node.target in excluded or PART_OF_ONE in node.meta:
             return False
         return not is_inside(module_of(node), recipe.float_layers)
 

@@ -11,7 +11,7 @@ from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
 from distill.checkpoint import versions
 from export.artifact.manifest import Delegation
 from export.formats.job import ExportedModel, ExportJob
-from export.graph.rewrites import rewrite
+from export.graph.rewrites import Rewritten, rewrite
 
 MODEL_FILE = "model.pte"
 
@@ -28,10 +28,18 @@ class Half(torch.nn.Module):
         return self.model(images.half()).float()
 
 
-def capture(model: torch.nn.Module, job: ExportJob) -> tuple[torch.export.ExportedProgram, tuple[str, ...]]:
-    """The model as a program for the job's batch, rewritten so that delegates take it whole; and what was rewritten."""
+def capture(
+    model: torch.nn.Module, job: ExportJob, *, whole_attention: bool = False
+) -> tuple[torch.export.ExportedProgram, Rewritten]:
+    """The model as a program for the job's batch, rewritten so that delegates take it whole; and what was rewritten.
+
+    Args:
+        model: to capture.
+        job: of the export.
+        whole_attention: for a backend that takes attention as one operation.
+    """
     program = torch.export.export(model, (job.example,))
-    return program, rewrite(program)
+    return program, rewrite(program, whole_attention=whole_attention)
 
 
 def write(
@@ -56,17 +64,14 @@ def write(
     return lowered.executorch_program
 
 
-def exported(
-    job: ExportJob, *, scheme: str, delegation: Delegation, rewrites: Sequence[str], **more: Any
-) -> ExportedModel:
+def exported(job: ExportJob, *, scheme: str, delegation: Delegation, rewrites: Rewritten, **more: Any) -> ExportedModel:
     """What an ExecuTorch exporter says of its file."""
-    notes = (f"rewritten without changing a number: {', '.join(rewrites)}",) if rewrites else ()
     return ExportedModel(
         files=(Path(MODEL_FILE),),
         scheme=scheme,
         batch=job.batch,
         delegation=delegation,
-        notes=notes,
+        notes=rewrites.notes,
         versions=versions("executorch", "torch", "torchao"),
         # ExecuTorch promises that a later runtime loads it, so the writing version is a safe lower bound.
         minimum_runtime=f"executorch {versions('executorch')['executorch']}",

@@ -163,6 +163,31 @@ def make(checkpoint: Checkpoint, evidence: Evidence, tmp_path: Path) -> Make:
     return run
 
 
+class Attends(Base):
+    """Attention of two heads among the 64 places, with a bias; the first place answers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query, self.key, self.value = (nn.Linear(8, 8) for _ in range(3))
+        self.bias = nn.Buffer(torch.linspace(-1, 1, 64).expand(1, 1, 64, 64).contiguous())
+
+    def forward(self, x: Tensor) -> Tensor:
+        places = self.features(x).flatten(2).transpose(1, 2)
+        heads = (
+            layer(places).reshape(len(x), 64, 2, 4).transpose(1, 2) for layer in (self.query, self.key, self.value)
+        )
+        seen = F.scaled_dot_product_attention(*heads, attn_mask=self.bias)
+        return self.head(seen.transpose(1, 2).reshape(len(x), 64, 8)[:, 0])
+
+
+def test_xnnpack_takes_attention_in_one_piece(make: Make) -> None:
+    _, manifest = make(Attends(), "executorch")
+    assert (manifest.parity.verdict, manifest.parity.top1_agreement) == ("pass", 1.0)
+    assert manifest.delegation is not None
+    assert (manifest.delegation.pieces, manifest.delegation.undelegated) == (1, {})
+    assert "rewritten but for the rounding alike: 1 × attention in parts" in manifest.notes
+
+
 @pytest.mark.parametrize(
     ("network", "format"),
     [

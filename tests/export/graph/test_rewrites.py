@@ -40,8 +40,9 @@ def images(count: int, channels: int = 1) -> Tensor:
 def rewritten(model: nn.Module, example: Tensor) -> tuple[nn.Module, tuple[str, ...], Counter[str]]:
     program = torch.export.export(model, (example,))
     done = rewrite(program)
+    assert done.but_for_rounding == ()
     operations = Counter(str(node.target) for node in program.graph.nodes if node.op == "call_function")
-    return program.module(), done, operations
+    return program.module(), done.exactly, operations
 
 
 @pytest.mark.parametrize("name", STUDENTS)
@@ -143,7 +144,7 @@ class Multiplies(nn.Module):
 def test_only_products_of_equally_many_matrices_are_taken_as_they_are() -> None:
     pictures = torch.randn((2, 4, 7, 7), generator=torch.Generator().manual_seed(2))
     found, told, operations = rewritten(Multiplies(), pictures)
-    assert told == (PRODUCTS,)
+    assert told == ("4 × selection of one as slice", PRODUCTS)
     assert (operations["aten.bmm.default"], operations["aten.matmul.default"]) == (2, 2)
     assert torch.equal(found(pictures), Multiplies()(pictures))
 
@@ -163,6 +164,64 @@ def test_parts_of_an_unbind_are_slices() -> None:
     assert torch.equal(found(pictures), Unbinds()(pictures))
 
 
+class Selects(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        whole = x[:, :, 1:2].expand(-1, -1, 1, -1)
+        return x[:, -1].exp().sum() + (x.select(3, 2) * whole[:, :, 0, :]).sum()
+
+
+def test_a_selection_of_one_is_a_slice_and_an_expansion_to_its_own_size_is_nothing() -> None:
+    pictures = torch.randn((2, 4, 7, 7), generator=torch.Generator().manual_seed(2))
+    found, told, operations = rewritten(Selects(), pictures)
+    assert told == ("3 × selection of one as slice", "2 × selection of everything left out")
+    assert not {"aten.select.int", "aten.expand.default"} & set(operations)
+    assert torch.equal(found(pictures), Selects()(pictures))
+
+
+class Attends(nn.Module):
+    """Attention of four heads among seven queries and keys."""
+
+    def __init__(self, mask: Tensor | None = None, **settings: object) -> None:
+        super().__init__()
+        self.mask, self.settings = nn.Buffer(mask) if mask is not None else None, settings
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.scaled_dot_product_attention(x, x.exp(), x[..., :3], self.mask, **self.settings)
+
+
+BIAS = torch.linspace(-2, 2, 4 * 7 * 7).reshape(1, 4, 7, 7)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [Attends(), Attends(scale=0.3), Attends(BIAS), Attends(BIAS[0, 0], scale=2.0)],
+    ids=["plain", "scaled", "a bias of each head", "one bias"],
+)
+def test_attention_in_parts_answers_alike_but_for_the_rounding(network: nn.Module) -> None:
+    pictures = torch.randn((2, 4, 7, 7), generator=torch.Generator().manual_seed(2))
+    network = nn.Sequential(network, nn.Flatten(1))
+    program = torch.export.export(network, (pictures,))
+    done = rewrite(program)
+    assert done.but_for_rounding == ("1 × attention in parts",)
+    assert done.notes == ("rewritten but for the rounding alike: 1 × attention in parts",)
+    operations = [str(node.target) for node in program.graph.nodes if node.op == "call_function"]
+    assert "aten.scaled_dot_product_attention.default" not in operations
+    torch.testing.assert_close(program.module()(pictures), network(pictures), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [Attends(is_causal=True), Attends(BIAS > 0), Attends(dropout_p=0.5)],
+    ids=["causal", "a mask of yes and no", "dropout"],
+)
+def test_attention_of_another_kind_is_left_whole(network: nn.Module) -> None:
+    pictures = torch.randn((2, 4, 7, 7), generator=torch.Generator().manual_seed(2))
+    program = torch.export.export(nn.Sequential(network, nn.Flatten(1)), (pictures,))
+    assert rewrite(program).but_for_rounding == ()
+    whole = torch.export.export(nn.Sequential(Attends(), nn.Flatten(1)), (pictures,))
+    assert rewrite(whole, whole_attention=True).notes == ()
+
+
 def test_what_is_returned_is_left_as_it_is() -> None:
     _, done, _ = rewritten(ReturnsWhatWouldBeRewritten(), torch.randn(2, 4, 7, 7))
     assert done == ()
@@ -172,7 +231,7 @@ def test_a_network_without_the_patterns_is_not_touched() -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
     program = torch.export.export(network, (torch.randn(1, 3, 8, 8),))
     before = str(program.graph)
-    assert rewrite(program) == ()
+    assert rewrite(program).notes == ()
     assert str(program.graph) == before
 
 
