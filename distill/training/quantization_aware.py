@@ -1,5 +1,7 @@
 """Quantization-aware fine-tuning: a finished student goes on learning while it computes as an int8 runtime would.
 
+A network whose branches are folded before it is deployed learns without them.
+
 The forward pass rounds every weight and every value that one integer operation hands to the next to 8 bits, the
 backward pass lets the gradient through the rounding (Jacob et al. 2018, arXiv:1712.05877). The network itself is left
 alone: its modules, names and batch normalisation are those of an ordinary run, and so is the checkpoint, which every
@@ -21,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.markup import escape
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
 from torch.overrides import TorchFunctionMode
@@ -30,8 +33,11 @@ from distill.checkpoint import Checkpoint
 from distill.config import QuantizationAware, RunConfig
 from distill.errors import UsageError
 from distill.evaluation import evaluate
+from distill.terminal import say
 from distill.training.batches import Batches
-from distill.vision.models import ImageClassifier
+from distill.vision.deployment import without_branches
+from distill.vision.factory import FOLDED
+from distill.vision.models import ImageClassifier, build
 
 MEMORY = 0.01
 """Share of a new batch in the moving average of a range, as in torchao."""
@@ -263,7 +269,7 @@ def pinned(config: RunConfig) -> RunConfig:
     where = f"quantization_aware.from_run={settings.from_run}"
     if card.training is not None and not card.training.finished:
         raise UsageError(f"{where} is not finished; continue it first: python -m distill run {folder.parent} --resume")
-    if card.model != config.model:
+    if card.model.removeprefix(FOLDED) != config.model.removeprefix(FOLDED):
         raise UsageError(
             f"{where} is a {card.model}, this run is for {config.model}. Add --set model={card.model} or name another."
         )
@@ -277,7 +283,24 @@ def pinned(config: RunConfig) -> RunConfig:
             f"{settings.weights_sha256[:12]}…). Set quantization_aware.weights_sha256=null for a run of its own."
         )
     pin = settings.model_copy(update={"weights_sha256": card.weights_sha256})
-    return config.model_copy(update={"quantization_aware": pin})
+    return config.model_copy(update={"quantization_aware": pin, "model": _as_it_is_deployed(config)})
+
+
+def _as_it_is_deployed(config: RunConfig) -> str:
+    """The name of the network without the branches that only training in float needs; integers never compute them.
+
+    A network with such branches is rounded as the runtime will have it: the weights of the folded convolution are on
+    the grid, and nothing between its branches is.
+    """
+    if config.model.startswith(FOLDED):
+        return config.model
+    with torch.random.fork_rng(devices=[]):
+        model = build(config.model, num_classes=2, preprocess=config.preprocess).eval()
+    if not without_branches(model, config.preprocess.input_shape).folded:
+        return config.model
+    folded = f"{FOLDED}{config.model}"
+    say(f"{escape(config.model)} learns with its branches folded, as it is deployed: model={escape(folded)}")
+    return folded
 
 
 def prepare(students: list[ImageClassifier], config: RunConfig, class_names: tuple[str, ...]) -> list[nn.Module]:
@@ -292,9 +315,20 @@ def prepare(students: list[ImageClassifier], config: RunConfig, class_names: tup
     start = checkpoint.load(Path(settings.from_run))
     _check_classes(start, class_names)
     example = torch.zeros(2, config.preprocess.channels, config.image.size_px, config.image.size_px)
+    weights = _weights_of(start, config)
     for student in students:
-        student.load_state_dict(start.model.state_dict())
+        student.load_state_dict(weights)
     return [FakeQuantized(student, example, settings) for student in students]
+
+
+def _weights_of(start: Checkpoint, config: RunConfig) -> dict[str, Tensor]:
+    """The weights to start from, folded where the run's network is."""
+    if start.card.model == config.model:
+        return start.model.state_dict()
+    done = without_branches(start.model.eval(), config.preprocess.input_shape)
+    if not done.folded:
+        raise UsageError(f"{start.folder}: its branches cannot be folded: {done.failure or 'it has none'}.")
+    return done.model.state_dict()
 
 
 def _check_classes(start: Checkpoint, class_names: tuple[str, ...]) -> None:

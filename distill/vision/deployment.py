@@ -17,9 +17,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from distill.vision.models import ImageClassifier
-
-FOLDING = ("fuse", "reparameterize", "switch_to_deploy")
-"""Methods of a module that fold its branches."""
+from distill.vision.models.folding import folded
 
 TOLERANCE = 1e-4
 """Of folded logits, as a share of the largest one, and absolute below 1."""
@@ -49,41 +47,39 @@ def deployed(model: ImageClassifier, input_shape: tuple[int, int, int]) -> Deplo
         model: on the CPU.
         input_shape: (C, H, W) of one picture in [0, 1].
     """
-    generator = torch.Generator().manual_seed(0)
-    coarse = torch.rand(1, input_shape[0], 4, 4, generator=generator)
-    images = F.interpolate(coarse, input_shape[1:], mode="bilinear")
+    images = _probe(input_shape)
     found = _fold(model, images)
     fixed, count = _fix_weights(found.model, images)
     return Deployment(fixed, found.folded, count, found.failure)
 
 
-def folded(model: ImageClassifier) -> ImageClassifier:
-    """A copy in eval mode whose branches are folded, unproven; the very model if it has none that can be."""
-    if not any(callable(getattr(module, name, None)) for module in model.modules() for name in FOLDING):
-        return model
-    from timm.utils.model import reparameterize_model
+def without_branches(model: ImageClassifier, input_shape: tuple[int, int, int]) -> Deployment:
+    """A model in eval mode with its branches folded, if it has any and its logits stay; arguments as of `deployed`."""
+    return _fold(model, _probe(input_shape))
 
-    with torch.no_grad():
-        result: Any = reparameterize_model(model).eval()
-    return result
+
+def _probe(input_shape: tuple[int, int, int]) -> Tensor:
+    """One picture [1, C, H, W] in [0, 1] that is coarse noise."""
+    coarse = torch.rand(1, input_shape[0], 4, 4, generator=torch.Generator().manual_seed(0))
+    return F.interpolate(coarse, input_shape[1:], mode="bilinear")
 
 
 def _fold(model: ImageClassifier, images: Tensor) -> Deployment:
     try:
-        without_branches = folded(model)
-        if without_branches is model:
+        plain = folded(model)
+        if plain is model:
             return Deployment(model)
         with torch.no_grad():
-            expected, found = model(images), without_branches(images)
+            expected, found = model(images), plain(images)
     except Exception as error:  # a network from elsewhere may raise anything
         return Deployment(model, failure=f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}")
     allowed = TOLERANCE * max(1.0, float(expected.abs().max()))
     difference = float((found - expected).abs().max()) if found.shape == expected.shape else float("inf")
     if not difference <= allowed:
         return Deployment(model, failure=f"folded, its logits are off by {difference:.2g}; {allowed:.2g} is allowed")
-    if sum(1 for _ in without_branches.modules()) == sum(1 for _ in model.modules()):
+    if sum(1 for _ in plain.modules()) == sum(1 for _ in model.modules()):
         return Deployment(model)
-    return Deployment(without_branches, folded=True)
+    return Deployment(plain, folded=True)
 
 
 @dataclass

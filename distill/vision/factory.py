@@ -14,6 +14,8 @@ if TYPE_CHECKING:  # names are looked at by commands that should answer before t
     from torch import nn
 
 PREFIX = "python:"
+FOLDED = "folded:"
+"""Before any name: the network without the branches that only training needs (`distill.vision.models.folding`)."""
 
 
 def find_factory(name: str) -> "Callable[[int], nn.Module]":

@@ -17,7 +17,7 @@ from pydantic import JsonValue
 from distill.checkpoint import Card
 from distill.contract import sha256_of_file, sha256_of_json
 from distill.errors import UsageError
-from distill.vision.factory import PREFIX
+from distill.vision.factory import FOLDED, PREFIX
 from export.artifact.manifest import FormatName, Manifest, read_artifact
 from export.artifact.runner import RUNNERS
 from export.formats import FORMATS, Target
@@ -119,6 +119,7 @@ def _code_sha256(name: FormatName) -> str:
 @cache
 def _source_of_network(model: str) -> str | None:
     """Hash of the file of a network that the user wrote; what that file imports is not looked at."""
+    model = model.removeprefix(FOLDED)
     if not model.startswith(PREFIX):
         return None
     module = model.removeprefix(PREFIX).partition(":")[0]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from distill.errors import UsageError
 from distill.system import did_you_mean
-from distill.vision.factory import find_factory
+from distill.vision.factory import FOLDED, find_factory
 from distill.vision.models import (
     cifar,
     deit,
@@ -34,6 +34,7 @@ from distill.vision.models import (
     starnet,
     tiny_vit,
 )
+from distill.vision.models.folding import folded
 from distill.vision.models.from_timm import FromTimm, create
 from distill.vision.preprocess import FILTERS, Interpolation, Preprocess
 from distill.vision.tasks import TASKS, Task
@@ -104,7 +105,8 @@ def build(name: str, *, num_classes: int, preprocess: Preprocess) -> ImageClassi
 
     Args:
         name: a key of `MODELS`, `timm:NAME`, `torchvision:NAME`, `smp:ARCHITECTURE:ENCODER` or
-            `python:package.module:factory`.
+            `python:package.module:factory`; with `folded:` before any of these it is without the branches that
+            only training needs.
         num_classes: width of the output.
         preprocess: what its input looks like.
 
@@ -184,6 +186,7 @@ def published_input(name: str) -> PublishedInput:
     Raises:
         UsageError: the library has no such network.
     """
+    name = name.removeprefix(FOLDED)
     library, _, inner = name.partition(":")
     if library == "python":  # whoever brings it says what it sees
         return IMAGENET
@@ -229,6 +232,8 @@ def builder(name: str, *, size_px: int | None = None) -> Builder:
         name: as `build` takes it.
         size_px: of the images, for networks that are made for one size; None = the published one.
     """
+    if name.startswith(FOLDED):
+        return partial(_folded, builder(name.removeprefix(FOLDED), size_px=size_px))
     known = MODELS | dense.NETWORKS
     if name in known:
         make = known[name]
@@ -247,6 +252,10 @@ def builder(name: str, *, size_px: int | None = None) -> Builder:
         f"for masks and depth {', '.join(dense.NETWORKS)}; "
         "any other as timm:NAME, torchvision:NAME, smp:ARCHITECTURE:ENCODER or python:package.module:factory."
     )
+
+
+def _folded(make: Builder, num_classes: int) -> nn.Module:
+    return folded(make(num_classes).eval()).train().requires_grad_()
 
 
 def _from_timm(name: str, size_px: int | None) -> Builder:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import torch
 
-from distill.vision.deployment import folded
 from distill.vision.macs import count_macs
 from distill.vision.models import FROM_TIMM, MODELS, build, published_input
+from distill.vision.models.folding import folded
 from distill.vision.models.proven import Network, read_proven
 from distill.vision.preprocess import Preprocess
 
