@@ -4,6 +4,7 @@ Other commands: formats (what exists), doctor (the cheapest int8 that keeps the 
 """
 
 import json
+import shlex
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -198,7 +199,7 @@ def report(results: list[Result], model: str, out: Path, *, as_json: bool) -> in
 def show_next_step(results: list[Result], out: Path) -> None:
     """The bench for what was made; where nothing was, how to find out why."""
     if any(result.outcome.status in ("made", "unchanged") for result in results):
-        terminal.product(out, f"python -m bench {out}/* --device cpu")
+        terminal.product(out, f"python -m bench {shlex.quote(str(out))} --device cpu")
         return
     log = results[0].outcome.task.log
     terminal.say(

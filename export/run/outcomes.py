@@ -6,7 +6,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from distill import terminal
-from distill.vision.tasks import TASKS, TaskName
+from distill.vision.tasks import ACCURACY, TASKS
 from export.artifact.manifest import Delegation, Manifest
 from export.proof.classes import recalls
 from export.proof.limits import FLOAT_MIN_AGREEMENT
@@ -36,8 +36,8 @@ def all_well(results: Sequence[Result]) -> bool:
 
 def table(title: str, results: Sequence[Result]) -> Table:
     """One row per artifact."""
-    task: TaskName = next((result.manifest.task for result in results if result.manifest), "classification")
-    columns = [column.format_map(TASKS[task].measure.words) for column in COLUMNS]
+    measured = next((TASKS[result.manifest.task].measure for result in results if result.manifest), ACCURACY)
+    columns = [column.format_map(measured.words) for column in COLUMNS]
     return terminal.table(title, columns, [row(result) for result in results])
 
 
