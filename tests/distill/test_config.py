@@ -1,5 +1,6 @@
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from distill.config import (
     Cosine,
     LibraryTeacher,
     OneCycle,
+    RunConfig,
     Steps,
     TrainTeacher,
     differences,
@@ -19,13 +21,29 @@ from distill.config import (
 )
 from distill.errors import UsageError
 from distill.recipes import RECIPES, demo, folder_kd, recipe
-from distill.studies import short_demo
+from distill.studies import short_demo, short_depth, short_segmentation
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_survives_the_way_through_its_own_json(name: str) -> None:
     config = recipe(name)
     assert parse(config.model_dump_json(), source="test") == config
+
+
+@pytest.mark.parametrize(
+    ("base", "settings", "judges", "compared"),
+    [
+        (short_demo, [], "accuracy", "accuracy"),
+        (short_demo, ["training.judged_by=macro_f1"], "macro F1", "macro F1"),
+        (short_segmentation, [], "mIoU", "mIoU"),
+        (short_depth, [], "RMSE", "δ < 1.25"),
+    ],
+)
+def test_runs_are_compared_by_what_judges_them_or_by_the_share_of_their_task(
+    base: Callable[[], RunConfig], settings: list[str], judges: str, compared: str
+) -> None:
+    config = with_overrides(base(), settings)
+    assert (config.measure.title, config.share.title) == (judges, compared)
 
 
 def test_every_error_is_named_with_its_dotted_path_at_once() -> None:
