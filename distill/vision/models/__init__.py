@@ -36,7 +36,7 @@ from distill.vision.models import (
 )
 from distill.vision.models.folding import folded
 from distill.vision.models.from_timm import FromTimm, create
-from distill.vision.preprocess import FILTERS, Interpolation, Preprocess
+from distill.vision.preprocess import Interpolation, Preprocess
 from distill.vision.tasks import TASKS, Task
 
 Builder = Callable[[int], nn.Module]
@@ -222,7 +222,7 @@ def published_input(name: str) -> PublishedInput:
 
 def _filter(published: str) -> Interpolation:
     """The filter of that name, or the bilinear one in place of one that the app has not."""
-    return next((name for name in FILTERS if name == published), "bilinear")
+    return "bicubic" if published == "bicubic" else "bilinear"
 
 
 def builder(name: str, *, size_px: int | None = None) -> Builder:

@@ -27,8 +27,18 @@ from export.quantize.ranges import CalibratorName, Histogram
 from export.quantize.recipe import OperationName, QuantizationRecipe
 
 aten = torch.ops.aten
-MOVES = (aten.slice.Tensor, aten.contiguous.default, aten.clone.default, aten.view.default, aten.transpose.int)
-"""Operations that move values without changing them; XNNPACKQuantizer forgets the first three."""
+MOVES = (
+    aten.slice.Tensor,
+    aten.contiguous.default,
+    aten.clone.default,
+    aten.mT.default,
+    aten.view.default,
+    aten.transpose.int,
+    aten.permute.default,
+)
+"""Operations that move values without changing them; XNNPACKQuantizer forgets the first four.
+
+The runtime loads none whose result has another range than what it is given."""
 
 
 def quantize(program: torch.export.ExportedProgram, recipe: QuantizationRecipe, images: Batch) -> GraphModule:

@@ -246,6 +246,35 @@ def test_executorchs_divisor_is_never_an_integer() -> None:
     assert "dequantize" not in str(divisor.args[0].target)
 
 
+class Turned(Base):
+    """Places behind a token of their own, turned in another way each; a concatenation has one range."""
+
+    def __init__(self, turn: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.token, self.turn = nn.Parameter(torch.full((1, 1, 8), 9.0)), turn
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.cat([self.token, self.turn(self.features(x).flatten(2))], 1)).mean(1)
+
+
+@pytest.mark.parametrize(
+    "turn",
+    [lambda h: h.mT, lambda h: h.transpose(1, 2), lambda h: h.permute(0, 2, 1)],
+    ids=["mT", "transpose", "permute"],
+)
+def test_what_only_moves_values_keeps_their_range(turn: Callable[[Tensor], Tensor]) -> None:
+    """XNNPACK loads no transposition between two ranges."""
+    int8 = importlib.import_module("export.formats.executorch.int8")
+    program = torch.export.export(Turned(turn).eval(), (torch.rand(1, 3, 32, 32),))
+    images = np.random.default_rng(0).random((4, 3, 32, 32), np.float32)
+    graph = int8.quantize(program, QuantizationRecipe(calibrator="mse"), images).graph
+    moves = [node for node in graph.nodes if node.target in int8.MOVES]
+    assert moves
+    for node in moves:
+        (behind,) = node.users
+        assert behind.args[1:3] == node.args[0].args[1:3], "scale and zero point"
+
+
 def test_onnxs_small_divisor_is_not_rounded_to_zero(make: Make) -> None:
     folder, manifest = make(Quotient(), "onnx", "int8", allow_loss=True)
     dark = np.full((1, *manifest.preprocess.input_shape), 1e-3, np.float32)
