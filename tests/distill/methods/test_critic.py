@@ -156,3 +156,11 @@ def test_it_is_off_unless_asked_for_and_has_no_place_in_a_sum() -> None:
         both.build(setting)
     with pytest.raises(ValidationError, match="width"):
         AdversarialSettings(width=20)
+
+
+def test_a_step_of_the_critic_makes_no_gpu_wait() -> None:
+    """On the meta device there are no values to be read."""
+    critic = Critic(CLASSES, width=8).to("meta")
+    student, teacher = (torch.empty(2, CLASSES, SIZE, SIZE, device="meta") for _ in range(2))
+    critics_loss(critic, student, teacher, gradient_penalty=10.0).backward()
+    assert all(parameter.grad is not None for parameter in critic.parameters())
