@@ -48,7 +48,7 @@ def test_a_network_that_takes_no_such_pictures_has_no_figure_of_them() -> None:
 
 def test_formats_are_named_by_what_was_seen_of_them() -> None:
     artifacts = {"onnx fp32": PROVEN, "onnx int8": FAILED, "coreml fp32": FAILED, "litert fp32": PROVEN}
-    known = {"resnet8": Network(parameters=1, macs=1, artifacts=artifacts)}
+    known = {"resnet8": Network(size_px=32, num_classes=10, parameters=1, macs=1, artifacts=artifacts)}
     assert look_at("resnet8", 32, known).proven_in_words == "ONNX LRT, not ML"
     assert look_at("resnet8", 32, {}).proven_in_words == "–"
 
