@@ -28,7 +28,6 @@ ALLOWED = {
         "distill.vision.preprocess",
         "distill.vision.painting",
         "distill.vision.tasks",
-        "distill.vision.tasks",
         "distill.vision.datasets",
         "export.artifact.manifest",
         "bench.record",

@@ -102,11 +102,7 @@ def unbind_as_slices(graph: Graph) -> int:
         for user in users:
             index = user.args[1]
             assert isinstance(index, int), "torch.export writes the parts of an unbind with constant indices"
-            start = index % source.meta["val"].shape[dimension]
-            with graph.inserting_before(user):
-                part = graph.call_function(aten.slice.Tensor, (source, dimension, start, start + 1))
-            part.meta = dict(user.meta, val=source.meta["val"].narrow(dimension, start, 1))
-            _replace(graph, user, aten.reshape.default, (part, list(user.meta["val"].shape)))
+            _slice_in_place_of(graph, user, source, dimension, index)
         changed += 1
     return changed
 
@@ -118,13 +114,18 @@ def select_as_slice(graph: Graph) -> int:
         source, dimension, index = node.args[0], _dimension(node, node.args[1]), node.args[2]
         if not isinstance(source, Node) or not isinstance(index, int) or _is_output(node):
             continue
-        start = index % source.meta["val"].shape[dimension]
-        with graph.inserting_before(node):
-            part = graph.call_function(aten.slice.Tensor, (source, dimension, start, start + 1))
-        part.meta = dict(node.meta, val=source.meta["val"].narrow(dimension, start, 1))
-        _replace(graph, node, aten.reshape.default, (part, list(node.meta["val"].shape)))
+        _slice_in_place_of(graph, node, source, dimension, index)
         changed += 1
     return changed
+
+
+def _slice_in_place_of(graph: Graph, node: Node, source: Node, dimension: int, index: int) -> None:
+    """A node that is one place of a dimension of its source, as a slice without that dimension."""
+    start = index % source.meta["val"].shape[dimension]
+    with graph.inserting_before(node):
+        part = graph.call_function(aten.slice.Tensor, (source, dimension, start, start + 1))
+    part.meta = dict(node.meta, val=source.meta["val"].narrow(dimension, start, 1))
+    _replace(graph, node, aten.reshape.default, (part, list(node.meta["val"].shape)))
 
 
 def mean_keeping_dimensions(graph: Graph) -> int:

@@ -18,6 +18,7 @@ import typer
 from PIL import Image
 
 from distill import terminal
+from distill.errors import UsageError
 from distill.terminal import say
 from distill.vision.models import MODELS, cifar, proven
 from distill.vision.models.from_timm import FromTimm
@@ -249,6 +250,8 @@ def main(
     write: Annotated[bool, typer.Option(help="only write the page of what there is")] = False,
 ) -> None:
     """Export networks one after the other, then write what there is."""
+    if board not in BOARDS:
+        raise UsageError(f"there is no board {board!r}. Boards: {', '.join(BOARDS)}.")
     shown, outs = BOARDS[board], out or [OUT]
     for number, name in enumerate([] if write else names or shown.networks, 1):
         say(f"[bold]{number}[/] {name}")
