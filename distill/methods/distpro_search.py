@@ -134,9 +134,9 @@ class DistProSearch(Method):
         return {"distances": self.distances(student, teacher), "label": samples.label_loss(student.logits)}
 
     def losses(self, parts: dict[str, Tensor]) -> dict[str, Tensor]:
-        """As `forward`, from its parts, with the weights as they are now."""
-        weights = self.weights_of(self.raw)
-        return {"feature": self.scale * (weights * parts["distances"]).sum(), "label": parts["label"]}
+        """As `forward`, from its parts, with the weights as they are now; parts that are no distances stay."""
+        rest = {name: part for name, part in parts.items() if name != "distances"}
+        return {"feature": self.scale * (self.weights_of(self.raw) * parts["distances"]).sum(), **rest}
 
     def leave(self, folder: Path, training: "Training") -> None:
         """Write `process.json` and its picture."""

@@ -4,7 +4,7 @@ With the training loss L(theta, w) = l(theta) + sum_k w_k d_k(theta) and the ste
 derivative of the error E(theta') in w_k is -(u' v) . grad d_k, where v is the gradient of E at theta' and u' the slope
 of the step, element by element. L is affine in w, so nothing is differentiated twice: the product is the derivative of
 d_k along one direction, the same for all k, and two forward passes give it for all of them (DistPro, Eq. 4 and 5, after
-DARTS, arXiv:1806.09055).
+DARTS, arXiv:1806.09055), of the d_k or of anything that differs from them by a constant.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -35,7 +35,7 @@ def hyper_gradient(
         weights: theta by name, detached.
         updates: u and its slope u' by name; see `update`.
         error: theta -> scalar; called once, with gradient.
-        distances: theta -> d [L]; called twice, without gradient.
+        distances: theta -> d [L], each but for a constant of its own; called twice, without gradient.
         step_length: of the finite differences, which are wrong by its square.
     """
     ahead = {name: (value - updates[name][0]).requires_grad_() for name, value in weights.items()}

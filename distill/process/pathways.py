@@ -13,6 +13,7 @@ from distill.errors import UsageError
 from distill.methods.maps import STAGE_ENDS_BEFORE_ACTIVATION, as_map, map_shape
 from distill.methods.method import Outputs, Setting
 from distill.methods.review_kd import hierarchical_context_loss
+from distill.process.linearised import Linearised, linearised
 from distill.process.transforms import TransformName, transform
 from distill.taps import TapPairs
 
@@ -130,12 +131,25 @@ class Distances(nn.Module):
                 all.
         """
         chosen = range(len(self)) if numbers is None else numbers
-        ours = [as_map(student.taps[place]) for place in self.ours]
-        theirs = [as_map(teacher.taps[place]) for place in self.theirs]
-        losses = [self._loss(number, ours, theirs) for number in chosen]
+        ours = self.student_maps(student)
+        losses = [self._loss(number, ours[self.pathways[number].student - 1], teacher) for number in chosen]
         return torch.stack(losses)
 
-    def _loss(self, number: int, ours: list[Tensor], theirs: list[Tensor]) -> Tensor:
-        way = self.pathways[number]
+    def linearised(self, student: Outputs, teacher: Outputs) -> Linearised:
+        """As `forward` for all pathways, with the slope of each; the transforms are passed forward and back once."""
+        ours = self.student_maps(student)
+        levels = [way.student - 1 for way in self.pathways]
+        with torch.enable_grad():
+            starts = [ours[level].detach().requires_grad_() for level in levels]
+            losses = [self._loss(number, start, teacher) for number, start in enumerate(starts)]
+        with torch.autocast(ours[0].device.type, enabled=False):
+            return linearised(losses, starts, [list(own.parameters()) for own in self.transforms], levels, ours)
+
+    def student_maps(self, student: Outputs) -> list[Tensor]:
+        """Of each level [B, C, H, W]."""
+        return [as_map(student.taps[place]) for place in self.ours]
+
+    def _loss(self, number: int, ours: Tensor, teacher: Outputs) -> Tensor:
         change: Any = self.transforms[number]
-        return hierarchical_context_loss(change(ours[way.student - 1]), theirs[way.teacher - 1])
+        place = self.theirs[self.pathways[number].teacher - 1]
+        return hierarchical_context_loss(change(ours), as_map(teacher.taps[place]))

@@ -32,7 +32,9 @@ class PlaceAttention(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """[B, C, H, W] -> the same shape."""
-        return maps * self.read(maps)
+        # As a product of matrices: a convolution to one channel has a slow backward pass.
+        places = maps.permute(0, 2, 3, 1)
+        return (places * F.linear(places, self.read.weight.flatten(1))).permute(0, 3, 1, 2)
 
 
 class Resized(nn.Module):
