@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
@@ -89,19 +89,28 @@ class Contract(Strict):
 
 
 def explain(error: ValidationError) -> str:
-    """Every complaint of a pydantic error in one line: `dotted.path: what is wrong (found ...)`."""
+    """Every complaint of a pydantic error in one line: `dotted.path: what is wrong (found ...)`.
+
+    What a check between several settings says stands for itself, without them all.
+    """
     parts: list[str] = []
     for item in error.errors(include_url=False):
-        path = ".".join(str(step) for step in item["loc"]) or "(top level)"
-        message = item["msg"][:1].lower() + item["msg"][1:]
+        path = ".".join(str(step) for step in item["loc"])
         if item["type"] == "extra_forbidden":
             message = "unknown key"
         elif item["type"] == "missing":
             message = "missing key"
         else:
-            message += f" (found {item['input']!r:.80})"
-        parts.append(f"{path}: {message}")
+            ours = item["type"] == "value_error"
+            message = str(item["ctx"]["error"]).rstrip(".") if ours and "ctx" in item else _begun_small(item["msg"])
+            if not (ours and isinstance(item["input"], Mapping | BaseModel)):
+                message += f" (found {item['input']!r:.80})"
+        parts.append(f"{path}: {message}" if path else message)
     return "; ".join(parts)
+
+
+def _begun_small(message: str) -> str:
+    return message[:1].lower() + message[1:]
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 import pytest
+from pydantic import model_validator
 
 from distill.contract import Contract, append_line, sha256_of_file, whole_file, write_whole
 from distill.errors import UsageError, WorkFailed
@@ -17,6 +18,12 @@ class Note(Contract):
     schema_version: Literal[2] = 2
     text: str
     numbers: tuple[int, ...] = ()
+
+    @model_validator(mode="after")
+    def _check(self) -> "Note":
+        if self.numbers and not self.text:
+            raise ValueError("numbers says nothing where text is empty.")
+        return self
 
 
 def test_a_record_survives_the_disk(tmp_path: Path) -> None:
@@ -30,6 +37,10 @@ def test_a_record_survives_the_disk(tmp_path: Path) -> None:
         ('{"schema_version": 2, "text": "a", "colour": 1}', "colour: unknown key"),
         ('{"schema_version": 2}', "text: missing key"),
         ('{"schema_version": 2, "text": 5}', "text: input should be a valid string (found 5)"),
+        (
+            '{"schema_version": 2, "text": "", "numbers": [1]}',
+            "note.json is not a valid Note: numbers says nothing where text is empty.",
+        ),
         ('{"schema_version": 3, "text": "a"}', "has schema version 3, but this version of the toolkit reads 2"),
         ("[]", "has schema version None"),
         ('{"schema_version": 2, "te', "is not valid JSON"),
