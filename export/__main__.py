@@ -107,7 +107,10 @@ def export(
     ] = None,
     untrained: Annotated[
         int | None,
-        typer.Option(min=2, help="random weights and so many classes instead of --weights and --labels: to time it"),
+        typer.Option(
+            min=1,
+            help="random weights and so many classes (1: depth) instead of --weights and --labels: to time it",
+        ),
     ] = None,
     size: Annotated[
         int | None, typer.Option(min=8, max=2048, help="side of its input in pixels; by default its library's, or 224")

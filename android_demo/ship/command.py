@@ -12,7 +12,7 @@ from android_demo.ship import answer as words
 from android_demo.ship.app import build, bundle
 from android_demo.ship.estimates import parts, reserve_s
 from android_demo.ship.exporting import export_student, export_teacher
-from android_demo.ship.ground import Ground, examine, find_device
+from android_demo.ship.ground import Ground, examine, find_device, usual_students
 from android_demo.ship.measuring import choose, measure, measure_warm, on_device
 from android_demo.ship.page import PAGE_FILE, write_page
 from android_demo.ship.question import Budget, DeviceName, LatencyName, Question, in_words, listed, seconds_of
@@ -27,7 +27,6 @@ from distill.version import toolkit_version
 from distill.vision.tasks import TASKS
 
 OUT = Path("out/ship")
-STUDENTS = "mobilenet_v3_small,mobilenet_v3_large,shufflenet_v2_x1_0,ghostnet_100"
 FORMATS = "onnx,executorch,litert"
 PRECISIONS = "fp32,int8"
 QUESTION_FILE = "question.json"
@@ -53,7 +52,12 @@ def ship(
     ] = None,
     time: Annotated[str, typer.Option(help="For everything together, e.g. 2h; training is fitted into it.")] = "1h",
     epochs: Annotated[int, typer.Option(min=1, help="Length of a finalist's training; less if time is short.")] = 24,
-    students: Annotated[str, typer.Option(help="Networks, as python -m distill list names them.")] = STUDENTS,
+    students: Annotated[
+        str | None,
+        typer.Option(
+            help="Networks, as python -m distill list names them.", show_default="mobile ones of the teacher's task"
+        ),
+    ] = None,
     formats: Annotated[str, typer.Option(help="Those that the app can run.")] = FORMATS,
     precisions: Annotated[str, typer.Option(help="As python -m export formats names them.")] = PRECISIONS,
     threads: Annotated[int, typer.Option(min=1, help="Threads of the runtime.")] = 1,
@@ -106,7 +110,7 @@ def ship(
         ),
         time_s=seconds_of(time),
         epochs=epochs,
-        students=listed(students, "--students"),
+        students=listed(students or usual_students(teacher), "--students"),
         formats=listed(formats, "--formats"),
         precisions=listed(precisions, "--precisions"),
         threads=threads,

@@ -12,7 +12,7 @@ from android_demo.ship.commands import Ended, python_module, run
 from android_demo.ship.question import DeviceName, Question
 from android_demo.ship.steps import Steps, free_bytes
 from bench.record.carried import RUNTIME_BYTES, RuntimeBytes
-from distill.checkpoint import Card, Metrics, find, read_card
+from distill.checkpoint import Card, find, read_card
 from distill.contract import sha256_of_json
 from distill.errors import ToolError, UsageError, WorkFailed
 from distill.vision.tasks import TASKS, TaskName
@@ -27,6 +27,17 @@ BYTES_OF_THE_REST = 300_000_000
 """Room that is asked for: an exported student of the usual size with its logs; runs, journal, bundle and app."""
 
 PHANTOM_CLASSES = 10
+RECIPES = {
+    "echo-phantom": "demo",
+    "dicom": "echo-dicom",
+    "echo-phantom-masks": "demo-segmentation",
+    "indoor-phantom": "demo-depth",
+    "image-mask-folder": "folder-masks",
+}
+"""Data set that a teacher learnt from -> recipe of its students; `folder-kd` of any other."""
+OF_PICTURES = "mobilenet_v3_small,mobilenet_v3_large,shufflenet_v2_x1_0,ghostnet_100"
+OF_PIXELS = "lraspp_mobilenet_v3_small,lraspp_mobilenet_v3_large,deeplabv3_mobilenet_v3_large"
+"""Students where nobody named any."""
 TEACHER_SETTINGS = ("dataset.", "image.", "device=", "seed=")
 """Settings that a teacher which is trained here shares with the students."""
 
@@ -117,6 +128,12 @@ class Phone:
     is_emulated: bool
 
 
+def usual_students(teacher: Path | None) -> str:
+    """Networks for a teacher's task; raises UsageError if there is no such checkpoint."""
+    task = read_card(find(teacher)).task if teacher is not None else "classification"
+    return OF_PIXELS if TASKS[task].is_dense else OF_PICTURES
+
+
 def find_device() -> tuple[DeviceName, str]:
     """What to ship for where nobody said: a phone that answers, else this machine; and why."""
     try:
@@ -129,17 +146,21 @@ def find_device() -> tuple[DeviceName, str]:
 
 
 def examine(question: Question, steps: Steps, out: Path) -> Ground:
-    """Look at data, teacher, settings, disk, toolchains and phone, in this order.
+    """Look at teacher, data, settings, disk, toolchains and phone, in this order.
 
     Raises:
         UsageError: something that cannot work, in words.
     """
     findings: list[Finding] = []
-    data = _data(question, steps, findings)
     teacher = _teacher(question, out)
     card = read_card(teacher) if teacher else None
-    if card is not None and card.training is not None and not isinstance(card.training.best, Metrics):
-        raise UsageError(f"TEACHER {question.teacher} answers pixel by pixel; this loop ships image classifiers.")
+    if card is not None and question.teacher is not None and question.data is not None and TASKS[card.task].is_dense:
+        raise UsageError(
+            f"TEACHER {question.teacher} is for {card.task}, and DATA {question.data} would be read as pictures of "
+            "classes. Students of such a teacher learn from the pictures that it has learnt from; its card names them. "
+            "Leave DATA out."
+        )
+    data = _data(question, steps, findings)
     if question.teacher is not None and card is not None:
         _same_classes(question, card, data)
     recipe, settings = _recipe(question, data, card if question.teacher is not None else None)
@@ -270,7 +291,7 @@ def _recipe(question: Question, data: dict[str, Any] | None, card: Card | None) 
         settings.append(f"dataset.path={json.dumps(str(Path(question.data or '').resolve()))}")
     elif card is not None and card.training is not None:
         config = card.training.data.config.model_dump(mode="json")
-        recipe = {"echo-phantom": "demo", "dicom": "echo-dicom"}.get(config["kind"], "folder-kd")
+        recipe = RECIPES.get(config["kind"], "folder-kd")
         settings += [f"dataset.{key}={json.dumps(value)}" for key, value in config.items()]
     else:
         return "demo", ()

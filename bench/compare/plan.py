@@ -68,7 +68,7 @@ def plan(
     device: Annotated[str, typer.Option(help="What to measure on.")] = "cpu",
     size: Annotated[int, typer.Option(min=8, help="Side of the input in pixels.")] = 64,
     channels: Annotated[int, typer.Option(help="3, or 1 for grey.")] = 1,
-    classes: Annotated[int, typer.Option(min=2, help="How many classes they will tell apart.")] = 10,
+    classes: Annotated[int, typer.Option(min=1, help="How many classes they will tell apart; 1: depth.")] = 10,
     threads: Annotated[str, typer.Option(help="Threads of the runtime.")] = "1",
     format: Annotated[str | None, typer.Option(help="Of the export.", show_default="the export's usual")] = None,
     precision: Annotated[str | None, typer.Option(help="Of the export.", show_default="the export's usual")] = None,

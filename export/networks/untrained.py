@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 from distill import checkpoint
 from distill.errors import UsageError
-from distill.vision.models import ImageClassifier, build
+from distill.vision.models import ImageClassifier, build, dense
+from distill.vision.models.dense.network import DenseNetwork
 from distill.vision.preprocess import Preprocess
+from distill.vision.tasks import DEPTH_CLASSES, TASKS, Task
 from export.networks.brought import full_name
 from export.proof.made_images import synthetic_images
 
@@ -35,6 +37,12 @@ def make_untrained(model: str, num_classes: int, preprocess: Preprocess, folder:
 
     Its accuracy is unknown, and stays so in the manifests and measurements of its artifacts.
 
+    Args:
+        model: as `build` takes it.
+        num_classes: that it tells apart, of every pixel if the network is made for that; 1 for depth in metres.
+        preprocess: what its input looks like.
+        folder: of the checkpoint.
+
     Raises:
         UsageError: an unknown network, or one that does not answer an image of this size with finite logits.
         WorkFailed: full disk or unwritable folder.
@@ -42,17 +50,34 @@ def make_untrained(model: str, num_classes: int, preprocess: Preprocess, folder:
     name = full_name(model)
     torch.manual_seed(SEED)
     network = build(name, num_classes=num_classes, preprocess=preprocess).eval()
+    task = _task_of(network, num_classes)
     try:
         with torch.inference_mode():
             logits = network(torch.full((1, *preprocess.input_shape), 0.5))
     except Exception as error:
         size = preprocess.size_px
         raise UsageError(f"{model} fails on a 3x{size}x{size} image: {type(error).__name__}: {error}") from error
-    if logits.shape != (1, num_classes) or not logits.isfinite().all():
-        raise UsageError(f"{model} answers one image with {list(logits.shape)}; expected [1, {num_classes}], finite.")
+    expected = [1, *task.output_shape(num_classes, preprocess.size_px)]
+    if list(logits.shape) != expected or not logits.isfinite().all():
+        raise UsageError(f"{model} answers one image with {list(logits.shape)}; expected {expected}, finite.")
     exercise(network, torch.from_numpy(preprocess.to_input(synthetic_images(preprocess, SEED))))
-    class_names = tuple(f"class {number}" for number in range(num_classes))
-    checkpoint.save(folder, network, name=name, class_names=class_names, preprocess=preprocess, training=None)
+    numbered = tuple(f"class {number}" for number in range(num_classes))
+    class_names = DEPTH_CLASSES if task.name == "depth" else numbered
+    checkpoint.save(
+        folder, network, name=name, class_names=class_names, preprocess=preprocess, training=None, task=task.name
+    )
+
+
+def _task_of(model: ImageClassifier, num_classes: int) -> Task:
+    """What a network is made for; raises UsageError for a classifier of a single class."""
+    if isinstance(model.network, DenseNetwork):
+        return TASKS["segmentation" if num_classes > 1 else "depth"]
+    if num_classes < 2:
+        raise UsageError(
+            "a classifier tells two classes or more apart, and 1 was asked for: that is for networks of depth, such as "
+            f"{', '.join(dense.NETWORKS)}."
+        )
+    return TASKS["classification"]
 
 
 def exercise(model: ImageClassifier, images: Tensor) -> None:

@@ -11,9 +11,13 @@ from typing import Any
 
 import pytest
 
+from android_demo.ship.ground import OF_PIXELS
 from android_demo.ship.page import PAGE_FILE, render
 from android_demo.ship.record import Ship
+from distill.checkpoint import SegmentationMetrics
+from distill.vision.datasets import EchoPhantomMasks
 from tests.android_demo.ship.conftest import Home
+from tests.distill.test_checkpoint import golden_card
 
 WORDS = ("--device", "cpu", "--students", "small,medium,large", "--formats", "onnx,executorch", "--epochs", "4")
 LATENCIES = {"small": 1.0, "medium": 3.0, "large": 20.0, "teacher": 40.0}
@@ -213,6 +217,35 @@ def test_what_cannot_work_is_refused_before_any_work(home: Home, words: tuple[st
     assert done.returncode == 2, done.stderr
     assert expected in told(done.stderr)
     assert home.work() == {}
+
+
+def test_students_for_masks_learn_from_their_teachers_own_pictures(phantom: Home) -> None:
+    card = golden_card()
+    assert card.training is not None
+    metrics = SegmentationMetrics(epoch=1, miou=0.5, class_iou=(0.5, 0.5), dice=0.6, pixel_accuracy=0.9, loss=1.0)
+    data = card.training.data.model_copy(update={"config": EchoPhantomMasks()})
+    learnt = {"data": data, "best": metrics, "last": metrics, "validation": None, "test": None}
+    training = card.training.model_copy(update=learnt)
+    folder = phantom.folder / "teacher"
+    folder.mkdir()
+    (folder / "weights.safetensors").touch()
+    of_masks = {"task": "segmentation", "training": training, "weights_sha256": hashlib.sha256().hexdigest()}
+    card.model_copy(update=of_masks).write(folder / "card.json")
+    words = ("--device", "cpu", "--teacher", str(folder))
+    done = phantom.ship(*words, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "mIoU 50.0 % on its validation images" in told(done.stderr)
+    assert "time 3 untrained students" in told(done.stderr)
+    (phantom.folder / "pictures").mkdir()
+    refused = phantom.ship(*words, "--data", "pictures")
+    assert refused.returncode == 2
+    assert "is for segmentation, and DATA pictures would be read as pictures of classes" in told(refused.stderr)
+    assert phantom.ship(*words, "--formats", "onnx", "--epochs", "1").returncode == 0
+    record = phantom.record()
+    assert [each.student for each in record.screened] == OF_PIXELS.split(",")
+    runs = [step.command for step in record.steps if step.name.startswith("train ")]
+    assert runs
+    assert all("demo-segmentation" in " ".join(command) for command in runs)
 
 
 def test_the_plan_alone_writes_nothing(phantom: Home) -> None:

@@ -33,6 +33,22 @@ def test_a_network_that_does_not_exist_or_fits_no_image_is_refused(tmp_path: Pat
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(("num_classes", "task"), [(3, "segmentation"), (1, "depth")])
+def test_a_network_for_every_pixel_is_a_checkpoint_of_its_task(tmp_path: Path, num_classes: int, task: str) -> None:
+    make_untrained("lraspp_mobilenet_v3_small", num_classes, GREY, tmp_path)
+    card = checkpoints.read_card(tmp_path)
+    assert (card.task, len(card.class_names), card.training) == (task, num_classes, None)
+    model, images = checkpoints.load(tmp_path).model, synthetic_images(GREY, SEED)
+    logits = eager_logits(model, GREY, images, lambda done, total: None)
+    assert logits.shape[1:] == (num_classes, 32, 32)
+    assert logits.std() > 0.01
+
+
+def test_a_classifier_of_one_class_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"two classes or more.*networks of depth, such as lraspp"):
+        make_untrained("resnet8", 1, GREY, tmp_path)
+
+
 def test_untrained_goes_with_model_and_without_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--model", "resnet18", "--untrained", "4", "--labels", "labels.txt") == 2
     assert "leave out --weights and --labels" in unframed(capsys.readouterr().err)
