@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bench.android.adb import Adb, find_program
 from tests.loopback_phone.packages import Unavailable
-from tests.loopback_phone.phone import PHONES, AdbServer, LoopbackPhone, why_not
+from tests.loopback_phone.phone import PHONES, AdbServer, LoopbackPhone, slower_app, why_not
 
 
 def main() -> int:
@@ -24,6 +24,12 @@ def main() -> int:
         "kind", nargs="*", choices=kinds, default="pixel_android14", help="a phone for each; pixel_android14"
     )
     parser.add_argument("--without-app", action="store_true", help="the demo app is not installed")
+    parser.add_argument(
+        "--slower",
+        action="append",
+        metavar="FORMAT=MS,…",
+        help="another phone, of the first kind, whose app takes so much longer in these formats",
+    )
     before, command = _split(sys.argv[1:])
     options = parser.parse_args(before)
     if reason := why_not():
@@ -32,10 +38,17 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="loopback-phone-") as name:
         folder = Path(name)
         server = AdbServer(find_program(), folder / "server").start()
-        phones = [
-            LoopbackPhone(folder / f"phone{number}", kind, has_app=not options.without_app)
-            for number, kind in enumerate([options.kind] if isinstance(options.kind, str) else options.kind)
-        ]
+        asked = [options.kind] if isinstance(options.kind, str) else options.kind
+        if options.slower:
+            phones = [
+                LoopbackPhone(folder / f"phone{number}", asked[0], **slower_app(delays))
+                for number, delays in enumerate(options.slower)
+            ]
+        else:
+            phones = [
+                LoopbackPhone(folder / f"phone{number}", kind, has_app=not options.without_app)
+                for number, kind in enumerate(asked)
+            ]
         try:
             for phone in phones:
                 server.attach(phone.start())

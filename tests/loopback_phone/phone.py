@@ -24,11 +24,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tests.loopback_phone.emulator import PROCESSOR, emulator
 from tests.loopback_phone.image import ARM64, X86_64, image
 from tests.loopback_phone.packages import Unavailable
+from tests.loopback_phone.slower_app import delays_ms
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parent.parent
@@ -43,6 +44,7 @@ MACHINE_LIBRARIES = "/machine"
 """Where the phone sees this machine's libraries; in their own place it has those of its image."""
 
 AGENT_AS_APP = f'#!/system/bin/sh\nexec python3 {AGENT} --instrument app "$1" "$2"\n'
+SLOWER_APP = Path(__file__).with_name("slower_app.py")
 RUNTIMES = {
     "executorch": ("org.pytorch:executorch-android", "executorch"),
     "litert": ("com.google.ai.edge.litert:litert", "ai-edge-litert"),
@@ -500,6 +502,14 @@ def _write_apk(path: Path, runtimes: Mapping[str, str] | None) -> None:
         if runtimes is not None:
             lines = ["# The runtimes in this app", *(f"{name} = {archive}" for name, archive in runtimes.items())]
             apk.writestr("assets/runtimes.properties", "\n".join(lines) + "\n")
+
+
+def slower_app(delays: str) -> dict[str, Any]:
+    """Fields of a phone whose app takes longer in some formats, e.g. "onnx=6,litert=3" by so many ms a call."""
+    delays_ms(delays)
+    place = "/opt/slower_app.py"
+    program = f'#!/system/bin/sh\nexec python3 {place} {delays} {AGENT} "$1" "$2"\n'
+    return {"program": program, "mounts": {place: SLOWER_APP}}
 
 
 def _write_program(path: Path, text: str) -> None:

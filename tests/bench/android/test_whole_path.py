@@ -13,7 +13,7 @@ from bench.session.answers.options import AccuracyOptions, PathOptions
 from bench.session.cells import plan
 from bench.timing.loop import Limits
 from tests.bench.android.conftest import StartPhone
-from tests.loopback_phone.phone import AGENT
+from tests.loopback_phone.phone import AGENT, slower_app
 
 FAULTY = Path(__file__).with_name("faulty_agent.py")
 SHORT = Limits(warmup_count=2, warmup_s=0.0, min_count=30, min_s=0.0, max_count=30)
@@ -51,6 +51,14 @@ def test_delays_are_found_in_their_stages_and_stages_make_up_the_total(
         assert "its golden input" in path.pictures
         assert row.input == "golden"
     assert not (phone.tmp / "pocket-distill").exists()
+
+
+def test_a_phone_can_be_made_slower_in_one_format(start_phone: StartPhone, make_bench, make_artifact):
+    phone = start_phone(**slower_app("litert=50,onnx=5"))
+    row = row_of(make_bench(phone, limits=SHORT, launches=1), make_artifact("linear"))
+    assert row.validity != "failed", row.reason
+    assert min(row.samples_ms) >= DELAY_MS
+    assert min(row.samples_ms) < 2 * DELAY_MS
 
 
 def test_an_engine_that_is_wrong_now_and_then_is_labelled_and_never_chosen(
