@@ -2,8 +2,8 @@
 
 import json
 import platform
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -178,6 +178,8 @@ def examine(question: Question, steps: Steps, out: Path) -> Ground:
     for serial in (question.serials or (None,)) if question.device == "android" else ():
         phone, adb = _phone(serial, findings)
         phones.append(phone)
+    names = told_apart({phone.serial: phone.words for phone in phones})
+    phones = [replace(phone, words=names[phone.serial]) for phone in phones]
     carried = _carried(formats, findings) if phones else None
     if not phones:
         findings.append(Finding("device", f"this machine: {platform.machine()}, batch 1, {question.threads} thread(s)"))
@@ -206,6 +208,12 @@ def examine(question: Question, steps: Steps, out: Path) -> Ground:
         carried=carried,
         findings=tuple(findings),
     )
+
+
+def told_apart(names: Mapping[str, str]) -> dict[str, str]:
+    """Serial -> what a phone is called, with its serial where another has the same name."""
+    known = list(names.values())
+    return {serial: name if known.count(name) == 1 else f"{name} ({serial})" for serial, name in names.items()}
 
 
 def require_phone(serial: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import JsonValue
 
 from android_demo.ship.exporting import TEACHER
-from android_demo.ship.ground import Ground, Phone, require_phone
+from android_demo.ship.ground import Ground, Phone, require_phone, told_apart
 from android_demo.ship.question import Question
 from android_demo.ship.record import Candidate, Choice, Exported, FileIdentity, Kill, OnDevice
 from android_demo.ship.steps import Steps, key_of
@@ -171,6 +171,7 @@ def on_device(journal: Path, choice: Choice) -> tuple[OnDevice, ...]:
         if row.answered is not None and row.device.kind == "android" and row.subject.manifest_sha256 in names
     }
     found: list[OnDevice] = []
+    phones = told_apart({serial or "": row.device.name for (_, serial), row in rows.items()})
     for row in rows.values():
         answered, repeated = row.answered, row.repeated
         assert answered is not None, "the others are left out above"
@@ -178,7 +179,7 @@ def on_device(journal: Path, choice: Choice) -> tuple[OnDevice, ...]:
         found.append(
             OnDevice(
                 manifest_sha256=row.subject.manifest_sha256,
-                phone=row.device.name,
+                phone=phones[row.device.serial or ""],
                 pictures=answered.answers.num_images,
                 accuracy=answered.accuracy,
                 accuracy_interval=answered.accuracy_interval,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from android_demo.ship.answer import figures, kill_in_words, limit_in_words
 from android_demo.ship.question import in_words
-from android_demo.ship.record import Candidate, Ship
+from android_demo.ship.record import Candidate, Ship, Timed
 from distill.contract import write_whole
 from distill.errors import UsageError
 from distill.vision.tasks import Measure
@@ -128,6 +128,7 @@ def rejected(record: Ship) -> list[Rejected]:
     """What went no further, in the order of the steps."""
     result = [Rejected(each.student, "timed untrained", each.reason) for each in record.screened if not each.kept]
     result += [Rejected(each.student, "training", each.reason) for each in record.trained if not each.finalist]
+    result += _forms_left_out(record)
     result += [
         Rejected(f"{each.student}, {each.format} {each.precision}", "export", each.cause or each.status)
         for each in record.exported
@@ -136,6 +137,26 @@ def rejected(record: Ship) -> list[Rejected]:
     if record.choice:
         result += [Rejected(what, "measurement", reason) for what, reason in record.choice.excluded]
     return result
+
+
+def _forms_left_out(record: Ship) -> list[Rejected]:
+    """Formats and precisions of the finalists that were not exported for what they take untrained."""
+    finalists = {each.student for each in record.trained if each.finalist}
+    exported = {(each.student, each.format, each.precision) for each in record.exported}
+    return [
+        Rejected(f"{screened.student}, {each.format} {each.precision}", "timed untrained", _time_and_size(each))
+        for screened in record.screened
+        if screened.student in finalists
+        for each in screened.timed
+        if (screened.student, each.format, each.precision) not in exported
+    ]
+
+
+def _time_and_size(timed: Timed) -> str:
+    if timed.median_ms is None or timed.median_interval_ms is None:
+        return "it could not be measured"
+    low, high = timed.median_interval_ms
+    return f"it takes {timed.median_ms:.3f} ms ({low:.3f} to {high:.3f}) and has {timed.size_bytes / 1e6:.2f} MB"
 
 
 def limits(record: Ship) -> list[tuple[str, str]]:

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from android_demo.ship.ground import OF_PIXELS
-from android_demo.ship.page import PAGE_FILE, render
+from android_demo.ship.ground import OF_PIXELS, told_apart
+from android_demo.ship.page import PAGE_FILE, rejected, render
 from android_demo.ship.record import Ship
 from distill.checkpoint import SegmentationMetrics
 from distill.vision.datasets import EchoPhantomMasks
@@ -134,6 +134,22 @@ def test_nothing_fits_says_what_stands_in_the_way_and_what_would_have_to_give(ph
     assert "Nearest miss: medium" in record.answer
     assert record.answer in told(done.stderr)
     assert "Nothing fits" in (phantom.out / PAGE_FILE).read_text()
+
+
+def test_a_form_that_is_too_slow_untrained_is_rejected_by_name(phantom: Home) -> None:
+    phantom.set("latencies.json", {"medium": 6.0, "teacher": 40.0})
+    words = ("--device", "cpu", "--students", "medium", "--formats", "onnx", "--epochs", "1")
+    done = phantom.ship(*words)
+    assert done.returncode == 0, done.stderr
+    record = phantom.record()
+    assert [(each.format, each.precision) for each in record.exported if each.student == "medium"] == [("onnx", "int8")]
+    assert [(each.what, each.step) for each in rejected(record)] == [("medium, onnx fp32", "timed untrained")]
+    assert "it takes 6.000 ms (5.700 to 6.300) and has 1.00 MB" in (phantom.out / PAGE_FILE).read_text()
+
+
+def test_phones_of_one_name_are_told_apart_by_their_serials() -> None:
+    names = {"A": "Pixel", "B": "Galaxy", "C": "Pixel"}
+    assert told_apart(names) == {"A": "Pixel (A)", "B": "Galaxy", "C": "Pixel (C)"}
 
 
 def test_a_budget_that_no_untrained_student_meets_costs_no_epoch(phantom: Home) -> None:
