@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-FOUNDATION = ("distill.contract", "distill.errors", "distill.system", "distill.terminal", "distill.version")
+FOUNDATION = (
+    "distill.contract",
+    "distill.errors",
+    "distill.page_style",
+    "distill.system",
+    "distill.terminal",
+    "distill.version",
+)
 ALLOWED = {
     "distill.vision": ("distill.vision", *FOUNDATION),
     "distill": ("distill",),
@@ -136,5 +143,6 @@ def test_the_walk_sees_imports_inside_functions(tmp_path: Path) -> None:
 
 def test_foundation_and_artifact_files_do_not_reach_up() -> None:
     for name in (*FOUNDATION, "export.artifact.manifest", "export.artifact.runner"):
-        path = ROOT / Path(*name.split(".")).with_suffix(".py")
+        place = ROOT / Path(*name.split("."))
+        path = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
         assert not [found for found in imported(path) if found in ("distill.train", "distill.config", "export.convert")]

@@ -10,6 +10,7 @@ from android_demo.ship.question import in_words
 from android_demo.ship.record import Candidate, Ship, Timed
 from distill.contract import write_whole
 from distill.errors import UsageError
+from distill.page_style import style_sheet
 from distill.vision.tasks import Measure
 
 PAGE_FILE = "ship.html"
@@ -69,7 +70,7 @@ def render(record: Ship) -> str:
     environment.filters |= {"duration": in_words, "shell": shlex.join, "short": lambda sha256: sha256[:HASH_SHOWN]}
     return environment.get_template("ship.html.j2").render(
         ship=record,
-        css=(TEMPLATES / "ship.css").read_text(),
+        css=style_sheet(TEMPLATES / "ship.css"),
         headline=headline(record),
         rows=rows(record),
         names=names(record),

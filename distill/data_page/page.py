@@ -14,12 +14,14 @@ from distill.contract import write_whole
 from distill.data_page.survey import THUMBNAIL_PX, PictureFolder, Place, Seen, Survey, contact_sheet
 from distill.data_page.suspects import Doubts
 from distill.errors import UsageError
+from distill.page_style import style_sheet
 from distill.vision.pictures import Trait
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 TEMPLATES = Path(__file__).parent
+OWN_STYLE = TEMPLATES / "page.css"
 SHOWN = 100
 IMBALANCE = 5
 """The largest class has so many times the pictures of the smallest: worth a word."""
@@ -141,7 +143,7 @@ def render(survey: Survey, doubts: Doubts | None = None) -> str:
         unreadable=survey.unreadable[:SHOWN],
         doubts=doubts,
         suspects=[(each, thumbnail(survey.config, each.file)) for each in doubts.suspects[:SHOWN]] if doubts else [],
-        css=style_sheet(),
+        css=style_sheet(OWN_STYLE),
     )
 
 
@@ -158,13 +160,6 @@ def environment(templates: Path) -> "Environment":
             f"the page needs {error.name}, which is not installed: pip install 'pocket-distill[train]'"
         ) from error
     return Environment(loader=FileSystemLoader(templates), autoescape=True, trim_blocks=True, lstrip_blocks=True)
-
-
-def style_sheet(*more: Path) -> Any:
-    """The look of all pages of this package and, after it, a page's own, as markup."""
-    from markupsafe import Markup
-
-    return Markup("\n".join(file.read_text("utf-8") for file in (TEMPLATES / "page.css", *more)))
 
 
 def thumbnail(config: PictureFolder, file: Place) -> str:

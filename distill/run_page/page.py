@@ -15,10 +15,11 @@ from distill import checkpoint
 from distill.checkpoint import Card, Judgement, Mistake, Training, of_classifier
 from distill.config import RunConfig, parse
 from distill.contract import write_whole
-from distill.data_page.page import data_uri, environment, style_sheet
+from distill.data_page.page import OWN_STYLE, data_uri, environment
 from distill.errors import UsageError
 from distill.evaluation.calibration import reliability
 from distill.evaluation.evaluate import judge, predict, worst_mistakes
+from distill.page_style import style_sheet
 from distill.run_folder import METRICS_FILE, PAGE_FILE
 from distill.run_page.pixels import LOOKED_AT, READING, class_rows, worst_pictures
 from distill.training.batches import Batches
@@ -119,7 +120,7 @@ def render_pixels(run: Path, card: Card, rows: Sequence[dict[str, Any]], split: 
         data_facts=list(_data_facts(card, training, config)),
         run_facts=list(_run_facts(card, training, config, len(rows))),
         settings=json.dumps(training.config, indent=2, ensure_ascii=False),
-        css=style_sheet(TEMPLATES / "run.css"),
+        css=style_sheet(OWN_STYLE, TEMPLATES / "run.css"),
     )
 
 
@@ -154,7 +155,7 @@ def render(card: Card, rows: Sequence[dict[str, Any]], split: Split, logits: Ten
         data_facts=list(_data_facts(card, training, config)),
         run_facts=list(_run_facts(card, training, config, len(rows))),
         settings=json.dumps(training.config, indent=2, ensure_ascii=False),
-        css=style_sheet(TEMPLATES / "run.css"),
+        css=style_sheet(OWN_STYLE, TEMPLATES / "run.css"),
     )
 
 
