@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from android_demo.ship.ground import Ground
 from android_demo.ship.question import Question
@@ -103,6 +104,7 @@ def teacher_of(folder: Path | None, *, trained_here: bool) -> Teacher | None:
 def unproven(
     question: Question,
     ground: Ground,
+    teacher: Path | None,
     trained: Sequence[Trained],
     choice: Choice | None,
     answered: Sequence[OnDevice],
@@ -123,6 +125,13 @@ def unproven(
         sentences.append(
             f"Who was trained to the end was decided by the validation images that {measure.title} is reported on, "
             "after a part of the training and with one seed; another seed may have kept another student."
+        )
+    learnt = read_card(find(teacher)).training if teacher is not None and ground.teacher is None else None
+    asked: Any = {} if learnt is None else learnt.config.get("training", {})
+    if asked.get("epochs", ground.teacher_epochs) < ground.teacher_epochs:
+        sentences.append(
+            f"The time was enough for {asked['epochs']} of the teacher's {ground.teacher_epochs} epochs; a better "
+            "teacher may teach better students."
         )
     short = {each.full_length for each in trained if each.full_length < question.epochs}
     if short:

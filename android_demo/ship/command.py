@@ -153,7 +153,7 @@ def loop(question: Question, ground: Ground, steps: Steps) -> Ship:
     answered: tuple[OnDevice, ...] = ()
     kept = [each for each in screened if each.kept]
     if kept:
-        teacher = train_teacher(ground, steps)
+        teacher = train_teacher(question, ground, steps, reserve_s(question, ground))
         names = [each.student for each in kept]
         trained = train(question, ground, teacher, names, steps, reserve_s(question, ground))
         on_phone = question.device == "android"
@@ -191,7 +191,7 @@ def loop(question: Question, ground: Ground, steps: Steps) -> Ship:
         app=app,
         steps=tuple(_done(step.name, step.command, step.exit_code, step.seconds, step.utc_time) for step in steps.used),
         seconds=round(steps.seconds, 1),
-        unproven=words.unproven(question, ground, trained, choice, answered, app, TASKS[ground.task].share),
+        unproven=words.unproven(question, ground, teacher, trained, choice, answered, app, TASKS[ground.task].share),
     )
 
 

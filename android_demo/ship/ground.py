@@ -62,6 +62,7 @@ class Ground:
         teacher_card: of that one.
         settings: of every student's run.
         teacher_settings: of the teacher's run.
+        teacher_epochs: that its recipe has; 0 where none has to be trained.
         task: what the network answers.
         size_px, channels, num_classes: of the network's input and output.
         identity: of data and settings; what is kept of an earlier session belongs to one of these.
@@ -78,6 +79,7 @@ class Ground:
     teacher_card: Card | None
     settings: tuple[str, ...]
     teacher_settings: tuple[str, ...]
+    teacher_epochs: int
     task: TaskName
     size_px: int
     channels: int
@@ -170,6 +172,7 @@ def examine(question: Question, steps: Steps, out: Path) -> Ground:
     preprocess = facts["preprocess"]
     if question.teacher is None and card is not None and not _fits_the_demo(card, facts):
         teacher, card = None, None
+    of_teacher = tuple(each for each in settings if each.startswith(TEACHER_SETTINGS))
     findings.append(_about_teacher(teacher, card, recipe))
     formats = _formats(question, findings)
     _room(question, out, findings)
@@ -189,7 +192,8 @@ def examine(question: Question, steps: Steps, out: Path) -> Ground:
         teacher=teacher,
         teacher_card=card,
         settings=settings,
-        teacher_settings=tuple(each for each in settings if each.startswith(TEACHER_SETTINGS)),
+        teacher_settings=of_teacher,
+        teacher_epochs=0 if teacher else _epochs(_settled(steps, _teacher_recipe(recipe), of_teacher)),
         task=card.task if card else "classification",
         size_px=preprocess["size_px"],
         channels=preprocess["channels"],
@@ -322,6 +326,10 @@ def _settled(steps: Steps, recipe: str, settings: tuple[str, ...]) -> dict[str, 
     step = steps.do("look at the settings", "distill", words, deciding=None, learn=lambda ended: ended.document())
     answer: Any = step.answer
     return answer
+
+
+def _epochs(facts: dict[str, Any]) -> int:
+    return facts["config"]["training"]["epochs"]
 
 
 def _fits_the_demo(card: Card, facts: dict[str, Any]) -> bool:

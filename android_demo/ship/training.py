@@ -20,7 +20,7 @@ from android_demo.ship.ground import Ground
 from android_demo.ship.question import Question, in_words
 from android_demo.ship.record import FileIdentity, Rung, Trained
 from android_demo.ship.screening import file_name
-from android_demo.ship.steps import Steps, is_full
+from android_demo.ship.steps import Steps, is_full, key_of
 from distill.checkpoint import CARD_FILE, Card, find, read_card
 from distill.contract import sha256_of_file
 from distill.errors import WorkFailed
@@ -28,6 +28,8 @@ from distill.terminal import say
 from distill.vision.tasks import TASKS, Measure
 
 FINALISTS = 2
+TEACHERS_SHARE = 0.5
+"""Of the time for training, at most, where the teacher has to be trained, too."""
 METRICS_FILE = "metrics.jsonl"
 
 
@@ -79,21 +81,64 @@ def longest(epochs: int, costs: Sequence[Cost], left_s: float) -> int:
     return next((length for length in range(epochs, 1, -1) if cost_s(length, costs) <= left_s), 1)
 
 
-def train_teacher(ground: Ground, steps: Steps) -> Path:
-    """Checkpoint folder of the teacher, trained now or before."""
+def train_teacher(question: Question, ground: Ground, steps: Steps, reserve_s: float) -> Path:
+    """Checkpoint folder of the teacher, trained now or before.
+
+    One that is trained here gets its recipe's epochs, or as many as fit into its share of the time. A finished one is
+    kept, whatever the time is now.
+
+    Args:
+        question: its time counts from the first step of all, whenever that was.
+        ground: what is taken for granted.
+        steps: the journal.
+        reserve_s: of the time given, for what comes after all training.
+    """
     if ground.teacher is not None:
         return ground.teacher
-    run = steps.folder / "runs" / "teacher"
-    words = ["run", ground.teacher_recipe, *(f"--set={each}" for each in ground.teacher_settings), "--out", run]
-    steps.do(
-        "train the teacher",
+    full = ground.teacher_epochs
+    run, cost = _teach(1, full, ground, steps)
+    finished = [length for length in range(full, 0, -1) if steps.has(_teacher_key(length, length, ground, steps))]
+    left_s = TEACHERS_SHARE * (question.time_s - steps.seconds - reserve_s)
+    length = finished[0] if finished else longest(full, [cost], left_s)
+    if length < full:
+        say(f"the teacher gets {length} of its recipe's {full} epochs: more do not fit into the time")
+    if length > 1 or full > 1:
+        run, _ = _teach(length, length, ground, steps)
+    return find(run).resolve()
+
+
+def _teacher_words(epochs: int, full_length: int, ground: Ground, steps: Steps) -> tuple[Path, list[object]]:
+    """(run, the command that trains it so far)."""
+    whole = full_length == ground.teacher_epochs
+    run = steps.folder / "runs" / ("teacher" if whole else f"teacher-{full_length}-epochs")
+    settings = [*ground.teacher_settings, *([] if whole else [f"training.epochs={full_length}"])]
+    words = ["run", ground.teacher_recipe, *(f"--set={each}" for each in settings), "--out", run]
+    return run, [*words, "--stop-after", epochs, "--json"]
+
+
+def _teacher_key(epochs: int, full_length: int, ground: Ground, steps: Steps) -> str:
+    return key_of("distill", _teacher_words(epochs, full_length, ground, steps)[1], ground.identity)
+
+
+def _teach(epochs: int, full_length: int, ground: Ground, steps: Steps) -> tuple[Path, Cost]:
+    """Train the teacher until it has so many epochs; its run, and what they took."""
+    run, words = _teacher_words(epochs, full_length, ground, steps)
+
+    def learn(ended: Ended) -> Any:
+        rows = [json.loads(line) for line in (run / METRICS_FILE).read_text().splitlines()]
+        return {"epoch_s": median(row["seconds"] for row in rows)}
+
+    step = steps.do(
+        f"train the teacher to epoch {epochs} of {full_length}",
         "distill",
-        [*words, "--json"],
+        words,
         deciding=ground.identity,
-        products=lambda _: [find(run) / CARD_FILE],
+        learn=learn,
+        products=lambda _: [find(run) / CARD_FILE] if epochs == full_length else [],
         more=["--resume"],
     )
-    return find(run).resolve()
+    answer: Any = step.answer
+    return run, Cost(answer["epoch_s"], max(0.0, step.seconds - answer["epoch_s"]))
 
 
 def train(

@@ -7,6 +7,7 @@ folder change what happens:
 
     latencies.json   {network: ms}; `latencies-SERIAL.json` of one phone
     accuracies.json  {network: share of the images answered rightly when trained to the end}
+    seconds.json     {network: what it says an epoch took}
     pause-at         a line that begins a piece of work: it touches `paused` and waits to be killed
     fail-at          a line that begins a piece of work: it ends with 1
     unplug-at        a line that begins a piece of work: the phone is gone from then on
@@ -121,7 +122,11 @@ class Distill:
     def config(words: Words) -> Any:
         size = int(words.settings.get("image.size_px", 64))
         preprocess = {"size_px": size, "resize": "stretch", "channels": 1, "mean": [0.216], "std": [0.231]}
-        return {"config": {"dataset": {"kind": "echo-phantom"}}, "preprocess": preprocess, "identity": "0" * 64}
+        return {
+            "config": {"dataset": {"kind": "echo-phantom"}, "training": {"epochs": 2}},
+            "preprocess": preprocess,
+            "identity": "0" * 64,
+        }
 
     @staticmethod
     def run(words: Words) -> Any:
@@ -134,7 +139,7 @@ class Distill:
         for epoch in range(len(rows) + 1, last + 1):
             work(f"train {name} {epoch} of {epochs}")
             with metrics.open("a") if metrics.is_file() else open_new(metrics) as file:
-                file.write(json.dumps({"epoch": epoch, "seconds": 1.0}) + "\n")
+                file.write(json.dumps({"epoch": epoch, "seconds": table("seconds.json", name, 1.0)}) + "\n")
         at_end = table("accuracies.json", name, 0.9)
         card = golden("distill/golden/card.json")
         card |= {"model": name, "class_names": CLASSES}
@@ -143,6 +148,7 @@ class Distill:
         card["training"] |= {
             "teacher_sha256": None if teacher is None else read_weights(Path(json.loads(teacher))),
             "finished": last == epochs,
+            "config": card["training"]["config"] | {"training": {"epochs": epochs}},
             "best": card["training"]["best"] | {"accuracy": at_end * (last / epochs) ** 0.1, "epoch": last},
         }
         write(run / "best/card.json", card)

@@ -235,6 +235,22 @@ def test_what_cannot_work_is_refused_before_any_work(home: Home, words: tuple[st
     assert home.work() == {}
 
 
+def test_a_teacher_that_is_trained_here_takes_half_of_the_time_at_most_and_is_kept(phantom: Home) -> None:
+    phantom.set("seconds.json", {"teacher": 700.0})
+    words = ("--device", "cpu", "--students", "small", "--formats", "onnx", "--epochs", "1")
+    first = phantom.ship(*words, "--time", "30m")
+    assert first.returncode == 0, first.stderr
+    assert "the teacher gets 1 of its recipe's 2 epochs: more do not fit into the time" in told(first.stderr)
+    enough = "The time was enough for 1 of the teacher's 2 epochs; a better teacher may teach better students."
+    assert enough in phantom.record().unproven
+    assert phantom.ship(*words, "--time", "5h").returncode == 0
+    assert {piece for piece in phantom.work() if "teacher" in piece and piece.startswith("train")} == {
+        "train teacher 1 of 2",
+        "train teacher 1 of 1",
+    }
+    assert set(phantom.work().values()) == {1}
+
+
 def test_students_for_masks_learn_from_their_teachers_own_pictures(phantom: Home) -> None:
     card = golden_card()
     assert card.training is not None
