@@ -26,9 +26,16 @@ from bench.session.cells import whole_numbers
 from bench.timing.intervals import Interval
 from distill.errors import UsageError, WorkFailed
 from distill.terminal import answer, say, table
+from distill.vision.tasks import TaskName
 
 OUT = Path("out/plan")
 STUDENTS = "mobilenet_v3_small,mobilenet_v3_large,shufflenet_v2_x1_0,ghostnet_100"
+STUDIES: dict[TaskName, str] = {
+    "classification": "demo-study",
+    "segmentation": "demo-segmentation-study",
+    "depth": "demo-depth-study",
+}
+"""Task of untrained students -> the study that trains such ones on the embedded data."""
 PICTURES = 32
 UNTIMED = {"validity": "failed", "reason": NO_PATH, "samples_ms": (), "launches": ()}
 """Of a row that lacks the samples that count."""
@@ -73,7 +80,9 @@ def plan(
     format: Annotated[str | None, typer.Option(help="Of the export.", show_default="the export's usual")] = None,
     precision: Annotated[str | None, typer.Option(help="Of the export.", show_default="the export's usual")] = None,
     latency: LatencyOption = None,
-    study: Annotated[str, typer.Option(help="Study that will train those inside.")] = "demo-study",
+    study: Annotated[
+        str | None, typer.Option(help="Study that will train those inside.", show_default="the demo's of their task")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for their artifacts and a journal of their own.")] = OUT,
     runtime_bytes_file: RuntimeBytesOption = None,
     rehearse: RehearseOption = False,
@@ -135,7 +144,8 @@ def plan(
                 "this again on a quieter machine"
             )
         if inside:
-            say(f"[bold]next:[/] python -m distill study {escape(study)} --students {escape(','.join(inside))}")
+            wanted_study = study or STUDIES[measured[0].subject.task]
+            say(f"[bold]next:[/] python -m distill study {escape(wanted_study)} --students {escape(','.join(inside))}")
             answer(",".join(inside))
         else:
             say("[red]no student is inside:[/] allow more, or try smaller --students or a smaller --size")

@@ -140,3 +140,13 @@ def test_an_untrained_student_is_exported_timed_and_named_and_is_never_chosen(tm
     )
     assert chosen.returncode == 2
     assert "there is nothing to choose from" in chosen.stderr
+
+
+@pytest.mark.slow
+def test_an_untrained_student_of_depth_is_timed_and_its_own_study_named(tmp_path):
+    words = ("--students", "lraspp_mobilenet_v3_small", "--size", 32, "--classes", 1, "--format", "onnx")
+    done = plan(*words, "--precision", "fp32", "--max-latency-ms", 1e6, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "python -m distill study demo-depth-study --students lraspp_mobilenet_v3_small" in done.stderr
+    (row,) = read_journal(tmp_path / "out/plan/measurements.jsonl").measurements
+    assert (row.subject.task, row.subject.accuracy) == ("depth", None)
