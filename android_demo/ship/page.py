@@ -10,7 +10,7 @@ from android_demo.ship.question import in_words
 from android_demo.ship.record import Candidate, Ship, Timed
 from distill.contract import write_whole
 from distill.errors import UsageError
-from distill.page_style import style_sheet
+from distill.page_style import breakable, style_sheet
 from distill.vision.tasks import Measure
 
 PAGE_FILE = "ship.html"
@@ -67,7 +67,12 @@ def render(record: Ship) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"duration": in_words, "shell": shlex.join, "short": lambda sha256: sha256[:HASH_SHOWN]}
+    environment.filters |= {
+        "breakable": breakable,
+        "duration": in_words,
+        "shell": shlex.join,
+        "short": lambda sha256: sha256[:HASH_SHOWN],
+    }
     return environment.get_template("ship.html.j2").render(
         ship=record,
         css=style_sheet(TEMPLATES / "ship.css"),

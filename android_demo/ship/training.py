@@ -231,7 +231,8 @@ def _go_to(runner: Runner, epochs: int, ground: Ground, teacher: Path, steps: St
         return None
     answer: Any = step.answer
     trained = max(1, epochs - _epochs(runner))
-    runner.rungs.append(Rung(epochs=epochs, accuracy=answer["accuracy"]))
+    if epochs > _epochs(runner):
+        runner.rungs.append(Rung(epochs=epochs, accuracy=answer["accuracy"]))
     return Cost(answer["trained_s"] / trained, max(0.0, step.seconds - answer["trained_s"]))
 
 

@@ -15,7 +15,7 @@ from bench.report.row import cell, columns, detail, figures
 from bench.report.study_figures import Picture
 from distill.contract import write_whole
 from distill.errors import UsageError
-from distill.page_style import style_sheet
+from distill.page_style import breakable, style_sheet
 from distill.vision.tasks import share_among
 
 PAGE = Path(__file__).parent / "page"
@@ -90,8 +90,7 @@ def render(measurements: Sequence[Measurement], pictures: Sequence[Picture] = ()
         plotly_js=Markup(get_plotlyjs()),
         page_js=Markup("\n".join((PAGE / name).read_text("utf-8") for name in SCRIPTS)),
         page_css=style_sheet(PAGE / "report.css"),
-        # Long names may break after an underscore, and nowhere else.
-        breakable=lambda text: Markup("_<wbr>").join(text.split("_")),
+        breakable=breakable,
     )
 
 

@@ -14,3 +14,10 @@ def style_sheet(*own: Path) -> Any:
     from markupsafe import Markup
 
     return Markup("\n".join(file.read_text("utf-8") for file in (HOUSE, *own)))
+
+
+def breakable(text: str) -> Any:
+    """A long name as markup that may break after an underscore."""
+    from markupsafe import Markup
+
+    return Markup("_<wbr>").join(text.split("_"))

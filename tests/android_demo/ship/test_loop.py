@@ -142,6 +142,7 @@ def test_a_form_that_is_too_slow_untrained_is_rejected_by_name(phantom: Home) ->
     done = phantom.ship(*words)
     assert done.returncode == 0, done.stderr
     record = phantom.record()
+    assert [[rung.epochs for rung in each.rungs] for each in record.trained] == [[1]]
     assert [(each.format, each.precision) for each in record.exported if each.student == "medium"] == [("onnx", "int8")]
     assert [(each.what, each.step) for each in rejected(record)] == [("medium, onnx fp32", "timed untrained")]
     assert "it takes 6.000 ms (5.700 to 6.300) and has 1.00 MB" in (phantom.out / PAGE_FILE).read_text()
