@@ -28,7 +28,8 @@ class FlowOfSolutionProcedureConfig(Strict):
     Attributes:
         taps: maps, each of which is multiplied with the next; both networks need as many channels at each.
         from_stem: the first is the stem's.
-        weight: of the products; RepDistiller's.
+        weight: of the products. RepDistiller's 50 multiplies nothing there: its first stage has no weight, its second
+            learns labels alone.
         pooling: how the larger of two consecutive maps is brought to the smaller's size; RepDistiller's. The paper has
             `max`.
         first_epochs: of the products alone, as in the paper; None = beside the labels through the whole run.
@@ -40,7 +41,7 @@ class FlowOfSolutionProcedureConfig(Strict):
     kind: Literal["flow_of_solution_procedure"] = "flow_of_solution_procedure"
     taps: TapPairs = TapPairs()
     from_stem: bool = True
-    weight: Annotated[float, Field(ge=0)] = 50.0
+    weight: Annotated[float, Field(ge=0)] = 1.0
     pooling: Literal["average", "max"] = "average"
     first_epochs: Annotated[int, Field(ge=1)] | None = 30
     soft_weight: Annotated[float, Field(ge=0)] = 0.0

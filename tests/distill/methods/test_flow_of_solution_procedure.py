@@ -53,6 +53,7 @@ def test_products_from_the_stem_on_are_compared_and_a_student_like_its_teacher_h
 def test_products_come_first_and_teach_the_trunk_alone() -> None:
     student = network(3)
     method = dry(FlowOfSolutionProcedureConfig(), [student], network(3), LABELS).method
+    assert FlowOfSolutionProcedureConfig().weight == 1  # as RepDistiller's first stage; 50 times that diverges
     first, second = method.stages()
     assert (first.epochs, first.judged, second.epochs) == (30, False, None)
     names = [f"students.0.{name}" for name, _ in student.named_parameters()]
