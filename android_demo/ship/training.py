@@ -102,7 +102,7 @@ def train_teacher(question: Question, ground: Ground, steps: Steps, reserve_s: f
     length = finished[0] if finished else longest(full, [cost], left_s)
     if length < full:
         say(f"the teacher gets {length} of its recipe's {full} epochs: more do not fit into the time")
-    if length > 1 or full > 1:
+    if full > 1:
         run, _ = _teach(length, length, ground, steps)
     return find(run).resolve()
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from bench.android.adb import Adb, find_program
 from tests.loopback_phone.packages import Unavailable
 from tests.loopback_phone.phone import PHONES, AdbServer, LoopbackPhone, slower_app, why_not
+from tests.loopback_phone.slower_app import delays_ms
 
 
 def main() -> int:
@@ -28,6 +29,7 @@ def main() -> int:
         "--slower",
         action="append",
         metavar="FORMAT=MS,…",
+        type=_delays,
         help="another phone, of the first kind, whose app takes so much longer in these formats",
     )
     before, command = _split(sys.argv[1:])
@@ -60,6 +62,15 @@ def main() -> int:
             for phone in phones:
                 phone.stop()
             server.stop()
+
+
+def _delays(text: str) -> str:
+    try:
+        delays_ms(text)
+    except ValueError:
+        message = f"{text!r} says no delays. Write it like this: --slower onnx=8,litert=3"
+        raise argparse.ArgumentTypeError(message) from None
+    return text
 
 
 def _split(words: list[str]) -> tuple[list[str], list[str]]:

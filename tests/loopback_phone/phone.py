@@ -29,7 +29,6 @@ from typing import Any, TypeVar
 from tests.loopback_phone.emulator import PROCESSOR, emulator
 from tests.loopback_phone.image import ARM64, X86_64, image
 from tests.loopback_phone.packages import Unavailable
-from tests.loopback_phone.slower_app import delays_ms
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parent.parent
@@ -506,7 +505,6 @@ def _write_apk(path: Path, runtimes: Mapping[str, str] | None) -> None:
 
 def slower_app(delays: str) -> dict[str, Any]:
     """Fields of a phone whose app takes longer in some formats, e.g. "onnx=6,litert=3" by so many ms a call."""
-    delays_ms(delays)
     place = "/opt/slower_app.py"
     program = f'#!/system/bin/sh\nexec python3 {place} {delays} {AGENT} "$1" "$2"\n'
     return {"program": program, "mounts": {place: SLOWER_APP}}

@@ -177,21 +177,6 @@ def slow_resize(agent) -> None:
     agent.Path.resize = busy(agent.Path.resize)
 
 
-def slow_call(agent) -> None:
-    open_onnx = agent.RUNTIMES["onnx"]
-
-    def slower():
-        model = open_onnx()
-
-        class Slower(model):
-            def bind(self, batch):
-                return busy(super().bind(batch))
-
-        return Slower
-
-    agent.RUNTIMES["onnx"] = slower
-
-
 MISTAKES = {
     work.__name__: work
     for work in (
@@ -210,7 +195,6 @@ MISTAKES = {
         slow_answers,
         slow_decode,
         slow_resize,
-        slow_call,
     )
 }
 MISTAKES["none"] = lambda agent: None
