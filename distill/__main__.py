@@ -230,7 +230,7 @@ def study(
     from distill.studies import study_recipe
     from distill.study.comparison import compare
     from distill.study.run import run_study
-    from distill.study.table import MARKDOWN_FILE, narrow_head, narrow_tables, write_tables
+    from distill.study.table import MARKDOWN_FILE, OPTIONAL, narrow_head, narrow_tables, write_tables
 
     recipe = study_recipe(name)
     base = with_overrides(recipe.base(), assignments or [])
@@ -247,7 +247,8 @@ def study(
     lines = compare(results, baseline=grid.baseline)
     write_tables(path, name, lines, results)
     for student, rows in narrow_tables(lines):
-        terminal.console.print(terminal.table(escape(f"{name}: {student}"), narrow_head(lines), rows))
+        table = terminal.table(escape(f"{name}: {student}"), narrow_head(lines), rows, optional=OPTIONAL)
+        terminal.console.print(table)
     failed = sum(result.card is None for result in results)
     if failed:
         raise WorkFailed(

@@ -43,6 +43,9 @@ PROCESS = int(os.environ["RANK"]) if "TORCHELASTIC_RUN_ID" in os.environ else 0
 
 console = Console(stderr=True, highlight=False, quiet=PROCESS != 0)
 
+UNBOUNDED = console.options.update(width=10_000)
+"""To measure how wide something would like to be."""
+
 
 def progress(*, unit: str = "", estimate_over_s: float = 30) -> Progress:
     """A progress display: what, how far, time used, time left; nothing where stderr is no terminal.
@@ -66,15 +69,31 @@ def progress(*, unit: str = "", estimate_over_s: float = 30) -> Progress:
     )
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """A table whose first column is text and whose numbers are right-aligned."""
-    result = Table(title=title, title_justify="left", header_style="bold")
-    for index, column in enumerate(columns):
-        numeric = index > 0 and all(_is_number(row[index]) for row in rows)
-        result.add_column(column, justify="right" if numeric else "left", no_wrap=numeric)
-    for row in rows:
-        result.add_row(*(Text.from_markup(cell) for cell in row))
-    return result
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, optional: Sequence[str] = ()) -> Table:
+    """A table whose first column is text and whose numbers are right-aligned.
+
+    Args:
+        title: in markup, as are the cells.
+        columns: their heads.
+        rows: one cell per column.
+        optional: columns to leave out, the first one first, until the terminal has room for the rest; a line under the
+            table names them.
+    """
+    left_out: list[str] = []
+    while True:
+        shown = [index for index, column in enumerate(columns) if column not in left_out]
+        result = Table(title=title, title_justify="left", header_style="bold", caption_justify="left")
+        for index in shown:
+            numeric = index > 0 and all(_is_number(row[index]) for row in rows)
+            result.add_column(columns[index], justify="right" if numeric else "left", no_wrap=numeric)
+        for row in rows:
+            result.add_row(*(Text.from_markup(row[index]) for index in shown))
+        if left_out:
+            result.caption = f"no room here for: {', '.join(left_out)}"
+        rest = [column for column in optional if column not in left_out]
+        if not rest or console.measure(result, options=UNBOUNDED).maximum <= console.width:
+            return result
+        left_out.append(rest[0])
 
 
 def say(text: str) -> None:

@@ -41,6 +41,9 @@ SHOWN = {
 NARROW = ("ece", "rmse_m", "dice")
 """Of those the ones that a terminal has room for: one of each task."""
 
+OPTIONAL = ("batch ms", "epoch s", *(SHOWN[name].head for name in NARROW), "of teacher", "runs")
+"""Columns that a terminal does without where it is narrow, the first one first."""
+
 
 def write_tables(folder: Path, name: str, lines: Sequence[Line], results: Sequence[Result]) -> None:
     """Write `table.md` and `table.csv` into the study's folder."""

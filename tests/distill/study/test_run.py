@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from rich.console import Console
 from scipy import stats
 
-from distill import checkpoint
+from distill import checkpoint, terminal
 from distill.checkpoint import AnyMetrics, Card, DataIdentity, DepthMetrics, Metrics, Training
 from distill.config import CheckpointTeacher, RunConfig, with_overrides
 from distill.engines import Options
@@ -26,7 +27,7 @@ from distill.recipes import from_scratch
 from distill.studies import STUDIES, short_demo, short_depth, study_recipe
 from distill.study.comparison import Difference, compare, estimate, holm, leads, paired_p_value
 from distill.study.run import STUDY_FILE, Cell, Result, Study, StudyFile, run_study
-from distill.study.table import comma_separated, head, markdown, narrow_head, narrow_tables
+from distill.study.table import OPTIONAL, comma_separated, head, markdown, narrow_head, narrow_tables
 from distill.study.times import Times
 from distill.vision.datasets import EchoPhantom
 from distill.vision.preprocess import Preprocess
@@ -334,6 +335,26 @@ def test_the_terminal_has_a_table_per_student_that_fits_in_120_columns() -> None
     for _, rows in tables:
         columns = zip(narrow_head(lines), *rows, strict=True)
         assert sum(3 + max(len(cell) for cell in column) for column in columns) + 1 <= 120
+
+
+@pytest.mark.parametrize(("width", "left_out"), [(200, ()), (80, ("batch ms", "epoch s", "ECE"))])
+def test_a_narrow_terminal_keeps_the_techniques_and_does_without_some_figures(
+    width: int, left_out: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = [
+        replace(result(name, seed, 0.8 + 0.01 * seed), times=Times((123.45,), (1234.5,)), teacher=metrics(0.9))
+        for name in ("scratch", "CTKD linear α=0.5")
+        for seed in range(3)
+    ]
+    lines = compare(results, baseline="scratch")
+    said = io.StringIO()
+    monkeypatch.setattr(terminal, "console", Console(file=said, width=width))
+    ((student, rows),) = narrow_tables(lines)
+    terminal.console.print(terminal.table(student, narrow_head(lines), rows, optional=OPTIONAL))
+    shown = said.getvalue()
+    assert "CTKD linear α=0.5" in shown
+    assert "…" not in shown
+    assert (f"no room here for: {', '.join(left_out)}" in shown) == bool(left_out)
 
 
 def test_a_study_says_on_disk_what_it_holds(tmp_path: Path) -> None:
