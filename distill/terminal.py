@@ -90,7 +90,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, 
             result.add_row(*(Text.from_markup(row[index]) for index in shown))
         if left_out:
             result.caption = f"no room here for: {', '.join(left_out)}"
-        rest = [column for column in optional if column not in left_out]
+        rest = [column for column in optional if column in columns and column not in left_out]
         if not rest or console.measure(result, options=UNBOUNDED).maximum <= console.width:
             return result
         left_out.append(rest[0])
