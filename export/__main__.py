@@ -193,6 +193,8 @@ def report(results: list[Result], model: str, out: Path, *, as_json: bool) -> in
             terminal.console.print(hidden)
         for note in outcomes.shared_notes(results):
             terminal.say(f"[dim]of all:[/] {escape(note)}")
+        for line in outcomes.judged_on_more(results):
+            terminal.say(escape(line))
         for line in outcomes.works_instead(results):
             terminal.say(f"[dim]proven[/] {escape(line)}")
         show_next_step(results, out)

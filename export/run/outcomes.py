@@ -92,6 +92,23 @@ def works_instead(results: Sequence[Result]) -> list[str]:
     return lines
 
 
+def judged_on_more(results: Sequence[Result]) -> list[str]:
+    """For each artifact that took more images than others to judge, how many, and what eager has on those; a line each.
+
+    Else its figure beside the others' would say the opposite of its verdict.
+    """
+    judged = [result.manifest for result in results if result.manifest and result.manifest.parity.num_images]
+    fewest = min((manifest.parity.num_images for manifest in judged), default=0)
+    return [
+        f"{manifest.format} {manifest.precision} was judged on {manifest.parity.num_images:,} images, where eager's "
+        f"{measure.title} is {measure.shown(eager)}"
+        for manifest in judged
+        if manifest.parity.num_images > fewest
+        and (eager := manifest.parity.eager_quality) is not None
+        and (measure := TASKS[manifest.task].measure)
+    ]
+
+
 def shared_notes(results: Sequence[Result]) -> list[str]:
     """What every artifact says that was made, in their order: of the network rather than of a format."""
     notes = [result.manifest.notes for result in results if result.manifest]

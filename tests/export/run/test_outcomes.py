@@ -7,7 +7,7 @@ import pytest
 from export.artifact.manifest import Manifest
 from export.formats import Target
 from export.run.making import Result
-from export.run.outcomes import table, works_instead
+from export.run.outcomes import judged_on_more, table, works_instead
 from export.run.pool import Outcome, Status, Task
 from tests.export.conftest import MakeArtifact
 
@@ -43,3 +43,19 @@ def test_in_place_of_what_failed_the_nearest_that_was_proven_is_named(artifact: 
         "in place of litert int8: litert fp32",
         "in place of executorch fp32: litert fp32, onnx fp32",
     ]
+
+
+def test_what_took_more_images_to_judge_says_what_eager_has_on_them(artifact: MakeArtifact) -> None:
+    _, proven = artifact("torchscript", "fp32")
+
+    def on(images: int, eager: float, **target: str) -> Manifest:
+        parity = proven.parity.model_copy(update={"num_images": images, "eager_quality": eager})
+        return proven.model_copy(update={"parity": parity, **target})
+
+    results = [
+        result("eager", "fp32", "made", on(128, 0.5989)),
+        result("onnx", "fp16", "failed"),
+        result("onnx", "int8", "made", on(480, 0.6072, format="onnx", precision="int8")),
+    ]
+    assert judged_on_more(results) == ["onnx int8 was judged on 480 images, where eager's accuracy is 60.72 %"]
+    assert judged_on_more(results[:2]) == []
