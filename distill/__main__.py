@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from distill import terminal
 from distill.errors import UsageError, WorkFailed
+from distill.system import wait_briefly
 from distill.vision.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -713,4 +714,5 @@ def _first_sentence(documented: object) -> str:
 
 
 if __name__ == "__main__":
+    wait_briefly()
     terminal.run(app)

@@ -14,9 +14,14 @@ MEMORY_INFO = Path("/proc/meminfo")
 OWN_GROUPS = Path("/proc/self/cgroup")
 GROUPS = Path("/sys/fs/cgroup")
 
-
 NO_LIMIT_BYTES = 2**60
 """Version 1 writes a number above it where there is no limit."""
+
+
+SPINS = "GOMP_SPINCOUNT"
+"""How often a thread of GNU's OpenMP looks again before it sleeps; 300,000 times if nobody says."""
+
+BRIEFLY = "1000"
 
 
 def usable_cores() -> int:
@@ -46,6 +51,17 @@ def child_environment() -> dict[str, str]:
     """Our own environment, able to import this very toolkit from any working directory, installed or not."""
     path = os.pathsep.join(filter(None, [str(TOOLKIT_FOLDER), os.environ.get("PYTHONPATH")]))
     return {**os.environ, "PYTHONPATH": path}
+
+
+def wait_briefly() -> None:
+    """Let the threads that torch works with sleep soon when they have to wait for each other, unless the user chose.
+
+    As they come they keep their cores busy while they wait. Beside any other work, that takes most of the cores' time;
+    `python -m tests.performance crowded` shows how much. It counts for this process, if it has not imported torch yet,
+    and for all that it starts.
+    """
+    if not os.environ.keys() & {SPINS, "OMP_WAIT_POLICY"}:
+        os.environ[SPINS] = BRIEFLY
 
 
 def started_by_torchrun() -> tuple[int, int]:

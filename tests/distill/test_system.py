@@ -103,3 +103,19 @@ def test_signals_by_name() -> None:
 def test_what_is_near_is_named() -> None:
     assert system.did_you_mean("onx", ("onnx", "litert")) == "; did you mean onnx?"
     assert system.did_you_mean("quartz", ("onnx", "litert")) == "."
+
+
+@pytest.mark.parametrize(
+    ("chosen", "spins"),
+    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)],
+)
+def test_threads_that_wait_soon_sleep_unless_the_user_chose(
+    chosen: dict[str, str], spins: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    for name, value in chosen.items():
+        monkeypatch.setenv(name, value)
+    system.wait_briefly()
+    assert system.child_environment().get("GOMP_SPINCOUNT") == spins

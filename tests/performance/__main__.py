@@ -12,6 +12,7 @@ from distill.vision.datasets.echo_phantom import EchoPhantom, generate
 from tests.performance import (
     augmentation,
     benching,
+    crowded,
     export_matrix,
     feature_steps,
     hint_search,
@@ -37,6 +38,7 @@ SECTIONS: dict[str, Callable[[], object]] = {
         f"echo phantom: {phantom_images_per_minute():,.0f} images a minute (goal: thousands)"
     ),
     "training": lambda: side_by_side.show(training.comparisons()),
+    "crowded": lambda: side_by_side.show(crowded.comparisons()),
     "methods": lambda: side_by_side.show(method_steps.comparisons()),
     "features": lambda: side_by_side.show(feature_steps.comparisons()),
     "process": lambda: side_by_side.show(process_steps.comparisons()),
