@@ -184,7 +184,8 @@ def matrix(judgement: Judgement) -> list[list[Cell]]:
 def _data_facts(card: Card, training: Training, config: RunConfig) -> Iterator[tuple[str, str]]:
     data, sees = training.data, card.preprocess
     yield "Data set", getattr(data.config, "path", data.config.kind)
-    yield "Classes", f"{len(card.class_names):,}"
+    if config.task.num_outputs is None:
+        yield "Classes", f"{len(card.class_names):,}"
     for split in ("train", "validation", "test"):
         count, sha256 = getattr(data, f"num_{split}"), getattr(data, f"{split}_sha256")
         if sha256 is not None:
@@ -212,7 +213,7 @@ def _run_facts(card: Card, training: Training, config: RunConfig, epochs: int) -
     yield "Epochs", f"{epochs} of {settings.epochs}{', stopped early' if epochs < settings.epochs else ''}"
     yield "Batch", f"{settings.batch_size} images"
     yield "Precision", settings.precision
-    yield "Judged by", settings.judged_by.replace("_", " ")
+    yield "Judged by", config.measure.title
     yield "Seed", str(training.seed)
     yield "Weights", f"SHA-256 {card.weights_sha256[:12]}…"
     yield "Made with", ", ".join(f"{name} {version}" for name, version in card.versions.items())

@@ -1,6 +1,7 @@
 """Segmentation through the one loop: data, teacher, student, card; and what is refused before any work."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,11 @@ from distill.vision.painting import class_colour
 from tests.conftest import MakeOnce
 
 TRAINING = {"epochs": 2, "batch_size": 4, "augment": {"crop_padding_px": 2}}
+
+
+def facts(page: str) -> dict[str, str]:
+    """What a run's page says in its lists, by head."""
+    return dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", page))
 
 
 def segmentation(**changes: Any) -> RunConfig:
@@ -70,7 +76,8 @@ def test_a_run_leaves_a_card_that_knows_its_task_and_its_measures(walked: Path) 
 
 def test_the_page_shows_classes_by_their_iou_and_pictures_with_truth_and_answer(walked: Path) -> None:
     page = (walked / "masks" / "report.html").read_text()
-    assert "mIoU" in page
+    assert facts(page)["Judged by"] == "mIoU"
+    assert facts(page)["Classes"] == "7"
     for number, name in enumerate(STRUCTURES):
         red, green, blue = class_colour(number)
         assert f'color: #{red:02x}{green:02x}{blue:02x}">■</span> {name}' in page
@@ -154,6 +161,8 @@ def test_depth_learns_metres_from_labels_and_from_a_teachers_map(tmp_path: Path)
     assert set(rows[0]["losses"]) == {"soft", "label"}
     page = (tmp_path / "depth" / "report.html").read_text()
     assert f"RMSE {best.rmse_m:.3f} m" in page
+    assert facts(page)["Judged by"] == "RMSE"
+    assert "Classes" not in facts(page)
     assert page.count("data:image/") == 6
     zoomed = training | {"augment": {"resized_crop": {}}}
     with pytest.raises(UsageError, match=r"training\.augment\.resized_crop is of no use for"):
