@@ -187,12 +187,11 @@ def gather(loaded: "Checkpoint", settings: Settings) -> tuple["CalibrationSplit"
     import numpy as np
 
     from export.doctor.split import split_training
-    from export.proof.evidence import MOST_OF_PIXELS, Evidence, HeldOut, eager_logits, true_of
+    from export.proof.evidence import Evidence, HeldOut, eager_logits, most_images, true_of
 
     card, training = loaded.card, loaded.card.training
     assert training is not None, "the command refuses such a checkpoint"
-    # A picture of which every pixel is answered holds thousands of answers.
-    most = MOST_OF_PIXELS if TASKS[card.task].is_dense else None
+    most = most_images(card)
     parts = split_training(
         loaded.split("train"),
         num_calibration=settings.calibration_images,

@@ -4,6 +4,7 @@ Gathered once by the command, then read by each worker.
 """
 
 import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from distill.checkpoint import Checkpoint
+from distill.checkpoint import Card, Checkpoint
 from distill.vision.datasets import Split
 from distill.vision.models import ImageClassifier
 from distill.vision.preprocess import Preprocess
@@ -27,8 +28,8 @@ from export.quantize.kept import Kept
 
 EAGER_BATCH = 32
 
-MOST_OF_PIXELS = 128
-"""Held-out images of which every pixel is answered; one holds thousands of answers."""
+MOST_OF_PIXELS, MOST_NUMBERS = 128, 2**26
+"""Held-out images of which every pixel is answered: so many, or more while all answers together have fewer numbers."""
 
 _further = Kept["HeldOut | None"]()
 
@@ -168,7 +169,7 @@ def gather(
         for_calibration, others = folder.split(num_calibration, seed=seed, judge_too=card.training is None)
     labels, source, num_made = None, cast(ImagesSource, "held-out"), 0
     if card.training is not None:
-        most = min(num_parity, MOST_OF_PIXELS) if TASKS[card.task].is_dense else num_parity
+        most = min(num_parity, most_images(card) or num_parity)
         chosen = checkpoint.split("validation").balanced(most, seed=seed)
         images, labels = np.asarray(chosen.images), true_of(chosen)
     elif folder is not None and others:
@@ -193,6 +194,15 @@ def gather(
     if card.training is not None:
         order, data_sha256 = seed, card.training.data.validation_sha256
     return Evidence(HeldOut(images, labels, logits, source, order, data_sha256, num_made, card.task), calibration)
+
+
+def most_images(card: Card) -> int | None:
+    """How many images are enough to judge by, one holding thousands of answers where each pixel has one; else None."""
+    task = TASKS[card.task]
+    if not task.is_dense:
+        return None
+    shape = task.output_shape(task.num_outputs or len(card.class_names), card.preprocess.size_px)
+    return max(MOST_OF_PIXELS, MOST_NUMBERS // math.prod(shape))
 
 
 def true_of(split: Split) -> NDArray[Any]:

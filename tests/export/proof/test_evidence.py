@@ -10,7 +10,7 @@ from PIL import Image
 from distill import checkpoint as checkpoints
 from distill.checkpoint import Checkpoint
 from distill.errors import UsageError
-from export.proof.evidence import Evidence, further, gather
+from export.proof.evidence import Evidence, further, gather, most_images
 from export.quantize.calibration import PictureFolder
 from tests.export.conftest import CLASSES, write_checkpoint, write_pictures
 
@@ -198,3 +198,21 @@ def test_there_is_nothing_further_than_images_of_another_kind(checkpoint: Checkp
     bare = Checkpoint(checkpoint.card.model_copy(update={"training": None}), checkpoint.model, checkpoint.folder)
     assert gather(bare, num_parity=5, num_calibration=0, seed=0).held_out.seed is None
     assert further(bare, evidence.held_out) is None
+
+
+@pytest.mark.parametrize(
+    ("task", "classes", "size_px", "most"),
+    [
+        ("classification", 10, 64, None),
+        ("segmentation", 7, 64, 2340),
+        ("segmentation", 19, 512, 128),
+        ("depth", 1, 64, 16384),
+    ],
+)
+def test_the_smaller_the_answers_of_every_pixel_the_more_images_are_judged_on(
+    checkpoint: Checkpoint, task: str, classes: int, size_px: int, most: int | None
+) -> None:
+    names = tuple(str(number) for number in range(classes))
+    sees = checkpoint.card.preprocess.model_copy(update={"size_px": size_px})
+    card = checkpoint.card.model_copy(update={"task": task, "class_names": names, "preprocess": sees})
+    assert most_images(card) == most
