@@ -25,7 +25,7 @@ from bench.record.carried import RuntimeBytes
 from bench.timing.intervals import Interval, Z, median_interval
 from bench.timing.ratio import ratio_of, ratios_by_turn
 from distill.vision.tasks import Measure, share_among
-from export.artifact.answers import Answers, paired, share_kept_interval
+from export.artifact.answers import Answers, paired, share_kept, share_kept_interval
 
 BASE_ONLY = "eager PyTorch is the base of comparisons, not a product"
 RELATIVE_ACCURACY = "--min-relative-accuracy"
@@ -67,7 +67,8 @@ class Relative:
     """Accuracy as a share of a reference's.
 
     Attributes:
-        value: accuracy / the reference's accuracy; 0 where the latter is.
+        value: accuracy / the reference's accuracy, on the images that both have answered where these are known; 0 where
+            the latter is.
         low, high: 95 % interval, paired by image; both equal `value` unless it is known that both models answered the
             same images.
         is_paired: whether that is known.
@@ -451,7 +452,8 @@ def accuracy_of(row: Measurement) -> Accuracy | None:
 
 def relative(accuracy: Accuracy, reference: Accuracy) -> Relative:
     """One accuracy as a share of another, with its interval where both answered the same images."""
-    value = _share(accuracy.share, reference.share)
+    kept = share_kept(accuracy.answers, reference.answers)
+    value = _share(accuracy.share, reference.share) if kept is None else kept
     if accuracy is reference:
         return Relative(value, value, value, is_paired=True)
     interval = share_kept_interval(accuracy.answers, reference.answers)

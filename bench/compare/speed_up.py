@@ -16,7 +16,7 @@ from bench.session.variants import base_accelerator
 from bench.timing.intervals import Interval
 from bench.timing.ratio import ratio_of
 from bench.timing.statistics import Summary, summarize
-from export.artifact.answers import share_kept_interval
+from export.artifact.answers import share_kept, share_kept_interval
 
 BaseKind = Literal["teacher", "slowest-eager"]
 Role = Literal["teacher", "student"]
@@ -34,7 +34,8 @@ class Row:
         base_name: name of that row.
         speed_up: base / this with its interval, as `bench.timing.ratio` has it, so it need not be the quotient of the
             two medians shown; above 1 is faster. None without a base or without samples.
-        relative_accuracy: this accuracy / base accuracy. None where either is unknown.
+        relative_accuracy: this accuracy / base accuracy, on the images that both have answered where these are known.
+            None where either is unknown.
         relative_accuracy_interval: 95 %, paired by image. None unless both are known to have answered the same images.
         relative_size: this size / base size in bytes.
         base_in_same_run: False if the base was measured in another `python -m bench` call.
@@ -134,7 +135,8 @@ def _row(measurement: Measurement, bases: Bases, names: dict[str, str]) -> Row:
 def _relative_accuracy(measurement: Measurement, base: Measurement | None) -> float | None:
     if base is None or measurement.subject.accuracy is None or not base.subject.accuracy:
         return None
-    return measurement.subject.accuracy / base.subject.accuracy
+    kept = share_kept(measurement.subject.answers, base.subject.answers)
+    return measurement.subject.accuracy / base.subject.accuracy if kept is None else kept
 
 
 def _names(shown: Sequence[Measurement]) -> dict[str, str]:

@@ -53,6 +53,18 @@ def paired(ours: Answers | None, theirs: Answers | None) -> Paired | None:
     return Paired.count(ours.unpacked()[:shared], theirs.unpacked()[:shared])
 
 
+def share_kept(ours: Answers | None, theirs: Answers | None) -> float | None:
+    """Our accuracy as a share of theirs on the images that both have answered, however many more either has.
+
+    Returns:
+        None if they did not answer the same images, or theirs are never right.
+    """
+    counts = paired(ours, theirs)
+    if counts is None or counts.both + counts.only_theirs == 0:
+        return None
+    return float((counts.both + counts.only_ours) / (counts.both + counts.only_theirs))
+
+
 def share_kept_interval(ours: Answers | None, theirs: Answers | None) -> tuple[float, float] | None:
     """95 % interval of our accuracy as a share of theirs, on the same images (`share_interval`).
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from export.artifact.answers import Answers, paired, share_kept_interval
+from export.artifact.answers import Answers, paired, share_kept, share_kept_interval
 from export.artifact.paired import Paired, share_interval
 
 
@@ -40,8 +40,16 @@ def test_the_share_kept_is_that_of_the_paired_counts():
     assert told == share_interval(Paired.count(ours, theirs))
 
 
+def test_what_is_kept_is_of_the_images_that_both_have_answered():
+    ours = Answers.of(np.array([1, 0, 1, 0, 1, 1, 1, 1], dtype=bool), "order")
+    theirs = Answers.of(np.array([1, 1, 1, 1], dtype=bool), "order")
+    assert share_kept(ours, theirs) == 0.5, "not 6 of 8 against 4 of 4"
+    assert share_kept(ours, Answers.of(np.zeros(4, dtype=bool), "order")) is None
+
+
 def test_answers_to_other_images_or_unknown_ones_say_nothing():
     some, other = Answers.of(np.ones(4, dtype=bool), "order"), Answers.of(np.ones(4, dtype=bool), "another")
     assert paired(some, other) is None
     assert paired(None, some) is None
     assert share_kept_interval(some, None) is None
+    assert share_kept(some, other) is None
