@@ -1,4 +1,4 @@
-"""One bench at a time on one machine: two would measure each other."""
+"""One bench at a time on one machine, since two would measure each other; the second one waits."""
 
 import fcntl
 import os
@@ -7,7 +7,10 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+from rich.markup import escape
+
 from distill.errors import UsageError
+from distill.terminal import say
 
 
 def lock_path() -> Path:
@@ -20,10 +23,12 @@ def lock_path() -> Path:
 
 @contextmanager
 def only_bench() -> Generator[None]:
-    """Hold the machine while the context lasts. The kernel lets go of it when the process ends, however that happens.
+    """Hold the machine while the context lasts, after waiting for another bench that holds it, and saying so.
+
+    The kernel lets go of it when the process ends, however that happens.
 
     Raises:
-        UsageError: another bench holds it; names its process.
+        UsageError: the lock cannot be opened.
     """
     path = lock_path()
     try:
@@ -45,9 +50,12 @@ def only_bench() -> Generator[None]:
 def _hold(handle: int, path: Path) -> None:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
+        return
+    except BlockingIOError:
         holder = os.pread(handle, 32, 0).decode(errors="replace").strip() or "unknown"
-        raise UsageError(
-            f"another bench (process {holder}) is measuring on this machine, and the two would measure each other. "
-            f"Wait until it is done, or stop it; then run this again. The lock is {path}."
-        ) from error
+    say(
+        f"another bench (process {escape(holder)}) is measuring on this machine, and the two would measure each other; "
+        f"waiting until it is done. Ctrl-C ends the waiting. The lock is {escape(str(path))}."
+    )
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    say("the other bench is done")

@@ -161,18 +161,27 @@ def test_an_unwritable_journal_is_failed_work(make_artifact, tmp_path):
     assert "cannot write file/m.jsonl" in flat(done.stderr)
 
 
-def test_two_benches_at_once_are_refused_and_the_first_is_named(make_artifact, tmp_path):
+def test_a_bench_that_has_to_wait_names_the_other_one_and_measures_after_it(make_artifact, tmp_path):
     make_artifact("tiny")
     path = tmp_path / "pocket-distill-bench.lock"
     path.write_text("4711")
     with path.open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        done = bench("artifacts", folder=tmp_path)
-    assert done.returncode == 2
-    assert "another bench (process 4711) is measuring on this machine" in flat(done.stderr)
-    assert not (tmp_path / "out").exists()
-    freed = bench("artifacts", "--launches", "1", "--out", "m.jsonl", folder=tmp_path)
-    assert freed.returncode == 0, freed.stderr
+        waiting = subprocess.Popen(
+            [*BENCH, "artifacts", "--launches", "1", "--out", "m.jsonl"],
+            cwd=tmp_path,
+            env=environment(tmp_path),
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+        )
+        assert waiting.stderr is not None
+        said = iter(waiting.stderr.readline, "")
+        assert any("another bench (process 4711) is measuring on this machine" in line for line in said)
+        assert not (tmp_path / "m.jsonl").exists()
+    _, rest = waiting.communicate(timeout=120)
+    assert waiting.returncode == 0, rest
+    assert (tmp_path / "m.jsonl").is_file()
 
 
 def test_resume_measures_what_is_missing_and_keeps_the_run_id(make_artifact, tmp_path):
