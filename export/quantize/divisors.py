@@ -6,30 +6,10 @@ So a quotient, a reciprocal root and a normalisation are computed in float, with
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Generic, Literal, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Generic
 
-Tensor = TypeVar("Tensor", bound=Hashable)
-
-Kind = Literal["quotient", "root", "reduction", "elementwise", "weighted", "other"]
-"""`quotient` divides its first input by its second, `root` is the reciprocal (root) of its only one."""
-
-
-@dataclass(frozen=True)
-class Step(Generic[Tensor]):
-    """One operation of a model.
-
-    Attributes:
-        number: its place in the order of execution.
-        kind: what it does.
-        inputs, outputs: tensors, by whatever the format knows them.
-    """
-
-    number: int
-    kind: Kind
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
+from export.quantize.steps import Step, Tensor
 
 
 def stay_float(

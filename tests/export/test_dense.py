@@ -22,6 +22,7 @@ from distill.vision.preprocess import Preprocess
 from distill.vision.tasks import TASKS
 from export.__main__ import app
 from export.artifact.manifest import Manifest, read_artifact
+from export.artifact.runner import open_runner, run_all
 from export.bundle import find_artifacts
 from export.convert import convert, with_small_answers
 from export.doctor.record import DIAGNOSIS_FILE, Diagnosis
@@ -130,6 +131,15 @@ def test_every_format_agrees_with_eager_on_every_pixel(
     assert manifest.parity.top1_agreement == 1.0
     assert manifest.parity.quality == manifest.parity.eager_quality == manifest.share_right
     assert np.load(tmp_path / "artifact" / manifest.file("golden-output")).shape == (1, len(STRUCTURES), 32, 32)
+
+
+@pytest.mark.parametrize("format", ["onnx", "executorch", "litert"])
+def test_answers_are_enlarged_in_float(format: str, checkpoint: Checkpoint, evidence: Evidence, tmp_path: Path) -> None:
+    convert(checkpoint, Target(format, "int8"), evidence, tmp_path / "artifact", allow_loss=True)  # type: ignore[arg-type]
+    manifest = read_artifact(tmp_path / "artifact")
+    runner = open_runner(tmp_path / "artifact", manifest, threads=1)
+    answers = run_all(runner, PREPROCESS.to_input(evidence.held_out.images[:1]))
+    assert len(np.unique(answers)) > 2**8, "integers have as many values at most"
 
 
 def test_int8_is_judged_by_the_miou_it_keeps(checkpoint: Checkpoint, evidence: Evidence, tmp_path: Path) -> None:

@@ -22,9 +22,10 @@ from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
 from export.artifact.runner import Batch
 from export.graph.layers import is_inside
 from export.graph.rewrites import PART_OF_ONE, module_of
-from export.quantize.divisors import Kind, Step, stay_float
+from export.quantize.divisors import stay_float
 from export.quantize.ranges import CalibratorName, Histogram
 from export.quantize.recipe import OperationName, QuantizationRecipe
+from export.quantize.steps import Kind, Step
 
 aten = torch.ops.aten
 MOVES = (

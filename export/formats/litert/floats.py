@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-from export.quantize import divisors
-from export.quantize.divisors import Kind, Step
+from export.quantize import divisors, enlarged
+from export.quantize.steps import Kind, Step
 
 _KINDS: dict[str, Kind] = {
     **dict.fromkeys(("DIV", "FLOOR_DIV"), "quotient"),
     "RSQRT": "root",
+    **dict.fromkeys(("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"), "resize"),
     **dict.fromkeys(("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_PROD"), "reduction"),
     **dict.fromkeys(("ADD", "SUB", "MUL", "RESHAPE", "NEG", "BROADCAST_TO", "TRANSPOSE"), "elementwise"),
     **dict.fromkeys(("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "BATCH_MATMUL", "TRANSPOSE_CONV"), "weighted"),
@@ -75,7 +76,7 @@ def stay_float(content: bytes) -> list[str]:
         Step(number, _KINDS.get(each.name, "other"), each.inputs, each.outputs)
         for number, each in enumerate(model.operations)
     ]
-    chosen = divisors.stay_float(steps, model.is_constant, model.size)
+    chosen = divisors.stay_float(steps, model.is_constant, model.size) | enlarged.stay_float(steps)
     return [
         model.result(each)
         for number, each in enumerate(model.operations)

@@ -15,9 +15,10 @@ from onnxruntime.quantization.calibrate import TensorsData, save_tensors_data
 from export.artifact.runner import Batch
 from export.formats.onnx.hard_swish import in_integers
 from export.graph.layers import is_inside
-from export.quantize.divisors import Kind, Step, stay_float
+from export.quantize import divisors, enlarged
 from export.quantize.ranges import CalibratorName, Histogram
 from export.quantize.recipe import OperationName, QuantizationRecipe
+from export.quantize.steps import Kind, Step
 
 CALIBRATORS: tuple[CalibratorName, ...] = get_args(CalibratorName)
 _OPERATIONS: dict[OperationName, tuple[str, ...]] = {
@@ -107,7 +108,7 @@ def float_nodes(
     model: onnx.ModelProto, recipe: QuantizationRecipe, modules: Mapping[str, tuple[str, ...]]
 ) -> list[str]:
     """Names of the nodes that a recipe leaves in float, and of those that integers break."""
-    broken = divided(model)
+    broken = broken_by_integers(model)
     kinds = {kind for name in recipe.float_operations for kind in _OPERATIONS[name]}
     return [
         node.name
@@ -121,14 +122,15 @@ def float_nodes(
 _KINDS: dict[str, Kind] = {
     "Div": "quotient",
     "Reciprocal": "root",
+    "Resize": "resize",
     **dict.fromkeys(("ReduceMean", "ReduceSum", "ReduceL2", "ReduceL1", "ReduceMax", "ReduceMin"), "reduction"),
     **dict.fromkeys(("Add", "Sub", "Mul", "Neg", "Reshape", "Expand", "Transpose"), "elementwise"),
     **dict.fromkeys(("Conv", "Gemm", "MatMul", "ConvTranspose"), "weighted"),
 }
 
 
-def divided(model: onnx.ModelProto) -> set[str]:
-    """Names of the nodes that divide by something computed, and of those that only they need."""
+def broken_by_integers(model: onnx.ModelProto) -> set[str]:
+    """Names of the nodes that divide by something computed, of those that only they need, and that enlarge answers."""
     nodes = list(model.graph.node)
     constants = {tensor.name for tensor in model.graph.initializer}
     constants |= {name for node in nodes if node.op_type == "Constant" for name in node.output}
@@ -140,7 +142,8 @@ def divided(model: onnx.ModelProto) -> set[str]:
         Step(number, _KINDS.get(node.op_type, "other"), tuple(node.input), tuple(node.output))
         for number, node in enumerate(nodes)
     ]
-    found = stay_float(steps, lambda name: name in constants or not name, lambda name: shapes.get(name, 0))
+    found = divisors.stay_float(steps, lambda name: name in constants or not name, lambda name: shapes.get(name, 0))
+    found |= enlarged.stay_float(steps)
     return {nodes[number].name for number in found}
 
 
