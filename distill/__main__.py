@@ -230,7 +230,7 @@ def study(
     from distill.engines import Options
     from distill.studies import study_recipe
     from distill.study.comparison import compare
-    from distill.study.run import run_study
+    from distill.study.run import CELLS, run_study
     from distill.study.table import MARKDOWN_FILE, OPTIONAL, narrow_head, narrow_tables, write_tables
 
     recipe = study_recipe(name)
@@ -256,7 +256,11 @@ def study(
             f"{failed} of {len(results)} cells failed; {path / MARKDOWN_FILE} names each with its log. "
             "The others are kept; the same command tries the failed ones again."
         )
-    terminal.product(path / MARKDOWN_FILE, terminal.command("python", "-m", "distill", "figures", path))
+    next_step = terminal.command("python", "-m", "distill", "figures", path)
+    if base.task.is_dense:  # the figures are of papers on classifiers
+        pages = escape(str(path / CELLS / "*" / "report.html"))
+        next_step = f"read the table, {escape(str(path / MARKDOWN_FILE))}; every run has its page, {pages}"
+    terminal.product(path / MARKDOWN_FILE, next_step)
 
 
 @app.command()
