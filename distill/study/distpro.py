@@ -52,8 +52,8 @@ DEMO_SEARCH_STUDENT = "resnet14"
 """Whose process is followed by the student of the small study."""
 
 DEMO_PATHWAY_WEIGHT = 0.01
-"""Of the pathways of the small study. Of 0.002, 0.01, 0.05, 0.15 and what `_weight_like` gives, all pathways weighing
-alike, this was best with a seed that the study does not have."""
+"""Of the pathways of the small study: of 0.002, 0.01, 0.05 and 0.15, all pathways alike, the best with a seed that the
+study does not have."""
 
 OTHER_NORMALISATIONS: tuple[Normalisation, ...] = ("softmax", "biased_l1", "l1", "sigmoid")
 
