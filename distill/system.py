@@ -21,7 +21,7 @@ NO_LIMIT_BYTES = 2**60
 SPINS = "GOMP_SPINCOUNT"
 """How often a thread of GNU's OpenMP looks again before it sleeps; 300,000 times if nobody says."""
 
-BRIEFLY = "1000"
+BRIEFLY = "10000"
 
 
 def usable_cores() -> int:

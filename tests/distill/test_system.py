@@ -107,7 +107,7 @@ def test_what_is_near_is_named() -> None:
 
 @pytest.mark.parametrize(
     ("chosen", "spins"),
-    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)],
+    [({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)],
 )
 def test_threads_that_wait_soon_sleep_unless_the_user_chose(
     chosen: dict[str, str], spins: str | None, monkeypatch: pytest.MonkeyPatch

@@ -14,7 +14,7 @@ from distill import system
 from distill.system import SPINS
 from tests.performance.side_by_side import Comparison
 
-ROUNDS = 5
+ROUNDS = 3
 SECONDS = 8.0
 BATCH, SIZE_PX = 32, 64
 
