@@ -187,20 +187,19 @@ def gather(loaded: "Checkpoint", settings: Settings) -> tuple["CalibrationSplit"
     import numpy as np
 
     from export.doctor.split import split_training
-    from export.proof.evidence import Evidence, HeldOut, eager_logits, most_images, true_of
+    from export.proof.evidence import Evidence, HeldOut, eager_logits, enough_images, true_of
 
     card, training = loaded.card, loaded.card.training
     assert training is not None, "the command refuses such a checkpoint"
-    most = most_images(card)
     parts = split_training(
         loaded.split("train"),
         num_calibration=settings.calibration_images,
-        num_hold_out=min(settings.hold_out_images, most or settings.hold_out_images),
+        num_hold_out=enough_images(card, settings.hold_out_images),
         seed=settings.seed,
         sha256=training.data.train_sha256,
     )
     validation = loaded.split("validation")
-    unseen = validation.balanced(most or len(validation), seed=settings.seed)
+    unseen = validation.balanced(enough_images(card, len(validation)), seed=settings.seed)
     evidence: list[Evidence] = []
     with terminal.progress(unit="images") as display:
         for name, images, ordered_by in (

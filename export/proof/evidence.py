@@ -169,8 +169,7 @@ def gather(
         for_calibration, others = folder.split(num_calibration, seed=seed, judge_too=card.training is None)
     labels, source, num_made = None, cast(ImagesSource, "held-out"), 0
     if card.training is not None:
-        most = min(num_parity, most_images(card) or num_parity)
-        chosen = checkpoint.split("validation").balanced(most, seed=seed)
+        chosen = checkpoint.split("validation").balanced(enough_images(card, num_parity), seed=seed)
         images, labels = np.asarray(chosen.images), true_of(chosen)
     elif folder is not None and others:
         images, source = folder.decode(others[:num_parity], card.preprocess), "folder"
@@ -196,13 +195,13 @@ def gather(
     return Evidence(HeldOut(images, labels, logits, source, order, data_sha256, num_made, card.task), calibration)
 
 
-def most_images(card: Card) -> int | None:
-    """How many images are enough to judge by, one holding thousands of answers where each pixel has one; else None."""
+def enough_images(card: Card, wanted: int) -> int:
+    """So many images as wanted, or fewer that are enough: one holds thousands of answers where each pixel has one."""
     task = TASKS[card.task]
     if not task.is_dense:
-        return None
+        return wanted
     shape = task.output_shape(task.num_outputs or len(card.class_names), card.preprocess.size_px)
-    return max(MOST_OF_PIXELS, MOST_NUMBERS // math.prod(shape))
+    return min(wanted, max(MOST_OF_PIXELS, MOST_NUMBERS // math.prod(shape)))
 
 
 def true_of(split: Split) -> NDArray[Any]:

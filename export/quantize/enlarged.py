@@ -1,7 +1,8 @@
-"""Which operations enlarge the answers, in any format: in integers they round away what tells two classes apart.
+"""Which operations enlarge the answers: in integers they round away what tells two classes apart.
 
 Between the middle of one class and that of the next the logits cross, and the pixels there are decided by differences
 smaller than a step of eight bits. So answers that are enlarged at the end are enlarged in float, with what comes after.
+ExecuTorch needs no such rule: XNNPACK's quantizer leaves every enlarging in float.
 """
 
 from collections.abc import Sequence

@@ -99,14 +99,15 @@ def judged_on_more(results: Sequence[Result]) -> list[str]:
     """
     judged = [result.manifest for result in results if result.manifest and result.manifest.parity.num_images]
     fewest = min((manifest.parity.num_images for manifest in judged), default=0)
-    return [
-        f"{manifest.format} {manifest.precision} was judged on {manifest.parity.num_images:,} images, where eager's "
-        f"{measure.title} is {measure.shown(eager)}"
-        for manifest in judged
-        if manifest.parity.num_images > fewest
-        and (eager := manifest.parity.eager_quality) is not None
-        and (measure := TASKS[manifest.task].measure)
-    ]
+    lines: list[str] = []
+    for manifest in judged:
+        parity, measure = manifest.parity, TASKS[manifest.task].measure
+        if parity.num_images > fewest and parity.eager_quality is not None:
+            lines.append(
+                f"{manifest.format} {manifest.precision} was judged on {parity.num_images:,} images, where eager's "
+                f"{measure.title} is {measure.shown(parity.eager_quality)}"
+            )
+    return lines
 
 
 def shared_notes(results: Sequence[Result]) -> list[str]:

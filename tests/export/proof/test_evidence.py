@@ -10,7 +10,7 @@ from PIL import Image
 from distill import checkpoint as checkpoints
 from distill.checkpoint import Checkpoint
 from distill.errors import UsageError
-from export.proof.evidence import Evidence, further, gather, most_images
+from export.proof.evidence import Evidence, enough_images, further, gather
 from export.quantize.calibration import PictureFolder
 from tests.export.conftest import CLASSES, write_checkpoint, write_pictures
 
@@ -201,18 +201,19 @@ def test_there_is_nothing_further_than_images_of_another_kind(checkpoint: Checkp
 
 
 @pytest.mark.parametrize(
-    ("task", "classes", "size_px", "most"),
+    ("task", "classes", "size_px", "enough"),
     [
-        ("classification", 10, 64, None),
+        ("classification", 10, 64, 20_000),
         ("segmentation", 7, 64, 2340),
         ("segmentation", 19, 512, 128),
         ("depth", 1, 64, 16384),
     ],
 )
 def test_the_smaller_the_answers_of_every_pixel_the_more_images_are_judged_on(
-    checkpoint: Checkpoint, task: str, classes: int, size_px: int, most: int | None
+    checkpoint: Checkpoint, task: str, classes: int, size_px: int, enough: int
 ) -> None:
     names = tuple(str(number) for number in range(classes))
     sees = checkpoint.card.preprocess.model_copy(update={"size_px": size_px})
     card = checkpoint.card.model_copy(update={"task": task, "class_names": names, "preprocess": sees})
-    assert most_images(card) == most
+    assert enough_images(card, 20_000) == enough
+    assert enough_images(card, 100) == 100
