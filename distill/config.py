@@ -557,7 +557,11 @@ def parse(raw: str | bytes, *, source: str) -> RunConfig:
     try:
         return RunConfig.model_validate_json(raw)
     except ValidationError as error:
-        raise UsageError(f"{source}: {explain(error)}.") from error
+        try:
+            given: object = json.loads(raw)
+        except ValueError:
+            given = None
+        raise UsageError(f"{source}: {explain(error, given)}.") from error
 
 
 def read(file: Path) -> RunConfig:

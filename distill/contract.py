@@ -2,14 +2,14 @@
 
 A contract is a strict, frozen record: unknown, missing or mistyped keys are errors, and a file written under another
 schema version is refused by name. Files appear whole or not at all. This module imports nothing of ours but the
-errors, and no heavy package, so that every other package may use it.
+errors and what this machine is, and no heavy package, so that every other package may use it.
 """
 
 import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Self, cast
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from distill.errors import UsageError, WorkFailed
+from distill.system import did_you_mean
 
 
 class Strict(BaseModel):
@@ -72,7 +73,8 @@ class Contract(Strict):
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            raise UsageError(f"{source} is not a valid {cls.__name__}: {explain(error)}.") from error
+            given = json.loads(text)
+            raise UsageError(f"{source} is not a valid {cls.__name__}: {explain(error, given)}.") from error
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -88,18 +90,27 @@ class Contract(Strict):
         write_whole(path, (self.to_json() + "\n").encode())
 
 
-def explain(error: ValidationError) -> str:
+def explain(error: ValidationError, given: object = None) -> str:
     """Every complaint of a pydantic error in one line: `dotted.path: what is wrong (found ...)`.
 
     What a check between several settings says stands for itself, without them all.
+
+    Args:
+        error: of a validation.
+        given: what was validated, if paths are to be those of its keys alone: pydantic also names the kind of a group.
     """
     parts: list[str] = []
     for item in error.errors(include_url=False):
-        path = ".".join(str(step) for step in item["loc"])
+        keys = list(item["loc"] if given is None else _keys(item["loc"], given))
+        path = ".".join(str(step) for step in keys)
         if item["type"] == "extra_forbidden":
-            message = "unknown key"
+            message = f"unknown key{_near(keys, given)}"
         elif item["type"] == "missing":
             message = "missing key"
+        elif item["type"] == "union_tag_invalid" and "ctx" in item:
+            tag, known = item["ctx"]["tag"], item["ctx"]["expected_tags"].replace("'", "")
+            path += f".{item['ctx']['discriminator']}".replace("'", "")
+            message = f"there is no {tag!r}{did_you_mean(tag, known.split(', '))} Known: {known}"
         else:
             ours = item["type"] == "value_error"
             message = str(item["ctx"]["error"]).rstrip(".") if ours and "ctx" in item else _begun_small(item["msg"])
@@ -107,6 +118,35 @@ def explain(error: ValidationError) -> str:
                 message += f" (found {item['input']!r:.80})"
         parts.append(f"{path}: {message}" if path else message)
     return "; ".join(parts)
+
+
+def _keys(path: Sequence[str | int], given: object) -> Iterator[str | int]:
+    """The steps of a complaint's path that lead through what was given; those between are kinds of groups."""
+    inside = given
+    for place, step in enumerate(path, 1):
+        known = cast("Mapping[str | int, object]", inside) if isinstance(inside, Mapping) else None
+        if known is not None and step not in known and place < len(path):
+            continue
+        yield step
+        inside = _part(inside, step)
+
+
+def _near(path: Sequence[str | int], given: object) -> str:
+    """Keys beside an unknown one that it may be meant for, in words; empty if there are none."""
+    group = given
+    for step in path[:-1]:
+        group = _part(group, step)
+    others = [str(key) for key in cast("Mapping[object, object]", group)] if isinstance(group, Mapping) else []
+    near = did_you_mean(str(path[-1]), [key for key in others if key != path[-1]])
+    return f" ({near.removeprefix('; ')})" if near != "." else ""
+
+
+def _part(given: Any, step: str | int) -> object:
+    """What lies at a key of a mapping or a place of a sequence; None where nothing does."""
+    try:
+        return given[step]
+    except (KeyError, IndexError, TypeError):
+        return None
 
 
 def _begun_small(message: str) -> str:

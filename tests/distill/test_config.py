@@ -111,7 +111,9 @@ def test_what_is_allowed_is_no_part_of_the_identity() -> None:
         ("trainign.epochs=3", "there is no group 'trainign'"),
         ("teacher.imge.size_px=3", "no group 'teacher.imge'. Known here: kind, model, training, image"),
         ("epochs", "expected key=value"),
-        ("method.kind=magic", "magic"),
+        ("method.kind=hinton", "method.kind: there is no 'hinton'; did you mean hinton_kd or fitnet? Known: "),
+        ("dataset.train_patient=3", "--set: dataset.train_patient: unknown key (did you mean train_patients or "),
+        ("training.optimizer.rate=3", "--set: training.optimizer.rate: unknown key"),
         ("seed=99999999999999999999", "seed: input should be less than 9223372036854775808"),
         (
             "teacher.model=" + os.fsdecode(b"caf\xe9"),
