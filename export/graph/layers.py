@@ -8,8 +8,6 @@ import torch
 from torch import nn
 from torch.fx import GraphModule, Node
 
-from export.graph.rewrites import module_of
-
 aten = torch.ops.aten
 TRACED_BATCH = 50
 """Images per call of a traced network, or fewer where there are fewer."""
@@ -31,6 +29,13 @@ _ACTIVATIONS = (
     aten.sigmoid.default,
     aten.gelu.default,
 )
+
+
+def module_of(node: Node) -> str:
+    """Dotted name of the innermost module that an exported node comes from; empty for the exported module itself."""
+    stack = node.meta.get("nn_module_stack") or {}
+    path = str(next(reversed(stack.values()))[0]) if stack else ""
+    return path.removeprefix("L['self'].").removeprefix("L__self__.")
 
 
 @dataclass(frozen=True)

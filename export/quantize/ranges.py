@@ -50,7 +50,8 @@ class Histogram:
         self.low, self.high = min(self.low, low), max(self.high, high)
         while max(-low, high) >= self.width * HALF:
             self._double_width()
-        indices = np.floor(values.ravel() / self.width).astype(np.int64) + HALF
+        # In float32 the smallest quotients would be zero, and of negative values lie in another bin than they began in.
+        indices = np.floor(values.ravel().astype(np.float64) / self.width).astype(np.int64) + HALF
         self.counts += np.bincount(np.clip(indices, 0, BINS - 1), minlength=BINS)
 
     def _double_width(self) -> None:

@@ -15,7 +15,7 @@ from export.artifact.manifest import PrecisionName
 from export.formats.coreml.compression import FLOAT_OPERATIONS, int8_static, int8_weights, palette
 from export.formats.coreml.package import seal
 from export.formats.job import ExportedModel, ExportJob
-from export.graph.rewrites import drop_whole_selections
+from export.graph.movements import drop_whole_selections
 from export.graph.taken_apart import TAKEN_APART
 from export.quantize.kept import Kept
 from export.quantize.ranges import CalibratorName

@@ -20,8 +20,8 @@ from torchao.quantization.pt2e.quantizer import (
 from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
 
 from export.artifact.runner import Batch
-from export.graph.layers import is_inside
-from export.graph.rewrites import PART_OF_ONE, module_of
+from export.graph.layers import is_inside, module_of
+from export.graph.parts import PART_OF_ONE
 from export.quantize.divisors import stay_float
 from export.quantize.ranges import CalibratorName, Histogram
 from export.quantize.recipe import OperationName, QuantizationRecipe
@@ -34,6 +34,7 @@ MOVES = (
     aten.clone.default,
     aten.mT.default,
     aten.view.default,
+    aten.reshape.default,
     aten.transpose.int,
     aten.permute.default,
 )

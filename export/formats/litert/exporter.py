@@ -19,7 +19,7 @@ from export.formats.job import ExportedModel, ExportJob
 from export.formats.litert.int8 import CALIBRATORS, LEVELS, OPERATIONS, observe, quantize
 from export.formats.litert.metadata import noted, with_flat_biases, with_metadata
 from export.formats.litert.nearest import exact_nearest
-from export.graph.rewrites import padded_pools
+from export.graph.pools import padded_pools
 from export.graph.taken_apart import TAKEN_APART
 from export.quantize.kept import Kept
 from export.quantize.ranges import Histogram

@@ -225,7 +225,7 @@ def test_litert_layers_named_float_are_float_and_the_others_are_not(export: Expo
 
 
 def test_executorch_layers_named_float_are_float_and_the_others_are_not(checkpoint: Checkpoint) -> None:
-    from export.graph.rewrites import module_of
+    from export.graph.layers import module_of
 
     images = np.random.default_rng(0).random((2, 3, 32, 32), dtype=np.float32)
     before = {name: value.clone() for name, value in checkpoint.model.state_dict().items()}

@@ -42,6 +42,11 @@ def test_nothing_is_lost_and_the_order_of_the_images_does_not_matter(values: lis
     np.testing.assert_array_equal(first.counts, second.counts)
 
 
+def test_a_value_that_vanishes_beside_the_width_is_counted_where_it_would_be_alone() -> None:
+    tiny, large = np.array([-2.8e-45], dtype=np.float32), np.array([8192.0], dtype=np.float32)
+    np.testing.assert_array_equal(histogram(tiny, large).counts, histogram(np.concatenate([large, tiny])).counts)
+
+
 def test_merged_bins_are_those_that_one_pass_would_have_filled() -> None:
     small, large = RNG.normal(0, 0.01, 5_000), RNG.normal(0, 100, 5_000)
     grown, at_once = histogram(small, large), histogram(np.concatenate([small, large]))
