@@ -6,7 +6,7 @@ from torch._ops import OpOverload
 from torch.export import ExportedProgram
 from torch.fx import Graph, Node, map_arg
 
-from export.graph.parts import Parts, calls, constant, is_output, value_of
+from export.graph.parts import Parts, calls, constant, held_tensor, is_output, value_of
 
 aten = torch.ops.aten
 _FLOATS = (torch.float32, torch.float16)
@@ -75,7 +75,7 @@ _MOVES = (
 def computed_once(program: ExportedProgram) -> int:
     """What is computed of constants alone -> a constant; what only moves constants is left."""
     graph, changed = program.graph, 0
-    known = {node: value for node in graph.nodes if (value := _held(program, node)) is not None}
+    known = {node: value for node in graph.nodes if (value := held_tensor(program, node)) is not None}
     computed: set[Node] = set()
     for node in list(graph.nodes):
         if node.op != "call_function" or not isinstance(node.target, OpOverload):
@@ -95,15 +95,3 @@ def computed_once(program: ExportedProgram) -> int:
             changed += 1
     graph.eliminate_dead_code()
     return changed
-
-
-def _held(program: ExportedProgram, node: Node) -> Tensor | None:
-    """The tensor of a placeholder that is a parameter, a buffer or a constant."""
-    if node.op != "placeholder":
-        return None
-    signature = program.graph_signature
-    names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
-    names |= signature.inputs_to_lifted_tensor_constants
-    name = names.get(node.name)
-    held = None if name is None else program.state_dict.get(name, program.constants.get(name))
-    return held if isinstance(held, Tensor) else None

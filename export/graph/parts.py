@@ -47,6 +47,18 @@ def constant(program: ExportedProgram, name: str, value: Tensor) -> Node:
         return create_constant_placeholder(program, graph, name, InputKind.BUFFER, value, persistent_buffer=True)
 
 
+def held_tensor(program: ExportedProgram, node: Node) -> Tensor | None:
+    """The tensor of a placeholder that is a parameter, a buffer or a constant."""
+    if node.op != "placeholder":
+        return None
+    signature = program.graph_signature
+    names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+    names |= signature.inputs_to_lifted_tensor_constants
+    name = names.get(node.name)
+    held = None if name is None else program.state_dict.get(name, program.constants.get(name))
+    return held if isinstance(held, Tensor) else None
+
+
 def calls(graph: Graph, *targets: object) -> list[Node]:
     """The calls of some operations, in order."""
     return [node for node in graph.nodes if node.op == "call_function" and node.target in targets]

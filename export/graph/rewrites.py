@@ -30,7 +30,12 @@ from export.graph.movements import (
     strided_slices_in_parts,
     unbind_as_slices,
 )
-from export.graph.reductions import layer_norm_in_parts, mean_keeping_dimensions, reductions_as_products
+from export.graph.reductions import (
+    batch_norm_as_product,
+    layer_norm_in_parts,
+    mean_keeping_dimensions,
+    reductions_as_products,
+)
 
 
 @dataclass(frozen=True)
@@ -109,6 +114,7 @@ REWRITES = (
     Rewrite("matrix product of three dimensions", _of_graph(products_without_expansion)),
     Rewrite("attention in parts", _of_graph(attention_in_parts), rounds=True, of_attention=True),
     Rewrite("product and sum in parts", _of_graph(products_added_in_parts), rounds=True),
+    Rewrite("batch norm as product", batch_norm_as_product, rounds=True),
     Rewrite("norm in parts", layer_norm_in_parts, rounds=True),
     Rewrite("reduction as product", reductions_as_products, rounds=True),
 )

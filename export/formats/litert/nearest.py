@@ -32,18 +32,27 @@ def exact_nearest(model: torch.nn.Module, example: Tensor) -> Generator[None]:
 
 
 def gathered(images: Tensor, output_size: Sequence[int] | None, scale_factors: Sequence[float] | None) -> Tensor:
-    """`aten.upsample_nearest2d.vec` of [N, C, H, W] by the rows and columns that PyTorch takes."""
+    """`aten.upsample_nearest2d.vec` of [N, C, H, W] by the rows and columns that PyTorch takes.
+
+    Which ones is computed in the graph, where the converter folds it: of constants that come with a decomposition it
+    loses some (litert-torch 0.10.0).
+    """
     for axis, old in enumerate(images.shape[-2:]):
         factor = None if scale_factors is None else scale_factors[axis]
         new = int(old * factor) if factor is not None else int((output_size or ())[axis])
-        images = images.index_select(2 + axis, torch.tensor(sources(int(old), new, factor)))
+        images = images.index_select(2 + axis, sources(int(old), new, factor))
     return images
 
 
-def sources(old: int, new: int, factor: float | None) -> list[int]:
-    """Which of `old` pixels each of `new` ones shows, in the single precision that PyTorch's kernel computes in."""
-    step = np.float32(1 / factor) if factor is not None else np.float32(old) / np.float32(new)
-    return [min(int(np.float32(number) * step), old - 1) for number in range(new)]
+def sources(old: int, new: int, factor: float | None) -> Tensor:
+    """Which of `old` pixels each of `new` ones shows, in the single precision that PyTorch's kernel computes in.
+
+    A factor has no say where the size stays or doubles (`nearest_idx` of ATen).
+    """
+    step = np.float32(old) / np.float32(new)
+    if factor is not None and new not in (old, 2 * old):
+        step = np.float32(1 / factor)
+    return (torch.arange(new, dtype=torch.float32) * float(step)).to(torch.int64).clamp(max=old - 1)
 
 
 class _Ratios(TorchDispatchMode):

@@ -69,6 +69,41 @@ def test_a_norm_in_parts_answers_alike(function: object) -> None:
     assert_alike(network, found)
 
 
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize(
+    ("before", "count"),
+    [(nn.ReLU(), 1), (nn.Conv2d(6, 6, 1), 0), (nn.Linear(10, 10), 0)],
+    ids=["behind a ReLU", "behind a convolution", "behind a product"],
+)
+def test_a_batch_norm_that_nothing_takes_up_is_a_product_and_a_sum(before: nn.Module, count: int, affine: bool) -> None:
+    norm = nn.BatchNorm2d(6, affine=affine)
+    network = nn.Sequential(before, norm, nn.ReLU())
+    network(PICTURES + 3)
+    program = torch.export.export(network.eval(), (PICTURES,))
+    done = rewrite(program)
+    assert done.but_for_rounding == (("1 × batch norm as product",) if count else ())
+    operations = Counter(str(node.target) for node in program.graph.nodes if node.op == "call_function")
+    assert operations["aten.batch_norm.default"] == 1 - count
+    assert_alike(network, program.module())
+
+
+def test_a_batch_norm_beside_another_use_of_its_convolution_is_a_product_and_a_sum() -> None:
+    class Beside(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(6, 6, 1), nn.BatchNorm2d(6)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.conv(x)
+            return (x + self.norm(x)).relu()
+
+    network = Beside()
+    network(PICTURES + 3)
+    program = torch.export.export(network.eval(), (PICTURES,))
+    assert rewrite(program).but_for_rounding == ("1 × batch norm as product",)
+    assert_alike(network, program.module())
+
+
 @pytest.mark.parametrize(
     "function",
     [
