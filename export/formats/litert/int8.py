@@ -12,7 +12,7 @@ from ai_edge_quantizer.recipe_manager import RecipeManager
 from distill.errors import WorkFailed
 from export.artifact.manifest import PrecisionName
 from export.artifact.runner import Batch
-from export.formats.litert.floats import stay_float
+from export.formats.litert.floats import slower_in_integers, stay_float
 from export.quantize.ranges import CalibratorName, Histogram
 from export.quantize.recipe import OperationName, QuantizationRecipe
 
@@ -107,7 +107,9 @@ def _rules(content: bytes, precision: PrecisionName, recipe: QuantizationRecipe)
         floats = [kind for name in recipe.float_operations for kind in _KINDS[name]]
         for kind in (_EVERY.INPUT, _EVERY.OUTPUT, *floats):
             rules.add_quantization_config(".*", kind, algorithm_key=_Algorithm.NO_QUANTIZE)
-        for result in stay_float(content):
+        # In 16 bits XNNPACK takes nothing, so there is no piece to keep whole.
+        slower = slower_in_integers(content) if precision == "int8" else []
+        for result in (*stay_float(content), *slower):
             _leave_in_float(rules, result)
     for layer in recipe.float_layers:
         for result in results_of(content, layer):

@@ -245,6 +245,26 @@ def test_litert_loads_the_quantized_biases_of_products_of_pictures(make: Make) -
     assert manifest.parity.top1_agreement > 0.9
 
 
+class Activated(Attends):
+    """Attention, and GELU behind it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.gelu(super().forward(x)) * 2
+
+
+def test_litert_keeps_in_one_piece_what_xnnpack_takes_in_float_alone(make: Make) -> None:
+    folder, manifest = make(Activated(), "litert", "int8", allow_loss=True)
+    assert manifest.delegation is not None
+    assert (manifest.delegation.pieces, manifest.delegation.undelegated) == (1, {})
+    model = Model((folder / "model.tflite").read_bytes())
+    kept = [each for each in model.operations if each.name in ("GELU", "SOFTMAX", "BATCH_MATMUL")]
+    assert {each.name for each in kept} == {"GELU", "SOFTMAX", "BATCH_MATMUL"}
+    assert all(model.is_float(index) for each in kept for index in (*each.inputs, *each.outputs))
+    weighted = [each for each in model.operations if each.name in ("CONV_2D", "FULLY_CONNECTED")]
+    assert weighted
+    assert not any(model.is_float(each.outputs[0]) for each in weighted)
+
+
 def test_executorchs_divisor_is_never_an_integer() -> None:
     int8 = importlib.import_module("export.formats.executorch.int8")
     recipe = QuantizationRecipe(calibrator="mse")
