@@ -89,7 +89,7 @@ def stay_float(content: bytes) -> list[str]:
 
 
 def slower_in_integers(content: bytes) -> list[str]:
-    """Results of the operations that XNNPACK takes in float alone, in the order of execution; no products of weights."""
+    """Results of operations that XNNPACK takes in float alone, in the order of execution; no products of weights."""
     model = Model(content)
     return [
         model.result(each)

@@ -2,75 +2,81 @@
 whole number of pixels.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
-from litert_torch import fx_infra
+import torch.nn.functional as F
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-
-aten = torch.ops.aten
+from torch.overrides import TorchFunctionMode
 
 
 @contextmanager
 def exact_nearest(model: torch.nn.Module, example: Tensor) -> Generator[None]:
-    """While open, litert-torch converts every such operation of a model by gathering rows and columns, if it must.
+    """While open, a model enlarges by products that pick rows and columns where LiteRT's operation would be off.
 
-    A model that enlarges to whole pixels only is converted as ever.
+    The products' matrices, of zeros and a one in each row, are buffers of the model from then on: of constants that a
+    decomposition brings along, litert-torch 0.10.0 loses some, and an index that is computed is one at every inference.
+
+    Args:
+        model: in eval mode; its `forward` is replaced meanwhile.
+        example: what it is called with.
     """
-    if not _Ratios().any_fraction(model, example):
+    picking = _Picking(model)
+    with torch.no_grad(), picking:
+        model(example)
+    if not picking.matrices:
         yield
         return
-    fx_infra.decomp.add_pre_convert_decomp(aten.upsample_nearest2d.vec, gathered)
+    plain: Callable[[Tensor], Tensor] = model.forward
+
+    def picked(images: Tensor) -> Tensor:
+        with picking:
+            return plain(images)
+
+    model.forward = picked
     try:
         yield
     finally:
-        fx_infra.decomp.remove_pre_convert_decomp(aten.upsample_nearest2d.vec)
+        del model.forward
 
 
-def gathered(images: Tensor, output_size: Sequence[int] | None, scale_factors: Sequence[float] | None) -> Tensor:
-    """`aten.upsample_nearest2d.vec` of [N, C, H, W] by the rows and columns that PyTorch takes.
+class _Picking(TorchFunctionMode):
+    """Notes where a model enlarges to a size that is no multiple, and picks pixels there when it runs again.
 
-    Which ones is computed in the graph, where the converter folds it: of constants that come with a decomposition it
-    loses some (litert-torch 0.10.0).
+    Attributes:
+        matrices: names of the buffers for columns and rows, by what was asked for.
     """
-    for axis, old in enumerate(images.shape[-2:]):
-        factor = None if scale_factors is None else scale_factors[axis]
-        new = int(old * factor) if factor is not None else int((output_size or ())[axis])
-        images = images.index_select(2 + axis, sources(int(old), new, factor))
-    return images
 
-
-def sources(old: int, new: int, factor: float | None) -> Tensor:
-    """Which of `old` pixels each of `new` ones shows, in the single precision that PyTorch's kernel computes in.
-
-    A factor has no say where the size stays or doubles (`nearest_idx` of ATen).
-    """
-    step = np.float32(old) / np.float32(new)
-    if factor is not None and new not in (old, 2 * old):
-        step = np.float32(1 / factor)
-    return (torch.arange(new, dtype=torch.float32) * float(step)).to(torch.int64).clamp(max=old - 1)
-
-
-class _Ratios(TorchDispatchMode):
-    """Notes whether a picture is enlarged to a size that is no multiple of its own."""
-
-    def __init__(self) -> None:
+    def __init__(self, model: torch.nn.Module) -> None:
         super().__init__()
-        self._found = False
+        self._model = model
+        self.matrices: dict[str, tuple[str, str]] = {}
 
-    def any_fraction(self, model: torch.nn.Module, example: Tensor) -> bool:
-        """Run a model once."""
-        with torch.no_grad(), self:
-            model(example)
-        return self._found
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is not F.interpolate or not _is_nearest(*args, **kwargs):
+            return func(*args, **kwargs)
+        images, *settings = args
+        asked = f"{tuple(images.shape[-2:])} {settings} {sorted(kwargs.items())}"
+        if asked in self.matrices:
+            columns, rows = (self._model.get_buffer(name) for name in self.matrices[asked])
+            return F.linear(F.linear(images, columns).mT, rows).mT
+        height, width = images.shape[-2:]
+        numbered = torch.arange(height * width, dtype=torch.float32).reshape(1, 1, height, width)
+        shown = func(numbered, *settings, **kwargs)[0, 0].long()
+        if shown.shape[0] % height or shown.shape[1] % width:
+            self.matrices[asked] = self._keep(shown[0] % width, width), self._keep(shown[:, 0] // width, height)
+        return func(images, *settings, **kwargs)
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        if func is aten.upsample_nearest2d.default:
-            sizes = zip(result.shape[-2:], args[0].shape[-2:], strict=True)
-            self._found = self._found or any(new % old for new, old in sizes)
-        return result
+    def _keep(self, places: Tensor, size: int) -> str:
+        """A buffer that picks some of `size` places."""
+        name = "_".join(["nearest", str(size), *(str(int(place)) for place in places)])
+        self._model.register_buffer(name, F.one_hot(places, size).float())
+        return name
+
+
+def _is_nearest(images: Tensor, size: Any = None, scale_factor: Any = None, mode: str = "nearest", **_: Any) -> bool:
+    """Of the arguments of `interpolate`: whether it is this operation, on pictures [N, C, H, W]."""
+    return mode == "nearest" and images.dim() == 4
