@@ -21,6 +21,8 @@ from distill.vision.deployment import deployed
 from distill.vision.models import ImageClassifier, build
 from distill.vision.preprocess import Preprocess
 from export.graph.rewrites import rewrite
+from export.networks.untrained import exercise
+from export.proof.made_images import synthetic_images
 from tests.performance import students
 from tests.performance.side_by_side import compare
 
@@ -66,6 +68,7 @@ def lower_all(name: str, folder: Path) -> list[Form]:
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     model = build(name, num_classes=students.NUM_CLASSES, preprocess=SEEN).eval()
+    exercise(model, torch.from_numpy(SEEN.to_input(synthetic_images(SEEN, 0))))
     forms = [lower(model, TRAINED, folder)]
     deployment = deployed(model, SEEN.input_shape)
     if deployment.model is not model:
