@@ -73,14 +73,20 @@ _MOVES = (
 
 
 def computed_once(program: ExportedProgram) -> int:
-    """What is computed of constants alone -> a constant; what only moves constants is left."""
+    """What is computed of constants alone -> a constant; what only moves constants or draws numbers is left.
+
+    A graph that changes a constant in place is left as it is.
+    """
     graph, changed = program.graph, 0
     known = {node: value for node in graph.nodes if (value := held_tensor(program, node)) is not None}
     computed: set[Node] = set()
     for node in list(graph.nodes):
         if node.op != "call_function" or not isinstance(node.target, OpOverload):
             continue
-        if not all(each in known for each in node.all_input_nodes):
+        if node.target._schema.is_mutable and any(each in known for each in node.all_input_nodes):
+            return 0
+        draws = torch.Tag.nondeterministic_seeded in node.target.tags
+        if draws or not all(each in known for each in node.all_input_nodes):
             continue
         value = node.target(*map_arg(node.args, known.__getitem__), **map_arg(node.kwargs, known.__getitem__))
         if value is None:

@@ -9,6 +9,7 @@ are safe for any network.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from torch.export import ExportedProgram
 from torch.fx import Graph, GraphModule
@@ -37,6 +38,11 @@ from export.graph.reductions import (
     reductions_as_products,
 )
 
+Backend = Literal["xnnpack", "vulkan", "coreml", "portable"]
+"""Of ExecuTorch."""
+
+_OTHERS: tuple[Backend, ...] = ("vulkan", "coreml", "portable")
+
 
 @dataclass(frozen=True)
 class Rewrite:
@@ -45,13 +51,13 @@ class Rewrite:
     Attributes:
         apply: changes the program in place and returns how many places it changed.
         rounds: its numbers are those of before but for the rounding.
-        of_attention: takes attention apart.
+        whole_in: backends that take what it takes apart as one operation.
     """
 
     name: str
     apply: Callable[[ExportedProgram], int]
     rounds: bool = False
-    of_attention: bool = False
+    whole_in: tuple[Backend, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -68,14 +74,14 @@ class Rewritten:
         return tuple(f"rewritten {how}: {', '.join(done)}" for how, done in told if done)
 
 
-def rewrite(program: ExportedProgram, *, whole_attention: bool = False) -> Rewritten:
-    """Apply every rewrite to a program as `torch.export.export` made it, in place.
+def rewrite(program: ExportedProgram, backend: Backend = "xnnpack") -> Rewritten:
+    """Apply to a program, as `torch.export.export` made it, every rewrite that a backend needs.
 
     Args:
         program: changed in place.
-        whole_attention: leave attention in one piece, for a backend that takes it so.
+        backend: what it takes as one operation is not taken apart.
     """
-    chosen = [each for each in REWRITES if not (whole_attention and each.of_attention)]
+    chosen = [each for each in REWRITES if backend not in each.whole_in]
     done = [(each, count) for each in chosen if (count := each.apply(program))]
     for module in _regions(program):
         module.graph.eliminate_dead_code()
@@ -107,15 +113,15 @@ REWRITES = (
     Rewrite("selection of everything left out", _of_graph(drop_whole_selections)),
     Rewrite("expansion left to its users", _of_graph(expansions_left_out)),
     Rewrite("dimension of one by reshape", _of_graph(dimensions_of_one_by_reshape)),
-    Rewrite("nearest neighbour as product", nearest_in_parts),
+    Rewrite("nearest neighbour as product", nearest_in_parts, whole_in=_OTHERS),
     Rewrite("whole number as float", _of_graph(whole_numbers_as_floats)),
     Rewrite("hard sigmoid in parts", _of_graph(hard_sigmoid_in_parts)),
     Rewrite("softmax over rows", _of_graph(softmax_of_rows)),
     Rewrite("matrix product of three dimensions", _of_graph(products_without_expansion)),
-    Rewrite("attention in parts", _of_graph(attention_in_parts), rounds=True, of_attention=True),
-    Rewrite("product and sum in parts", _of_graph(products_added_in_parts), rounds=True),
-    Rewrite("batch norm as product", batch_norm_as_product, rounds=True),
-    Rewrite("norm in parts", layer_norm_in_parts, rounds=True),
-    Rewrite("reduction as product", reductions_as_products, rounds=True),
+    Rewrite("attention in parts", _of_graph(attention_in_parts), rounds=True, whole_in=("coreml",)),
+    Rewrite("product and sum in parts", _of_graph(products_added_in_parts), rounds=True, whole_in=_OTHERS),
+    Rewrite("batch norm as product", batch_norm_as_product, rounds=True, whole_in=_OTHERS),
+    Rewrite("norm in parts", layer_norm_in_parts, rounds=True, whole_in=_OTHERS),
+    Rewrite("reduction as product", reductions_as_products, rounds=True, whole_in=_OTHERS),
 )
 """In the order in which they are applied."""

@@ -18,7 +18,7 @@ def export(job: ExportJob) -> ExportedModel:
         compute_precision=ct.precision.FLOAT16 if half else ct.precision.FLOAT32,
         minimum_deployment_target=ct.target.iOS16,
     )
-    program, rewrites = capture(job.model, job, whole_attention=True)
+    program, rewrites = capture(job.model, job, "coreml")
     written = write(program, job, [CoreMLPartitioner(compile_specs=settings)])
     return exported(
         job,

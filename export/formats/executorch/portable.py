@@ -9,7 +9,7 @@ def export(job: ExportJob) -> ExportedModel:
 
     Input float32 [B, C, H, W] in [0, 1], output logits float32 [B, classes].
     """
-    program, rewrites = capture(job.model, job)
+    program, rewrites = capture(job.model, job, "portable")
     written = write(program, job, [])
     return exported(
         job, scheme="float32, portable kernels", delegation=count_delegation(written, "portable"), rewrites=rewrites

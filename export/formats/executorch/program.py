@@ -11,7 +11,7 @@ from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
 from distill.checkpoint import versions
 from export.artifact.manifest import Delegation
 from export.formats.job import ExportedModel, ExportJob
-from export.graph.rewrites import Rewritten, rewrite
+from export.graph.rewrites import Backend, Rewritten, rewrite
 
 MODEL_FILE = "model.pte"
 
@@ -28,18 +28,10 @@ class Half(torch.nn.Module):
         return self.model(images.half()).float()
 
 
-def capture(
-    model: torch.nn.Module, job: ExportJob, *, whole_attention: bool = False
-) -> tuple[torch.export.ExportedProgram, Rewritten]:
-    """The model as a program for the job's batch, rewritten so that delegates take it whole; and what was rewritten.
-
-    Args:
-        model: to capture.
-        job: of the export.
-        whole_attention: for a backend that takes attention as one operation.
-    """
+def capture(model: torch.nn.Module, job: ExportJob, backend: Backend) -> tuple[torch.export.ExportedProgram, Rewritten]:
+    """The model as a program for the job's batch, rewritten so that a backend takes it whole; what was rewritten."""
     program = torch.export.export(model, (job.example,))
-    return program, rewrite(program, whole_attention=whole_attention)
+    return program, rewrite(program, backend)
 
 
 def write(
@@ -79,7 +71,7 @@ def exported(job: ExportJob, *, scheme: str, delegation: Delegation, rewrites: R
     )
 
 
-def count_delegation(program: Any, backend: str) -> Delegation:
+def count_delegation(program: Any, backend: Backend) -> Delegation:
     """Count what the runtime will execute: calls into the backend, and kernel calls outside of it by operator."""
     plan = next(plan for plan in program.execution_plan if plan.name == "forward")
     pieces, kernels = 0, Counter[str]()

@@ -13,7 +13,7 @@ def export(job: ExportJob) -> ExportedModel:
     on the GPU; the numbers in the file stay float32.
     """
     half = job.precision == "fp16"
-    program, rewrites = capture(job.model, job)
+    program, rewrites = capture(job.model, job, "vulkan")
     written = write(program, job, [VulkanPartitioner({"force_fp16": half})])
     return exported(
         job,

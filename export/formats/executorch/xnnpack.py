@@ -29,7 +29,7 @@ def export(job: ExportJob) -> ExportedModel:
         return _static_int8(job)
     half = job.precision == "fp16"
     model = Half(copy.deepcopy(job.model)).eval() if half else job.model
-    program, rewrites = capture(model, job)
+    program, rewrites = capture(model, job, "xnnpack")
     written = write(program, job, [XnnpackPartitioner()])
     return exported(
         job,
@@ -42,7 +42,7 @@ def export(job: ExportJob) -> ExportedModel:
 def _static_int8(job: ExportJob) -> ExportedModel:
     recipe = job.recipe or RECIPE
     check_recipe(recipe, job.model, format="executorch", calibrators=CALIBRATORS, operations=OPERATIONS)
-    program, rewrites = capture(job.model, job)
+    program, rewrites = capture(job.model, job, "xnnpack")
     quantized = quantize(program, recipe, job.calibration)
     written = write(torch.export.export(quantized, (job.example,)), job, [XnnpackPartitioner()])
     weights = "per channel" if recipe.per_channel else "per tensor"

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from export.graph.rewrites import Rewritten, rewrite
+from export.graph.rewrites import Backend, Rewritten, rewrite
 
 # ExecuTorch's modules, which constants are made with, warn of what they import.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -255,6 +255,31 @@ def test_what_is_computed_of_constants_is_computed_once() -> None:
         "aten.exp.default",
     }
     assert_same_bits(network, found)
+
+
+def test_what_draws_numbers_or_changes_a_constant_is_not_computed_once() -> None:
+    _, found, done, operations = after(lambda self, x: x + torch.rand(7, 10) * 2.0)
+    assert done.notes == ()
+    assert operations["aten.rand.default"] == 1
+    assert not torch.equal(found(PICTURES), found(PICTURES))
+
+    def changed(self: Calls, x: Tensor) -> Tensor:
+        ramp = torch.ones(7, 10) * 2.0
+        ramp.add_(1)
+        return x * ramp
+
+    network, found, _, _ = after(changed)
+    assert_same_bits(network, found)
+
+
+@pytest.mark.parametrize("backend", ["vulkan", "coreml", "portable"])
+def test_what_another_backend_takes_whole_is_not_taken_apart(backend: Backend) -> None:
+    network = EveryKind().eval()
+    program = torch.export.export(network, (torch.rand(1, 3, 28, 28),))
+    done = rewrite(program, backend)
+    assert done.but_for_rounding == (() if backend == "coreml" else ("1 × attention in parts",))
+    operations = {str(node.target) for node in program.graph.nodes if node.op == "call_function"}
+    assert {"aten.layer_norm.default", "aten.group_norm.default", "aten.upsample_nearest2d.vec"} <= operations
 
 
 def test_heads_that_share_their_keys_are_rows_of_one_product() -> None:

@@ -223,7 +223,7 @@ def test_attention_of_another_kind_is_left_whole(network: nn.Module) -> None:
     program = torch.export.export(nn.Sequential(network, nn.Flatten(1)), (pictures,))
     assert rewrite(program).but_for_rounding == ()
     whole = torch.export.export(nn.Sequential(Attends(), nn.Flatten(1)), (pictures,))
-    assert rewrite(whole, whole_attention=True).notes == ()
+    assert rewrite(whole, "coreml").notes == ()
 
 
 def test_what_is_returned_is_left_as_it_is() -> None:
