@@ -70,7 +70,10 @@ def batch_norm_as_product(program: ExportedProgram) -> int:
 
 
 def layer_norm_in_parts(program: ExportedProgram) -> int:
-    """Layer norm over the last dimension, and group norm of a single group -> mean, centred, mean square, scaled."""
+    """Layer norm over the last dimension, and group norm of pictures -> mean, centred, mean square, scaled.
+
+    ExecuTorch's own group norm takes the mean square before the mean away, which is wrong where that is large.
+    """
     changed = 0
     for node in _floats(program, aten.layer_norm.default):
         source, shape, weight, bias, eps = arguments(node, (None, None, None, None, 1e-5))
@@ -79,17 +82,25 @@ def layer_norm_in_parts(program: ExportedProgram) -> int:
         parts, mean = Parts(program.graph, node), _shares(program, value_of(source).shape[-1])
         centred = parts.add(aten.sub.Tensor, source, parts.add(aten.linear.default, source, mean))
         square = parts.add(aten.linear.default, parts.add(aten.mul.Tensor, centred, centred), mean)
-        _finish(parts, centred, square, eps, weight, bias)
+        _finish(parts, _scaled(parts, centred, square, eps), weight, bias)
         changed += 1
     for node in _floats(program, aten.group_norm.default):
         source, groups, weight, bias, eps = arguments(node, (None, None, None, None, 1e-5))
-        if groups != 1 or value_of(source).dim() != 4:
+        if value_of(source).dim() != 4:
             continue
-        parts = Parts(program.graph, node)
-        centred = parts.add(aten.sub.Tensor, source, _mean_of_pictures(program, parts, source))
-        square = _mean_of_pictures(program, parts, parts.add(aten.mul.Tensor, centred, centred))
+        parts, shape = Parts(program.graph, node), list(value_of(source).shape)
         factors = [parts.add(aten.view.default, each, [-1, 1, 1]) if each else None for each in (weight, bias)]
-        _finish(parts, centred, square, eps, *factors)
+        if groups == 1:
+            centred = parts.add(aten.sub.Tensor, source, _mean_of_pictures(program, parts, source))
+            square = _mean_of_pictures(program, parts, parts.add(aten.mul.Tensor, centred, centred))
+            scaled = _scaled(parts, centred, square, eps)
+        else:
+            rows = parts.add(aten.reshape.default, source, [shape[0], groups, -1])
+            mean = _shares(program, value_of(rows).shape[-1])
+            centred = parts.add(aten.sub.Tensor, rows, parts.add(aten.linear.default, rows, mean))
+            square = parts.add(aten.linear.default, parts.add(aten.mul.Tensor, centred, centred), mean)
+            scaled = parts.add(aten.reshape.default, _scaled(parts, centred, square, eps), shape)
+        _finish(parts, scaled, *factors)
         changed += 1
     return changed
 
@@ -131,9 +142,11 @@ def _mean_of_pictures(program: ExportedProgram, parts: Parts, source: Node) -> N
     )
 
 
-def _finish(parts: Parts, centred: Node, square: Node, eps: float, weight: Node | None, bias: Node | None) -> None:
-    scale = parts.add(aten.rsqrt.default, parts.add(aten.add.Tensor, square, eps))
-    result = parts.add(aten.mul.Tensor, centred, scale)
+def _scaled(parts: Parts, centred: Node, square: Node, eps: float) -> Node:
+    return parts.add(aten.mul.Tensor, centred, parts.add(aten.rsqrt.default, parts.add(aten.add.Tensor, square, eps)))
+
+
+def _finish(parts: Parts, result: Node, weight: Node | None, bias: Node | None) -> None:
     if weight is not None:
         result = parts.add(aten.mul.Tensor, result, weight)
     if bias is not None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import torch
 from onnxruntime.transformers.float16 import convert_float_to_float16
@@ -124,6 +125,7 @@ def to_onnx(job: ExportJob) -> FloatModel:
     modules = scopes(model)
     strip(model)
     global_pools(model)
+    keep_pads(model)
     model.ir_version = IR_VERSION
     onnx.checker.check_model(model, full_check=True)
     return FloatModel(model, modules)
@@ -142,6 +144,29 @@ def global_pools(model: onnx.ModelProto) -> None:
             node.op_type = "GlobalAveragePool"
             del node.input[1]
             del node.attribute[:]
+
+
+def keep_pads(model: onnx.ModelProto) -> None:
+    """Zeros around what a max pool takes -> the smallest number above zero.
+
+    onnxruntime 1.31 makes zeros part of the pool, whose own padding is minus infinity: where all of a window's values
+    at a border are negative, the answer is another one. Of other numbers it leaves the padding alone.
+    """
+    graph = model.graph
+    pooled = {node.input[0] for node in graph.node if node.op_type == "MaxPool"}
+    values = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type != "Pad" or node.output[0] not in pooled:
+            continue
+        mode = {attribute.name: attribute.s for attribute in node.attribute}.get("mode", b"constant")
+        value = values.get(node.input[2]) if len(node.input) > 2 else None
+        is_float = value is None or value.data_type == onnx.TensorProto.FLOAT
+        if mode != b"constant" or not is_float or (value is not None and onnx.numpy_helper.to_array(value).any()):
+            continue
+        name = f"{node.output[0]}_padding"
+        graph.initializer.append(onnx.numpy_helper.from_array(np.array(np.finfo(np.float32).tiny), name))
+        del node.input[2:3]
+        node.input.insert(2, name)
 
 
 def strip(model: onnx.ModelProto) -> None:

@@ -64,6 +64,14 @@ class Fractions(Base):
         return self.head((h * gate.sigmoid()).mean((2, 3)))
 
 
+class PaddedPool(Base):
+    """Zeros around values below zero, of which a max pool takes the largest."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = F.max_pool2d(F.pad(self.features(x) - 9, (1, 1, 1, 1)), 3, 2)
+        return self.head(h.mean((2, 3)))
+
+
 class Doubled(Base):
     def forward(self, x: Tensor) -> Tensor:
         h = self.features(x)
@@ -204,6 +212,7 @@ def test_xnnpack_takes_attention_in_one_piece(make: Make) -> None:
         (Thirds, "litert"),
         (Fractions, "litert"),
         (Doubled, "litert"),
+        (PaddedPool, "onnx"),
         (Fused, "coreml"),
         (Fused, "litert"),
         (Resized, "coreml"),

@@ -59,8 +59,9 @@ def last(x: Tensor) -> Tensor:
         lambda self, x: F.layer_norm(last(x), (6,)),
         lambda self, x: F.group_norm(x, 1, self.weight, self.bias, 1e-3),
         lambda self, x: F.group_norm(x, 1),
+        lambda self, x: F.group_norm(x, 3, self.weight, self.bias, 1e-3),
     ],
-    ids=["layer norm", "layer norm without weights", "group norm", "group norm without weights"],
+    ids=["layer norm", "layer norm without weights", "group norm", "group norm without weights", "three groups"],
 )
 def test_a_norm_in_parts_answers_alike(function: object) -> None:
     network, found, done, operations = after(function)
@@ -108,11 +109,11 @@ def test_a_batch_norm_beside_another_use_of_its_convolution_is_a_product_and_a_s
     "function",
     [
         lambda self, x: F.layer_norm(x, (7, 10)),
-        lambda self, x: F.group_norm(x, 2, self.weight, self.bias),
+        lambda self, x: F.group_norm(x.flatten(2), 2, self.weight, self.bias),
         lambda self, x: F.layer_norm(last(x).half(), (6,)),
         lambda self, x: F.layer_norm(last(x).double(), (6,)),
     ],
-    ids=["over two dimensions", "two groups", "float16", "float64"],
+    ids=["over two dimensions", "not of pictures", "float16", "float64"],
 )
 def test_a_norm_of_another_kind_is_left_whole(function: object) -> None:
     network, found, done, _ = after(function)
