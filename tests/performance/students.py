@@ -7,6 +7,7 @@ board's page, results/students.md or results/cifar-networks.md, and what `distil
 """
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -166,7 +167,7 @@ def artifact(result: dict[str, Any]) -> Artifact:
         pieces=delegation["pieces"] if delegation else None,
         outside=sum(delegation["undelegated"].values()) if delegation else None,
         seconds=result["seconds"],
-        cause=result["cause"] and result["cause"].replace(f"{Path(result['log']).parent}/", ""),
+        cause=result["cause"] and re.sub(r"(?<![\w.])/\S*/", "", result["cause"]),  # no folders of one machine
         versions=manifest.get("versions") or {},
     )
 
