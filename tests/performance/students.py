@@ -61,9 +61,7 @@ shows, what int8 costs a *trained* network does not. fp32 and fp16 are right if 
 and their answers are eager's on 16 pictures of noise: {right} of {floats}. int8 shows the share of equal answers on
 these pictures, with ranges of 8 others; random weights have narrower margins than trained ones. {failed} artifacts
 could not be made. Seconds are of a machine that many others used too, and only tell long from short. Core ML is
-proven by the interpreter that reads its packages. What is empty was not made yet. Pieces and latency before and after
-the rewrites stand in [rewritten.md](rewritten.md), accuracy kept of trained ones in
-[students-trained](students-trained/README.md).
+proven by the interpreter that reads its packages. What is empty was not made yet.{more}
 
 Toolchains: {packages}.
 
@@ -72,12 +70,13 @@ Toolchains: {packages}.
 
 @dataclass(frozen=True)
 class Board:
-    """Networks that are shown on one page, with pictures of one size."""
+    """Networks that are shown on one page, with pictures of one size; `more` says where more stands of them."""
 
     title: str
     page: Path
     size_px: int
     networks: tuple[str, ...]
+    more: str = ""
 
 
 BOARDS = {
@@ -86,6 +85,8 @@ BOARDS = {
         Path("results/students.md"),
         224,
         (*(name for name, make in MODELS.items() if isinstance(make, FromTimm)), *OTHERS),
+        "\nPieces and latency before and after the rewrites stand in [rewritten.md](rewritten.md), what trained ones keep"
+        " in\n[students-trained](students-trained/README.md).",
     ),
     "cifar": Board(
         "The networks of the CRD protocol in every format",
@@ -218,6 +219,7 @@ def page(board: str, networks: dict[str, Network], note: str) -> str:
                 floats=len(floats),
                 failed=sum(one.verdict == "failed" for one in artifacts),
                 packages=", ".join(packages),
+                more=BOARDS[board].more,
             ),
             *([note, ""] if note else []),
             *(line for title, text in shown.items() for line in (f"## {title}", "", text, "")),
