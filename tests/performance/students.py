@@ -85,8 +85,8 @@ BOARDS = {
         Path("results/students.md"),
         224,
         (*(name for name, make in MODELS.items() if isinstance(make, FromTimm)), *OTHERS),
-        "\nPieces and latency before and after the rewrites stand in [rewritten.md](rewritten.md), what trained ones keep"
-        " in\n[students-trained](students-trained/README.md).",
+        "\nPieces and latency before and after the rewrites stand in [rewritten.md](rewritten.md), what trained ones"
+        " keep in\n[students-trained](students-trained/README.md).",
     ),
     "cifar": Board(
         "The networks of the CRD protocol in every format",
