@@ -1,6 +1,8 @@
 """Operations that move values, written so that XNNPACK takes them; every one computes the same bits."""
 
 import operator
+from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -18,6 +20,7 @@ from export.graph.parts import (
     replace,
     value_of,
 )
+from export.graph.picking import picking_matrix, picking_name, shown_places
 
 aten = torch.ops.aten
 
@@ -168,9 +171,8 @@ def nearest_in_parts(program: ExportedProgram) -> int:
         if not isinstance(source, Node) or is_output(node) or value_of(node).dtype is not torch.float32:
             continue
         batch, channels, height, width = value_of(source).shape
-        numbered = torch.arange(height * width, dtype=torch.float32).reshape(1, 1, height, width)
-        given = node.target(numbered, *node.args[1:], **node.kwargs)[0, 0].long()  # pyright: ignore[reportCallIssue]
-        columns, rows = given[0] % width, given[:, 0] // width
+        enlarge = cast("Callable[..., Tensor]", node.target)
+        columns, rows = shown_places(enlarge, (height, width), *node.args[1:], **node.kwargs)
         parts = Parts(program.graph, node)
         wide, tall = _whole_factor(columns, width), _whole_factor(rows, height)
         if wide and tall:
@@ -195,5 +197,4 @@ def _whole_factor(places: Tensor, size: int) -> int | None:
 
 def _picks(program: ExportedProgram, places: Tensor, size: int) -> Node:
     """A matrix [places, size] of zeros, with a one in each row."""
-    name = "_".join(["picks", str(size), *(str(int(place)) for place in places)])
-    return constant(program, name, torch.nn.functional.one_hot(places, size).float())
+    return constant(program, picking_name(places, size), picking_matrix(places, size))

@@ -69,7 +69,7 @@ def batch_norm_as_product(program: ExportedProgram) -> int:
     return changed
 
 
-def layer_norm_in_parts(program: ExportedProgram) -> int:
+def norms_in_parts(program: ExportedProgram) -> int:
     """Layer norm over the last dimension, and group norm of pictures -> mean, centred, mean square, scaled.
 
     ExecuTorch's own group norm takes the mean square before the mean away, which is wrong where that is large.

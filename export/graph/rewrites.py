@@ -33,8 +33,8 @@ from export.graph.movements import (
 )
 from export.graph.reductions import (
     batch_norm_as_product,
-    layer_norm_in_parts,
     mean_keeping_dimensions,
+    norms_in_parts,
     reductions_as_products,
 )
 
@@ -121,7 +121,7 @@ REWRITES = (
     Rewrite("attention in parts", _of_graph(attention_in_parts), rounds=True, whole_in=("coreml",)),
     Rewrite("product and sum in parts", _of_graph(products_added_in_parts), rounds=True, whole_in=_OTHERS),
     Rewrite("batch norm as product", batch_norm_as_product, rounds=True, whole_in=_OTHERS),
-    Rewrite("norm in parts", layer_norm_in_parts, rounds=True, whole_in=_OTHERS),
+    Rewrite("norm in parts", norms_in_parts, rounds=True, whole_in=_OTHERS),
     Rewrite("reduction as product", reductions_as_products, rounds=True, whole_in=_OTHERS),
 )
 """In the order in which they are applied."""

@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from export.graph.picking import picking_matrix, picking_name, shown_places
+
 
 @contextmanager
 def exact_nearest(model: torch.nn.Module, example: Tensor) -> Generator[None]:
@@ -64,16 +66,15 @@ class _Picking(TorchFunctionMode):
             columns, rows = (self._model.get_buffer(name) for name in self.matrices[asked])
             return F.linear(F.linear(images, columns).mT, rows).mT
         height, width = images.shape[-2:]
-        numbered = torch.arange(height * width, dtype=torch.float32).reshape(1, 1, height, width)
-        shown = func(numbered, *settings, **kwargs)[0, 0].long()
-        if shown.shape[0] % height or shown.shape[1] % width:
-            self.matrices[asked] = self._keep(shown[0] % width, width), self._keep(shown[:, 0] // width, height)
+        columns, rows = shown_places(func, (height, width), *settings, **kwargs)
+        if len(columns) % width or len(rows) % height:
+            self.matrices[asked] = self._keep(columns, width), self._keep(rows, height)
         return func(images, *settings, **kwargs)
 
     def _keep(self, places: Tensor, size: int) -> str:
         """A buffer that picks some of `size` places."""
-        name = "_".join(["nearest", str(size), *(str(int(place)) for place in places)])
-        self._model.register_buffer(name, F.one_hot(places, size).float())
+        name = picking_name(places, size)
+        self._model.register_buffer(name, picking_matrix(places, size))
         return name
 
 

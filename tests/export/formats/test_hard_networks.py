@@ -72,6 +72,17 @@ class PaddedPool(Base):
         return self.head(h.mean((2, 3)))
 
 
+class GroupNorms(Base):
+    """Two group norms, which share constants in ONNX, and numbers that are far from zero beside their spread."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.other = nn.GroupNorm(4, 8), nn.GroupNorm(2, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head((self.other(self.one(self.features(x) + 30)) * 3).relu().mean((2, 3)))
+
+
 class Doubled(Base):
     def forward(self, x: Tensor) -> Tensor:
         h = self.features(x)
@@ -213,6 +224,7 @@ def test_xnnpack_takes_attention_in_one_piece(make: Make) -> None:
         (Fractions, "litert"),
         (Doubled, "litert"),
         (PaddedPool, "onnx"),
+        (GroupNorms, "executorch"),
         (Fused, "coreml"),
         (Fused, "litert"),
         (Resized, "coreml"),
@@ -313,6 +325,11 @@ def test_what_only_moves_values_keeps_their_range(turn: Callable[[Tensor], Tenso
     for node in moves:
         (behind,) = node.users
         assert behind.args[1:3] == node.args[0].args[1:3], "scale and zero point"
+
+
+def test_onnx_takes_group_norms_beside_integers(make: Make) -> None:
+    _, manifest = make(GroupNorms(), "onnx", "int8", allow_loss=True)
+    assert manifest.parity.verdict != "not-run"
 
 
 def test_onnxs_small_divisor_is_not_rounded_to_zero(make: Make) -> None:
