@@ -65,9 +65,9 @@ def lower_all(name: str, folder: Path) -> list[Form]:
     kept = folder / "forms.json"
     if kept.is_file():
         return [Form(**{**each, "notes": tuple(each["notes"])}) for each in json.loads(kept.read_text())]
-    folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     model = build(name, num_classes=students.NUM_CLASSES, preprocess=SEEN).eval()
+    folder.mkdir(parents=True, exist_ok=True)
     exercise(model, torch.from_numpy(SEEN.to_input(synthetic_images(SEEN, 0))))
     forms = [lower(model, TRAINED, folder)]
     deployment = deployed(model, SEEN.input_shape)
